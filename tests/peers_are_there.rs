@@ -1,5 +1,7 @@
 //! The third-party servers of `tests/peers` start, say where they listen, log and stop.
 
+#![allow(clippy::unwrap_used)] // a helper of a test may stop it
+
 mod support;
 
 use std::io::{Read, Write};
