@@ -2,5 +2,8 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+mod crypto;
+pub mod jose;
+mod json;
 pub mod owner;
 pub mod secret;

@@ -1,0 +1,146 @@
+//! Digests, MACs, randomness and comparison: the primitives that have no keys of their own.
+//!
+//! With aws-lc-rs they come from it; without it from the crates that p256 brings along anyway.
+
+use subtle::ConstantTimeEq;
+use thiserror::Error;
+
+/// The operating system gave no randomness. Nothing that needs it may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("the operating system gave no randomness")]
+pub(crate) struct RandomFailed;
+
+/// SHA-256 of `data`.
+pub(crate) fn sha256(data: &[u8]) -> [u8; 32] {
+    backend::sha256(data)
+}
+
+/// HMAC-SHA-256 of `data` under `key` (RFC 2104).
+pub(crate) fn hmac_sha256(key: &[u8], data: &[u8]) -> [u8; 32] {
+    backend::hmac_sha256(key, data)
+}
+
+/// Fills `out` from the system's generator.
+///
+/// # Errors
+/// [`RandomFailed`] when there is none; `out` is not to be used then.
+pub(crate) fn random(out: &mut [u8]) -> Result<(), RandomFailed> {
+    backend::random(out)
+}
+
+/// Whether both are equal, in a time that tells the lengths alone.
+pub(crate) fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
+    left.ct_eq(right).into()
+}
+
+#[cfg(feature = "aws-lc-rs")]
+mod backend {
+    use aws_lc_rs::{digest, hmac, rand};
+
+    use super::RandomFailed;
+
+    pub(super) fn sha256(data: &[u8]) -> [u8; 32] {
+        let mut out = [0; 32];
+        fill(&mut out, digest::digest(&digest::SHA256, data).as_ref());
+        out
+    }
+
+    pub(super) fn hmac_sha256(key: &[u8], data: &[u8]) -> [u8; 32] {
+        let mut out = [0; 32];
+        fill(
+            &mut out,
+            hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), data).as_ref(),
+        );
+        out
+    }
+
+    pub(super) fn random(out: &mut [u8]) -> Result<(), RandomFailed> {
+        rand::fill(out).map_err(|_unspecified| RandomFailed)
+    }
+
+    /// Both sides are 32 octets long: SHA-256 has no other length.
+    fn fill(out: &mut [u8; 32], from: &[u8]) {
+        debug_assert_eq!(from.len(), out.len());
+        for (to, octet) in out.iter_mut().zip(from) {
+            *to = *octet;
+        }
+    }
+}
+
+#[cfg(not(feature = "aws-lc-rs"))]
+mod backend {
+    use hmac::{Hmac, KeyInit, Mac};
+    use sha2::{Digest, Sha256};
+
+    use super::RandomFailed;
+
+    pub(super) fn sha256(data: &[u8]) -> [u8; 32] {
+        Sha256::digest(data).into()
+    }
+
+    pub(super) fn hmac_sha256(key: &[u8], data: &[u8]) -> [u8; 32] {
+        // A key over one block is hashed first (RFC 2104 2), which leaves a constructor that cannot fail.
+        let mut block = [0_u8; 64];
+        let hashed;
+        let short = if key.len() > block.len() {
+            hashed = sha256(key);
+            hashed.as_slice()
+        } else {
+            key
+        };
+        for (to, octet) in block.iter_mut().zip(short) {
+            *to = *octet;
+        }
+        let mut mac = Hmac::<Sha256>::new(&block.into());
+        mac.update(data);
+        mac.finalize().into_bytes().into()
+    }
+
+    pub(super) fn random(out: &mut [u8]) -> Result<(), RandomFailed> {
+        getrandom::fill(out).map_err(|_unspecified| RandomFailed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hex(octets: &[u8]) -> String {
+        octets.iter().map(|octet| format!("{octet:02x}")).collect()
+    }
+
+    #[test]
+    fn digests_are_those_of_the_standards() {
+        assert_eq!(
+            hex(&sha256(b"abc")),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        // RFC 4231, cases 2 and 6: a short key, and one over the block size.
+        assert_eq!(
+            hex(&hmac_sha256(b"Jefe", b"what do ya want for nothing?")),
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
+        assert_eq!(
+            hex(&hmac_sha256(
+                &[0xaa; 131],
+                b"Test Using Larger Than Block-Size Key - Hash Key First"
+            )),
+            "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
+        );
+    }
+
+    #[test]
+    fn random_octets_differ() {
+        let (mut one, mut two) = ([0; 32], [0; 32]);
+        random(&mut one).unwrap();
+        random(&mut two).unwrap();
+        assert_ne!(one, two);
+    }
+
+    #[test]
+    fn comparison_sees_content_and_length() {
+        assert!(constant_time_eq(b"same", b"same"));
+        assert!(!constant_time_eq(b"same", b"sama"));
+        assert!(!constant_time_eq(b"same", b"sam"));
+    }
+}
