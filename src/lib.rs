@@ -7,3 +7,5 @@ pub mod jose;
 mod json;
 pub mod owner;
 pub mod secret;
+pub mod target;
+pub mod transport;
