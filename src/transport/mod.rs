@@ -4,8 +4,13 @@
 //! no credentials, uses no proxy that was not handed in. Deciding about repeats is the exchange's work, and it depends on
 //! the [`Stage`] that an error names.
 
+pub mod address;
 mod body;
 mod error;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
+#[cfg(feature = "reqwest")]
+pub mod resolver;
 
 use std::fmt;
 use std::time::Duration;

@@ -1,0 +1,166 @@
+//! [`ReqwestTransport`]: HTTP/1.1 and HTTP/2 over TLS, by `reqwest` and `rustls`.
+
+mod builder;
+mod failure;
+
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
+
+use ::reqwest::{Client, Request, Url};
+use async_trait::async_trait;
+use futures_util::future::{Either, select};
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Method, Response};
+use http_body_util::BodyExt;
+
+pub use builder::{BuildError, ReqwestTransportBuilder, TlsVersion};
+
+use self::builder::Blueprint;
+use super::{Body, Outgoing, Route, Stage, Transport, TransportError, TransportErrorKind};
+use crate::clock::Clock;
+use crate::target::Target;
+use crate::target::danger::Loopback;
+
+/// The transport that comes with the crate. Cheap to clone; clones share connections.
+///
+/// Off, whatever features of `reqwest` other crates switch on: redirects, repeats, proxies of the environment,
+/// decompression, cookies, referers, TLS 1.3 early data, `SSLKEYLOGFILE`. On: TLS 1.2 and 1.3 with certificates checked
+/// against Mozilla's roots, HTTP/2 or HTTP/1.1 by ALPN, one pool of connections for all requests without a client
+/// certificate. Names are resolved by the system and every address is [judged](super::address) before it is connected to.
+///
+/// It must be used inside a tokio runtime with I/O and time enabled. Headers that it adds: `Host`, `Content-Length`,
+/// `User-Agent` and `Accept: */*` where the request has none of its own.
+///
+/// The one repeat that remains is hyper's: a request that was given to a pooled connection and of which no octet had been
+/// written when that connection turned out to be closed goes onto another one.
+///
+/// ```
+/// use shipbound::transport::reqwest::ReqwestTransport;
+///
+/// let transport = ReqwestTransport::builder().user_agent("acme-shipping/2.1").build()?;
+/// # Ok::<(), shipbound::transport::reqwest::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct ReqwestTransport(Arc<Inner>);
+
+struct Inner {
+    blueprint: Blueprint,
+    /// For ordinary requests.
+    pooled: Client,
+    /// For requests that need a connection of their own; made when the first one comes.
+    unpooled: OnceLock<Client>,
+    loopback: Vec<Loopback>,
+    clock: Arc<dyn Clock>,
+}
+
+impl ReqwestTransport {
+    /// A builder with the defaults.
+    pub fn builder() -> ReqwestTransportBuilder {
+        ReqwestTransportBuilder::default()
+    }
+
+    /// The client whose connections are used once.
+    fn unpooled(&self) -> Result<&Client, TransportError> {
+        if let Some(client) = self.0.unpooled.get() {
+            return Ok(client);
+        }
+        let client = self
+            .0
+            .blueprint
+            .client(0)
+            .map_err(|_| not_sent(TransportErrorKind::Other))?;
+        Ok(self.0.unpooled.get_or_init(|| client))
+    }
+
+    /// Addresses in the URL go past the resolver, so they are judged here, as is what only an exemption allows.
+    fn admit(&self, target: &Target) -> Result<(), TransportError> {
+        let host = target.host();
+        let special =
+            !target.is_https() || host.starts_with('[') || host == "localhost" || host.parse::<Ipv4Addr>().is_ok();
+        if special && !self.0.loopback.iter().any(|one| one.covers(host, target.port())) {
+            return Err(not_sent(TransportErrorKind::AddressRefused));
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for ReqwestTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReqwestTransport")
+            .field("loopback", &self.0.loopback)
+            .finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl Transport for ReqwestTransport {
+    async fn send(&self, request: Outgoing, route: &Route) -> Result<Response<Body>, TransportError> {
+        self.admit(&request.target)?;
+        let request = prepare(request)?;
+        let client = if route.fresh { self.unpooled()? } else { &self.0.pooled };
+        let answer = pin!(client.execute(request));
+        let answer = match route.deadline {
+            None => answer.await,
+            Some(limit) => {
+                let deadline = self.0.clock.monotonic() + limit;
+                match select(answer, self.0.clock.sleep_until(deadline)).await {
+                    Either::Left((answer, _)) => answer,
+                    Either::Right(_) => {
+                        return Err(TransportError::new(TransportErrorKind::Timeout, Stage::MaybeSent));
+                    }
+                }
+            }
+        };
+        let answer = answer.map_err(|error| failure::of_request(&error))?;
+        let (mut parts, body) = Response::<::reqwest::Body>::from(answer).into_parts();
+        // They hold the URL and reqwest's types.
+        parts.extensions = http::Extensions::new();
+        let body = Body::stream(body.map_err(|error| failure::of_body(&error)));
+        Ok(Response::from_parts(parts, body))
+    }
+}
+
+const fn not_sent(kind: TransportErrorKind) -> TransportError {
+    TransportError::new(kind, Stage::NotSent)
+}
+
+/// Headers by which a request could say where it goes or where it ends: the target and the body say that.
+const FRAMING: [HeaderName; 7] = [
+    header::HOST,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::CONNECTION,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+];
+
+fn prepare(outgoing: Outgoing) -> Result<Request, TransportError> {
+    let Outgoing {
+        method,
+        target,
+        headers,
+        body,
+    } = outgoing;
+    if method == Method::CONNECT || has_framing(&headers) {
+        return Err(not_sent(TransportErrorKind::Other));
+    }
+    let url = Url::parse(target.as_str()).map_err(|_| not_sent(TransportErrorKind::Target))?;
+    if url.as_str() != target.as_str() {
+        return Err(not_sent(TransportErrorKind::Target));
+    }
+    let mut request = Request::new(method, url);
+    *request.headers_mut() = headers;
+    if !body.is_empty() {
+        *request.body_mut() = Some(body.into());
+    }
+    Ok(request)
+}
+
+fn has_framing(headers: &HeaderMap) -> bool {
+    FRAMING.iter().any(|name| headers.contains_key(name))
+        || headers.contains_key("keep-alive")
+        || headers.contains_key("proxy-connection")
+}
