@@ -5,6 +5,7 @@ pub mod clock;
 mod crypto;
 pub mod jose;
 mod json;
+pub mod keys;
 pub mod owner;
 pub mod secret;
 pub mod target;

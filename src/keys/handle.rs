@@ -1,0 +1,260 @@
+//! What signs: a key of one owner, as far as anybody outside its store gets to see it.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+
+use super::gate::{Gate, KeyState};
+use super::{KeyError, KeyId, Purpose, Retired, Signature};
+use crate::clock::{Clock, Monotonic, Timestamp};
+use crate::jose::{Algorithm, BadSignature, PublicJwk, Thumbprint};
+use crate::owner::Owner;
+
+/// A signature, at once or later.
+#[must_use]
+pub enum Signing<'a> {
+    /// The private key is in this process: here is the result.
+    Now(Result<Signature, KeyError>),
+    /// The private key is elsewhere (HSM, Vault): the result when it has answered.
+    Later(BoxFuture<'a, Result<Signature, KeyError>>),
+}
+
+impl Signing<'_> {
+    /// The result, waited for where need be.
+    ///
+    /// # Errors
+    /// What the key or its signer says.
+    pub async fn wait(self) -> Result<Signature, KeyError> {
+        match self {
+            Self::Now(result) => result,
+            Self::Later(result) => result.await,
+        }
+    }
+}
+
+impl fmt::Debug for Signing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Now(result) => f.debug_tuple("Now").field(result).finish(),
+            Self::Later(_) => f.write_str("Later"),
+        }
+    }
+}
+
+/// Signs with one private key, wherever that key is.
+///
+/// An implementation is pinned to one key: a signer whose key is replaced behind its back makes signatures that nobody can
+/// verify. Its `Debug` shows nothing of the key.
+pub trait Signer: fmt::Debug + Send + Sync {
+    /// Signs `message` (the message itself, not its digest) in the form that [`Signature`] describes.
+    fn sign<'a>(&'a self, message: &'a [u8]) -> Signing<'a>;
+}
+
+/// A key that can sign and be asked who it is, and that gives nothing else away.
+///
+/// Clones are cheap and share one gate: once [`KeyHandle::close`] has returned, no clone of the handle releases a signature,
+/// not even one that was being made in the meantime. The public half is frozen in the handle, so that the header of a proof
+/// and its signature cannot come from two keys while keys rotate.
+#[derive(Clone)]
+pub struct KeyHandle(Arc<Inner>);
+
+struct Inner {
+    id: KeyId,
+    purpose: Purpose,
+    gate: Gate,
+    owner: Owner,
+    public: PublicJwk,
+    jkt: Thumbprint,
+    signer: Arc<dyn Signer>,
+    /// Set once, just before the gate steps to draining.
+    drain: OnceLock<Box<Drain>>,
+}
+
+/// When a draining key stops. Both clocks count, so that a wall clock that is set back does not prolong a key's life.
+struct Drain {
+    clock: Arc<dyn Clock>,
+    wall: Timestamp,
+    monotonic: Monotonic,
+}
+
+impl Drain {
+    fn is_over(&self) -> bool {
+        self.clock.now() >= self.wall || self.clock.monotonic() >= self.monotonic
+    }
+}
+
+impl KeyHandle {
+    /// The handle of an active key: for anyone who writes a [`KeyStore`](super::KeyStore).
+    pub fn new(owner: Owner, id: KeyId, purpose: Purpose, public: PublicJwk, signer: Arc<dyn Signer>) -> Self {
+        Self::in_state(KeyState::Active, owner, id, purpose, public, signer)
+    }
+
+    /// The handle of a key that does not sign until [`KeyHandle::open`] is called.
+    pub fn pending(owner: Owner, id: KeyId, purpose: Purpose, public: PublicJwk, signer: Arc<dyn Signer>) -> Self {
+        Self::in_state(KeyState::Pending, owner, id, purpose, public, signer)
+    }
+
+    fn in_state(
+        state: KeyState,
+        owner: Owner,
+        id: KeyId,
+        purpose: Purpose,
+        public: PublicJwk,
+        signer: Arc<dyn Signer>,
+    ) -> Self {
+        let jkt = public.thumbprint();
+        Self(Arc::new(Inner {
+            id,
+            purpose,
+            gate: Gate::new(state),
+            owner,
+            public,
+            jkt,
+            signer,
+            drain: OnceLock::new(),
+        }))
+    }
+
+    /// Whose key it is.
+    pub fn owner(&self) -> &Owner {
+        &self.0.owner
+    }
+
+    /// The key's id in its store.
+    pub fn id(&self) -> KeyId {
+        self.0.id
+    }
+
+    /// What the key was made for.
+    pub fn purpose(&self) -> Purpose {
+        self.0.purpose
+    }
+
+    /// The public half.
+    pub fn public(&self) -> &PublicJwk {
+        &self.0.public
+    }
+
+    /// The algorithm that the key signs with.
+    pub fn algorithm(&self) -> Algorithm {
+        self.0.public.algorithm()
+    }
+
+    /// The RFC 7638 SHA-256 thumbprint of the public half (RFC 9449 6.1).
+    pub fn jkt(&self) -> Thumbprint {
+        self.0.jkt
+    }
+
+    /// Refuses a handle that is about to be used for another owner or purpose than its own.
+    ///
+    /// # Errors
+    /// [`KeyError::WrongOwner`], [`KeyError::WrongPurpose`].
+    pub fn check(&self, owner: &Owner, purpose: Purpose) -> Result<(), KeyError> {
+        if self.0.owner != *owner {
+            return Err(KeyError::WrongOwner);
+        }
+        if self.0.purpose != purpose {
+            return Err(KeyError::WrongPurpose {
+                wanted: purpose,
+                found: self.0.purpose,
+            });
+        }
+        Ok(())
+    }
+
+    /// Signs `message`. Ready at once, and without allocation for ES256 and Ed25519, when the key is in this process.
+    ///
+    /// The key's state is looked at before signing and again after it. What a signer elsewhere has made is verified with the
+    /// handle's public half before it is released.
+    ///
+    /// Errors in the result: [`KeyError::Closed`] when the key does not sign (any more), [`KeyError::Mismatch`] when the
+    /// signer's key is not this one, and what the signer says.
+    pub fn sign<'a>(&'a self, message: &'a [u8]) -> Signing<'a> {
+        if let Err(closed) = self.admit() {
+            return Signing::Now(Err(closed));
+        }
+        match self.0.signer.sign(message) {
+            Signing::Now(made) => Signing::Now(made.and_then(|signature| self.release(signature))),
+            Signing::Later(made) => Signing::Later(Box::pin(async move {
+                let signature = made.await?;
+                match self.0.public.verify(message, signature.as_bytes()) {
+                    Ok(()) => self.release(signature),
+                    Err(BadSignature::Unsupported) => Err(KeyError::Unsupported {
+                        algorithm: self.algorithm(),
+                        hint: "enable the feature aws-lc-rs",
+                    }),
+                    Err(_) => Err(KeyError::Mismatch),
+                }
+            })),
+        }
+    }
+
+    /// Where the key is in its life. A draining key whose time is over is destroyed by this look.
+    pub fn state(&self) -> KeyState {
+        let state = self.0.gate.state();
+        if state == KeyState::Draining && self.0.drain.get().is_none_or(|drain| drain.is_over()) {
+            self.0.gate.close(KeyState::Destroyed);
+            return self.0.gate.state();
+        }
+        state
+    }
+
+    /// Whether the key would sign now.
+    pub fn is_usable(&self) -> bool {
+        self.admit().is_ok()
+    }
+
+    /// Pending to active. `false` if the key is not pending: it then stays as it is.
+    pub fn open(&self) -> bool {
+        self.0.gate.step(KeyState::Pending, KeyState::Active)
+    }
+
+    /// Active to draining: the key signs until `until`, by the wall or by the monotonic time of `clock`, whichever comes
+    /// first. `false` if the key is not active: it then stays as it is.
+    pub fn drain(&self, until: Timestamp, clock: &Arc<dyn Clock>) -> bool {
+        if self.0.gate.state() != KeyState::Active {
+            return false;
+        }
+        let now = clock.now();
+        let left = until.unix_micros().saturating_sub(now.unix_micros());
+        let _first_one_stays = self.0.drain.set(Box::new(Drain {
+            clock: Arc::clone(clock),
+            wall: until,
+            monotonic: clock.monotonic() + Duration::from_micros(u64::try_from(left).unwrap_or(0)),
+        }));
+        self.0.gate.step(KeyState::Active, KeyState::Draining)
+    }
+
+    /// Ends the key. Once this has returned, no clone of this handle releases a signature any more. `true` if this call
+    /// changed the state; a compromised key stays compromised.
+    pub fn close(&self, reason: Retired) -> bool {
+        self.0.gate.close(reason.into())
+    }
+
+    fn admit(&self) -> Result<(), KeyError> {
+        match self.state() {
+            KeyState::Active | KeyState::Draining => Ok(()),
+            state => Err(KeyError::Closed { state }),
+        }
+    }
+
+    fn release(&self, signature: Signature) -> Result<Signature, KeyError> {
+        self.admit()?;
+        Ok(signature)
+    }
+}
+
+impl fmt::Debug for KeyHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyHandle")
+            .field("owner", &self.0.owner)
+            .field("id", &self.0.id)
+            .field("purpose", &self.0.purpose)
+            .field("algorithm", &self.algorithm())
+            .field("jkt", &self.0.jkt)
+            .field("state", &self.0.gate.state())
+            .finish()
+    }
+}

@@ -1,0 +1,255 @@
+//! Keys in the memory of this process.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::local::{Backend, LocalKey};
+use super::{KeyError, KeyHandle, KeyId, KeySpec, KeyState, KeyStore, Purpose, Retired};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::jose::{Algorithm, Thumbprint};
+use crate::owner::Owner;
+
+/// A [`KeyStore`] that forgets everything when the process ends.
+///
+/// Tokens that are bound to its keys are of no use to the next process, which asks for new ones. Holds at most 1 000 000
+/// keys, 64 of one owner; both are settable. Destroyed keys are forgotten, and wiped with their last handle; compromised ones
+/// that were imported are remembered by thumbprint, and never taken in again.
+pub struct MemoryKeyStore {
+    clock: Arc<dyn Clock>,
+    backend: Backend,
+    most_in_all: usize,
+    most_of_one: usize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    /// Few keys to an owner, so a list is small and quick.
+    of: HashMap<Owner, Vec<KeyHandle>>,
+    count: usize,
+    /// Thumbprints that came from outside and live, or were compromised. A key has one owner.
+    imported: HashSet<Thumbprint>,
+}
+
+impl MemoryKeyStore {
+    /// An empty store with the system's clock and the default backend.
+    pub fn new() -> Self {
+        Self::with_clock(Arc::new(SystemClock::new()))
+    }
+
+    /// An empty store whose draining keys end by `clock`.
+    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            backend: Backend::default(),
+            most_in_all: 1_000_000,
+            most_of_one: 64,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// Makes its keys with `backend`.
+    #[must_use]
+    pub fn with_backend(mut self, backend: Backend) -> Self {
+        self.backend = backend;
+        self
+    }
+
+    /// Holds at most `in_all` keys, `of_one` of one owner.
+    #[must_use]
+    pub fn with_limits(mut self, in_all: usize, of_one: usize) -> Self {
+        self.most_in_all = in_all;
+        self.most_of_one = of_one;
+        self
+    }
+
+    /// Takes over a key that was made elsewhere, as a pending key of `owner`.
+    ///
+    /// # Errors
+    /// [`KeyError::Duplicate`] if the key has been imported before and lives, or was compromised; [`KeyError::Full`],
+    /// [`KeyError::Randomness`].
+    pub fn import(&self, owner: &Owner, purpose: Purpose, key: LocalKey) -> Result<KeyHandle, KeyError> {
+        let handle = self.pending(owner, purpose, key)?;
+        let mut kept = self.kept();
+        if kept.imported.contains(&handle.jkt()) {
+            return Err(KeyError::Duplicate);
+        }
+        if kept.imported.len() >= self.most_in_all {
+            return Err(KeyError::Full {
+                limit: self.most_in_all,
+            });
+        }
+        self.keep(&mut kept, &handle)?;
+        kept.imported.insert(handle.jkt());
+        Ok(handle)
+    }
+
+    /// How many keys the store holds: pending, active and draining.
+    pub fn len(&self) -> usize {
+        self.kept().count
+    }
+
+    /// Whether the store holds no key.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn pending(&self, owner: &Owner, purpose: Purpose, key: LocalKey) -> Result<KeyHandle, KeyError> {
+        let public = key.public().clone();
+        Ok(KeyHandle::pending(
+            owner.clone(),
+            KeyId::random()?,
+            purpose,
+            public,
+            Arc::new(key),
+        ))
+    }
+
+    fn keep(&self, kept: &mut Kept, handle: &KeyHandle) -> Result<(), KeyError> {
+        self.check_room(kept, handle.owner())?;
+        kept.of.entry(handle.owner().clone()).or_default().push(handle.clone());
+        kept.count += 1;
+        Ok(())
+    }
+
+    fn check_room(&self, kept: &mut Kept, owner: &Owner) -> Result<(), KeyError> {
+        kept.sweep(owner);
+        if kept.of.get(owner).map_or(0, Vec::len) >= self.most_of_one {
+            return Err(KeyError::Full {
+                limit: self.most_of_one,
+            });
+        }
+        if kept.count >= self.most_in_all {
+            kept.sweep_all();
+        }
+        if kept.count >= self.most_in_all {
+            return Err(KeyError::Full {
+                limit: self.most_in_all,
+            });
+        }
+        Ok(())
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // Nothing is half done between two statements that could panic.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    /// Forgets the owner's keys that have ended, and gives those that have not.
+    fn sweep(&mut self, owner: &Owner) -> &[KeyHandle] {
+        let Self { of, count, imported } = self;
+        let Some(keys) = of.get_mut(owner) else { return &[] };
+        let before = keys.len();
+        keys.retain(|key| stays(key, imported));
+        *count -= before - keys.len();
+        if keys.is_empty() {
+            of.remove(owner);
+        }
+        of.get(owner).map_or(&[], Vec::as_slice)
+    }
+
+    fn sweep_all(&mut self) {
+        let Self { of, count, imported } = self;
+        of.retain(|_, keys| {
+            keys.retain(|key| stays(key, imported));
+            !keys.is_empty()
+        });
+        *count = of.values().map(Vec::len).sum();
+    }
+}
+
+fn stays(key: &KeyHandle, imported: &mut HashSet<Thumbprint>) -> bool {
+    match key.state() {
+        KeyState::Pending | KeyState::Active | KeyState::Draining => true,
+        KeyState::Destroyed => {
+            imported.remove(&key.jkt());
+            false
+        }
+        KeyState::Compromised => false,
+    }
+}
+
+#[async_trait]
+impl KeyStore for MemoryKeyStore {
+    async fn active(&self, owner: &Owner, purpose: Purpose) -> Result<Option<KeyHandle>, KeyError> {
+        let mut kept = self.kept();
+        let active = |key: &&KeyHandle| key.purpose() == purpose && key.state() == KeyState::Active;
+        Ok(kept.sweep(owner).iter().find(active).cloned())
+    }
+
+    async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
+        Ok(self.kept().sweep(owner).iter().find(|kept| kept.id() == *key).cloned())
+    }
+
+    async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
+        self.check_room(&mut self.kept(), owner)?;
+        let backend = self.backend;
+        let key = if spec.algorithm == Algorithm::Ps256 {
+            // The search for primes takes up to seconds.
+            tokio::task::spawn_blocking(move || LocalKey::generate(Algorithm::Ps256, backend))
+                .await
+                .map_err(|_| KeyError::OperationFailed)??
+        } else {
+            LocalKey::generate(spec.algorithm, backend)?
+        };
+        let handle = self.pending(owner, spec.purpose, key)?;
+        self.keep(&mut self.kept(), &handle)?;
+        Ok(handle)
+    }
+
+    async fn promote(
+        &self,
+        owner: &Owner,
+        key: &KeyId,
+        replaces: Option<&KeyId>,
+        drain_until: Timestamp,
+    ) -> Result<bool, KeyError> {
+        let mut kept = self.kept();
+        let keys = kept.sweep(owner);
+        let next = keys.iter().find(|kept| kept.id() == *key).ok_or(KeyError::Missing)?;
+        let active = keys
+            .iter()
+            .find(|kept| kept.purpose() == next.purpose() && kept.state() == KeyState::Active);
+        if next.state() != KeyState::Pending || active.map(KeyHandle::id) != replaces.copied() {
+            return Ok(false);
+        }
+        // Handles outside may still close either key at any moment, and closed it stays; else both steps are made.
+        if !next.open() {
+            return Ok(false);
+        }
+        if let Some(active) = active {
+            active.drain(drain_until, &self.clock);
+        }
+        Ok(true)
+    }
+
+    async fn retire(&self, owner: &Owner, key: &KeyId, to: Retired) -> Result<bool, KeyError> {
+        let mut kept = self.kept();
+        let Some(handle) = kept.sweep(owner).iter().find(|kept| kept.id() == *key).cloned() else {
+            return Ok(false);
+        };
+        let changed = handle.close(to);
+        kept.sweep(owner);
+        Ok(changed)
+    }
+}
+
+impl Default for MemoryKeyStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryKeyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryKeyStore")
+            .field("backend", &self.backend)
+            .field("keys", &self.len())
+            .finish_non_exhaustive()
+    }
+}
