@@ -1,7 +1,7 @@
 //! Which cores a thread may use.
 //!
-//! One request at a time over loopback takes 15 us when the scheduler puts both threads on one core and 60 us when it wakes the other one each
-//! time, and it changes its mind within a run. With a core for each side every case is measured in the same, second, way.
+//! One request at a time over loopback takes anything from 15 to 60 us, as the scheduler moves the two threads between cores and lets the idle
+//! one sleep. With a core for each side all cases are measured alike.
 
 use std::num::NonZero;
 
