@@ -70,7 +70,10 @@ pub struct Case<'a> {
 
 impl fmt::Debug for Case<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Case").field("id", &self.id).finish_non_exhaustive()
+        formatter
+            .debug_struct("Case")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -90,7 +93,11 @@ impl<'a> Case<'a> {
 
     /// `run` does that many operations and says how many nanoseconds one took: a mean over threads, a median of latencies.
     pub fn batched(id: impl Into<String>, run: impl FnMut(u64) -> f64 + 'a) -> Self {
-        Self { id: id.into(), batch: Duration::from_millis(50), run: Box::new(run) }
+        Self {
+            id: id.into(),
+            batch: Duration::from_millis(50),
+            run: Box::new(run),
+        }
     }
 
     /// How long one batch should take; 50 ms unless told.
@@ -124,7 +131,10 @@ pub struct Measured {
 /// Runs all cases, one batch each per round, each round starting with the next case.
 #[must_use]
 pub fn interleave(options: &Options, mut cases: Vec<Case<'_>>) -> Measured {
-    let iterations: Vec<u64> = cases.iter_mut().map(|case| case.calibrate(options.batch_scale)).collect();
+    let iterations: Vec<u64> = cases
+        .iter_mut()
+        .map(|case| case.calibrate(options.batch_scale))
+        .collect();
     let mut figures = vec![Vec::with_capacity(options.rounds); cases.len()];
     for round in 0..options.rounds {
         for turn in 0..cases.len() {
@@ -133,7 +143,9 @@ pub fn interleave(options: &Options, mut cases: Vec<Case<'_>>) -> Measured {
             figures[index].push(figure);
         }
     }
-    Measured { cases: cases.into_iter().map(|case| case.id).zip(figures).collect() }
+    Measured {
+        cases: cases.into_iter().map(|case| case.id).zip(figures).collect(),
+    }
 }
 
 impl Measured {
@@ -161,14 +173,22 @@ impl Measured {
     pub fn derive(&mut self, id: &str, from: [&str; 2], compute: impl Fn(f64, f64) -> f64) {
         let [left, right] = from.map(|name| self.rounds(name).to_vec());
         assert_eq!(left.len(), right.len(), "cases of one table have the same rounds");
-        let figures = left.into_iter().zip(right).map(|(left, right)| compute(left, right)).collect();
+        let figures = left
+            .into_iter()
+            .zip(right)
+            .map(|(left, right)| compute(left, right))
+            .collect();
         self.cases.push((id.to_owned(), figures));
     }
 
     /// The same-round ratios of a case to another.
     #[must_use]
     pub fn ratios(&self, id: &str, to: &str) -> Vec<f64> {
-        self.rounds(id).iter().zip(self.rounds(to)).map(|(figure, floor)| figure / floor).collect()
+        self.rounds(id)
+            .iter()
+            .zip(self.rounds(to))
+            .map(|(figure, floor)| figure / floor)
+            .collect()
     }
 
     /// The median time of a case, in nanoseconds.
@@ -232,7 +252,11 @@ mod tests {
             })
             .batch(batch)
         };
-        let cases = vec![case("a", Duration::ZERO), case("b", Duration::ZERO), case("c", Duration::ZERO)];
+        let cases = vec![
+            case("a", Duration::ZERO),
+            case("b", Duration::ZERO),
+            case("c", Duration::ZERO),
+        ];
         let measured = interleave(&options(&["--rounds", "3"]), cases);
         assert_eq!(order.borrow()[3..], ["a", "b", "c", "b", "c", "a", "c", "a", "b"]);
         assert!(measured.ids().all(|id| measured.rounds(id).len() == 3));
@@ -241,7 +265,10 @@ mod tests {
     #[test]
     fn ratios_are_of_the_same_round() {
         let measured = Measured {
-            cases: vec![("floor".into(), vec![10.0, 100.0, 20.0]), ("case".into(), vec![20.0, 200.0, 30.0])],
+            cases: vec![
+                ("floor".into(), vec![10.0, 100.0, 20.0]),
+                ("case".into(), vec![20.0, 200.0, 30.0]),
+            ],
         };
         // The medians of the times would say 30 / 20.
         assert!((measured.ratio("case", "floor") - 2.0).abs() < 1e-9);

@@ -19,7 +19,11 @@ pub const URL: &str = "https://apis.fedex.example/rate/v1/comprehensiverate/quot
 /// An access token of 700 characters, as long as the JWTs that issuers hand out.
 #[must_use]
 pub fn access_token() -> String {
-    "eyJhbGciOiJSUzI1NiJ9.".chars().chain("AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_".chars().cycle()).take(700).collect()
+    "eyJhbGciOiJSUzI1NiJ9."
+        .chars()
+        .chain("AbCdEfGhIjKlMnOpQrStUvWxYz0123456789-_".chars().cycle())
+        .take(700)
+        .collect()
 }
 
 /// `ath` of an access token (RFC 9449, section 4.2).
@@ -51,10 +55,16 @@ impl Key {
     pub fn generate() -> Self {
         let random = SystemRandom::new();
         let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
-        let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).expect("a key").as_ref().to_vec();
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(algorithm, &random)
+            .expect("a key")
+            .as_ref()
+            .to_vec();
         let pair = EcdsaKeyPair::from_pkcs8(algorithm, &pkcs8).expect("the key that was just made");
         let point = pair.public_key().as_ref();
-        let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..33]), URL_SAFE_NO_PAD.encode(&point[33..65]));
+        let (x, y) = (
+            URL_SAFE_NO_PAD.encode(&point[1..33]),
+            URL_SAFE_NO_PAD.encode(&point[33..65]),
+        );
         let d = URL_SAFE_NO_PAD.encode(pair.private_key().as_be_bytes().expect("the private number").as_ref());
         Self {
             private_jwk: json!({ "kty": "EC", "crv": "P-256", "alg": "ES256", "x": x, "y": y, "d": d }),
@@ -95,19 +105,32 @@ impl Key {
         let (input, signature) = proof.rsplit_once('.').expect("a compact JWS");
         let signature = URL_SAFE_NO_PAD.decode(signature).expect("a signature in base64url");
         let point = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, self.pair.public_key().as_ref());
-        point.verify(input.as_bytes(), &signature).expect("a signature of this key");
+        point
+            .verify(input.as_bytes(), &signature)
+            .expect("a signature of this key");
         let part = |text: &str| -> Value {
             serde_json::from_slice(&URL_SAFE_NO_PAD.decode(text).expect("base64url")).expect("JSON")
         };
         let (header, claims) = input.split_once('.').expect("a header and claims");
         let (header, claims) = (part(header), part(claims));
-        assert_eq!((&header["typ"], &header["alg"]), (&json!("dpop+jwt"), &json!("ES256")), "{header}");
+        assert_eq!(
+            (&header["typ"], &header["alg"]),
+            (&json!("dpop+jwt"), &json!("ES256")),
+            "{header}"
+        );
         for member in ["kty", "crv", "x", "y"] {
             assert_eq!(header["jwk"][member], self.public_jwk[member], "{header}");
         }
-        assert_eq!((&claims["htm"], &claims["htu"]), (&json!(METHOD), &json!(URL)), "{claims}");
+        assert_eq!(
+            (&claims["htm"], &claims["htu"]),
+            (&json!(METHOD), &json!(URL)),
+            "{claims}"
+        );
         assert_eq!(claims["ath"], json!(ath(&access_token())), "{claims}");
-        assert!(claims["jti"].as_str().is_some_and(|jti| jti.len() >= 16) && claims["iat"].is_number(), "{claims}");
+        assert!(
+            claims["jti"].as_str().is_some_and(|jti| jti.len() >= 16) && claims["iat"].is_number(),
+            "{claims}"
+        );
     }
 }
 

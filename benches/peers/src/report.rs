@@ -21,7 +21,10 @@ impl<'a> Report<'a> {
         let Some((_, floor)) = rows.first() else { return };
         if !self.options.json {
             println!("\n{} {table} ({} rounds)", self.bench, measured.rounds(floor).len());
-            println!("{:<28} {:>12} {:>12} {:>9} {:>17}", "", "median ns", "p10 ns", "ratio", "ratio p25..p75");
+            println!(
+                "{:<28} {:>12} {:>12} {:>9} {:>17}",
+                "", "median ns", "p10 ns", "ratio", "ratio p25..p75"
+            );
         }
         for (id, case) in rows {
             let (times, ratios) = (measured.rounds(case), measured.ratios(case, floor));

@@ -88,7 +88,9 @@ impl Setup {
 
     fn cases<'a>(&'a self, order: &'a [u32], threads: usize) -> Vec<Case<'a>> {
         vec![
-            case("floor", order, threads, |index| peers::fresh(&self.kept[index], self.now()).cloned()),
+            case("floor", order, threads, |index| {
+                peers::fresh(&self.kept[index], self.now()).cloned()
+            }),
             self.hits("peer/dashmap", &self.dashmap, order, threads),
             self.hits("peer/papaya", &self.papaya, order, threads),
             self.hits("peer/moka", &self.moka, order, threads),
@@ -96,7 +98,9 @@ impl Setup {
     }
 
     fn hits<'a, M: Map>(&'a self, id: &str, map: &'a M, order: &'a [u32], threads: usize) -> Case<'a> {
-        case(id, order, threads, |index| map.hit(&self.connections[index], self.now()))
+        case(id, order, threads, |index| {
+            map.hit(&self.connections[index], self.now())
+        })
     }
 
     /// One read of the monotonic clock.
@@ -108,13 +112,18 @@ impl Setup {
 /// A case in which each of `threads` threads walks `order` from a place of its own, on from where the last batch ended; its figure is that
 /// of the slowest thread.
 fn case<'a, T>(id: &str, order: &'a [u32], threads: usize, hit: impl Fn(usize) -> Option<T> + Sync + 'a) -> Case<'a> {
-    let places: Vec<AtomicUsize> = (0..threads).map(|thread| AtomicUsize::new(thread * order.len() / threads)).collect();
+    let places: Vec<AtomicUsize> = (0..threads)
+        .map(|thread| AtomicUsize::new(thread * order.len() / threads))
+        .collect();
     let walk = move |thread: usize, iterations: u64| {
         let mut place = places[thread].load(Ordering::Relaxed);
         let started = Instant::now();
         for _ in 0..iterations {
             place = if place + 1 < order.len() { place + 1 } else { 0 };
-            assert!(std::hint::black_box(hit(order[place] as usize)).is_some(), "every connection is cached and fresh");
+            assert!(
+                std::hint::black_box(hit(order[place] as usize)).is_some(),
+                "every connection is cached and fresh"
+            );
         }
         let took = started.elapsed();
         places[thread].store(place, Ordering::Relaxed);
@@ -128,7 +137,10 @@ fn case<'a, T>(id: &str, order: &'a [u32], threads: usize, hit: impl Fn(usize) -
         std::thread::scope(|scope| {
             let started = |thread| move || (barrier.wait(), walk(thread, iterations)).1;
             let running: Vec<_> = (0..threads).map(|thread| scope.spawn(started(thread))).collect();
-            running.into_iter().map(|thread| thread.join().expect("a thread that measures")).fold(0.0, f64::max)
+            running
+                .into_iter()
+                .map(|thread| thread.join().expect("a thread that measures"))
+                .fold(0.0, f64::max)
         })
     };
     Case::batched(id, run).batch(Duration::from_millis(25))

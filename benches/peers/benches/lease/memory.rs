@@ -43,10 +43,12 @@ fn grown<T>(build: impl FnOnce() -> T) -> (usize, usize) {
 /// The resident set in bytes; 0 where the system does not say.
 fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap_or_default();
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap_or(0) * 1024
 }
-
 
 /// Prints the bytes per connection of each structure, less the bytes of the access token.
 pub(crate) fn print(options: &Options) {
@@ -73,7 +75,10 @@ pub(crate) fn print(options: &Options) {
 }
 
 fn of(id: &str) -> Option<(usize, usize)> {
-    let output = Command::new(std::env::current_exe().ok()?).args([CHILD, id]).output().ok()?;
+    let output = Command::new(std::env::current_exe().ok()?)
+        .args([CHILD, id])
+        .output()
+        .ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     let (allocated, resident) = text.trim().split_once(' ')?;
     Some((allocated.parse().ok()?, resident.parse().ok()?))

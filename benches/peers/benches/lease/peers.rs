@@ -16,7 +16,10 @@ pub(crate) struct Connection {
 impl Connection {
     /// The tenant's text has 23 characters.
     pub(crate) fn numbered(number: usize) -> Self {
-        Self { tenant: format!("tenant-{number:08}.eu-west").into(), carrier: (number % 40) as u16 }
+        Self {
+            tenant: format!("tenant-{number:08}.eu-west").into(),
+            carrier: (number % 40) as u16,
+        }
     }
 }
 
@@ -85,7 +88,10 @@ impl Map for Papaya {
     }
 
     fn hit(&self, connection: &Connection, now: u64) -> Option<Arc<Lease>> {
-        self.0.pin().get(connection).and_then(|lease| fresh(lease, now).cloned())
+        self.0
+            .pin()
+            .get(connection)
+            .and_then(|lease| fresh(lease, now).cloned())
     }
 }
 
@@ -94,7 +100,11 @@ pub(crate) struct Moka(moka::sync::Cache<Connection, Arc<Lease>, RandomState>);
 impl Default for Moka {
     fn default() -> Self {
         // Room for all, and no expiry of its own: the check is the same for every map.
-        Self(moka::sync::Cache::builder().max_capacity(1 << 20).build_with_hasher(RandomState::default()))
+        Self(
+            moka::sync::Cache::builder()
+                .max_capacity(1 << 20)
+                .build_with_hasher(RandomState::default()),
+        )
     }
 }
 

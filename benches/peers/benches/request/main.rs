@@ -31,7 +31,9 @@ trait Caller: Send + Sync + 'static {
 
 fn main() {
     let options = Options::from_args();
-    rustls::crypto::aws_lc_rs::default_provider().install_default().expect("the only provider of this process");
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .expect("the only provider of this process");
     let key = Key::generate();
     let signing_input = key.signing_input();
     let cores = cores::count();
@@ -40,13 +42,24 @@ fn main() {
     for (transport, tls) in [("http1", false), ("tls13", true)] {
         for concurrent in [1, 64] {
             let prefix = format!("{transport}/{concurrent}");
-            if !["bearer", "dpop", "nonce"].iter().any(|kind| options.wants(&format!("{prefix}/{kind}"))) {
+            if !["bearer", "dpop", "nonce"]
+                .iter()
+                .any(|kind| options.wants(&format!("{prefix}/{kind}")))
+            {
                 continue;
             }
             // One at a time: a core for each side. Many at a time: both sides use every core.
             let pinned = concurrent == 1;
-            if pinned { cores::only(0) } else { cores::all() }
-            let server = Server::start(Manner { tls, nonces: false, pinned });
+            if pinned {
+                cores::only(0)
+            } else {
+                cores::all()
+            }
+            let server = Server::start(Manner {
+                tls,
+                nonces: false,
+                pinned,
+            });
             let runtime = runtime(if pinned { 1 } else { cores });
             let cases = vec![
                 case("floor", &runtime, concurrent, Plain::bearer(&server)),
@@ -55,9 +68,15 @@ fn main() {
             ];
             let mut measured = interleave(&options, cases);
             // What a request with a proof must take: the plain one, and the signature on whichever core is free.
-            measured.derive("allowed", ["floor-proof", "signature"], |floor, signature| floor + signature / cores as f64);
+            measured.derive("allowed", ["floor-proof", "signature"], |floor, signature| {
+                floor + signature / cores as f64
+            });
             report.table(&format!("{prefix}/bearer"), &measured, &[("floor", "floor")]);
-            report.table(&format!("{prefix}/dpop"), &measured, &[("floor", "floor-proof"), ("allowed", "allowed")]);
+            report.table(
+                &format!("{prefix}/dpop"),
+                &measured,
+                &[("floor", "floor-proof"), ("allowed", "allowed")],
+            );
         }
     }
 }

@@ -27,7 +27,13 @@ impl Plain {
     pub(crate) fn proof_sized(server: &Server, key: &Key) -> Self {
         let input = String::from_utf8(key.signing_input()).expect("base64url");
         let proof = format!("{input}.{}", "s".repeat(86));
-        Self::new(server, [(AUTHORIZATION.as_str(), format!("DPoP {}", access_token())), ("dpop", proof)])
+        Self::new(
+            server,
+            [
+                (AUTHORIZATION.as_str(), format!("DPoP {}", access_token())),
+                ("dpop", proof),
+            ],
+        )
     }
 
     fn new<const N: usize>(server: &Server, headers: [(&'static str, String); N]) -> Self {
@@ -36,10 +42,16 @@ impl Plain {
         let tls = rustls::ClientConfig::builder_with_protocol_versions(&[&rustls::version::TLS13])
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).http1_only();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .http1_only();
         let client = client.tls_backend_preconfigured(tls).build().expect("a client");
         let headers = headers.into_iter().map(|(name, value)| {
-            (http::HeaderName::from_static(name), HeaderValue::try_from(value).expect("visible ASCII"))
+            (
+                http::HeaderName::from_static(name),
+                HeaderValue::try_from(value).expect("visible ASCII"),
+            )
         });
         let content_type = (CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Self {
@@ -52,7 +64,19 @@ impl Plain {
 
 impl Caller for Plain {
     fn call(&self) -> impl Future<Output = Bytes> + Send {
-        let request = self.client.post(self.url.clone()).headers(self.headers.clone()).body(Bytes::from_static(BODY));
-        async { request.send().await.expect("an answer").bytes().await.expect("its body") }
+        let request = self
+            .client
+            .post(self.url.clone())
+            .headers(self.headers.clone())
+            .body(Bytes::from_static(BODY));
+        async {
+            request
+                .send()
+                .await
+                .expect("an answer")
+                .bytes()
+                .await
+                .expect("its body")
+        }
     }
 }

@@ -61,10 +61,17 @@ impl Server {
             if manner.pinned {
                 cores::only(1);
             }
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a runtime");
             runtime.block_on(accept(listener, acceptor, manner));
         });
-        Self { address, manner, certificate }
+        Self {
+            address,
+            manner,
+            certificate,
+        }
     }
 
     /// `https://127.0.0.1:port` or without the `s`.
@@ -82,7 +89,9 @@ impl Server {
 async fn accept(listener: std::net::TcpListener, acceptor: Option<TlsAcceptor>, manner: Manner) {
     let listener = TcpListener::from_std(listener).expect("a listener");
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
         let _ = stream.set_nodelay(true);
         match acceptor.clone() {
             None => drop(tokio::spawn(serve(stream, manner))),
@@ -102,7 +111,9 @@ fn serve(
     let service = service_fn(move |request| answer(request, manner));
     async move {
         // A connection that breaks is the client's to report.
-        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+        let _ = http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service)
+            .await;
     }
 }
 
@@ -116,10 +127,14 @@ async fn answer(request: Request<Incoming>, manner: Manner) -> Result<Response<F
         Bytes::from_static(ANSWER.as_bytes())
     };
     let mut response = Response::new(Full::new(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if manner.nonces {
         let nonce = format!("nonce-{:026}", NONCE.fetch_add(1, Ordering::Relaxed));
-        response.headers_mut().insert("dpop-nonce", HeaderValue::try_from(nonce).expect("visible ASCII"));
+        response
+            .headers_mut()
+            .insert("dpop-nonce", HeaderValue::try_from(nonce).expect("visible ASCII"));
     }
     Ok(response)
 }
