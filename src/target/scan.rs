@@ -59,10 +59,12 @@ pub(super) fn authority_end(text: &str, start: usize) -> Result<usize, TargetErr
 
 /// Splits an authority without userinfo. The port is what follows the colon, not yet checked.
 pub(super) fn host_and_port(authority: &str) -> Result<(&str, Option<&str>), TargetError> {
-    let split = match authority.find(']') {
-        Some(bracket) => bracket + 1,
-        None => authority.find(':').unwrap_or(authority.len()),
+    let end = if authority.starts_with('[') {
+        authority.find(']').map(|bracket| bracket + 1)
+    } else {
+        authority.bytes().position(|byte| byte == b':')
     };
+    let split = end.unwrap_or(authority.len());
     let (host, rest) = authority.split_at_checked(split).ok_or(TargetError::Host)?;
     if rest.is_empty() {
         return Ok((host, None));
@@ -94,18 +96,20 @@ pub(super) fn host(host: &str) -> Result<Host, TargetError> {
     if host.len() > 253 {
         return Err(TargetError::Host);
     }
-    let mut last = "";
-    for label in host.split('.') {
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if !(1..=63).contains(&label.len())
-            || !label.bytes().all(legal)
-            || label.starts_with('-')
-            || label.ends_with('-')
-        {
-            return Err(TargetError::Host);
+    let (mut start, mut before) = (0, b'.');
+    for (at, byte) in host.bytes().enumerate() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' | b'_' | b'A'..=b'Z' => {}
+            b'-' if before != b'.' => {}
+            b'.' if label_ends_well(at - start, before) => start = at + 1,
+            _ => return Err(TargetError::Host),
         }
-        last = label;
+        before = byte;
     }
+    if !label_ends_well(host.len() - start, before) {
+        return Err(TargetError::Host);
+    }
+    let last = host.get(start..).unwrap_or_default();
     if last.eq_ignore_ascii_case("localhost") {
         return if last.len() == host.len() {
             Ok(Host::Local)
@@ -123,6 +127,10 @@ pub(super) fn host(host: &str) -> Result<Host, TargetError> {
         };
     }
     Ok(Host::Name)
+}
+
+fn label_ends_well(length: usize, last: u8) -> bool {
+    (1..=63).contains(&length) && last != b'-'
 }
 
 /// Where path and query end, counted from the start of the path.

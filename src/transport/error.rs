@@ -53,8 +53,9 @@ pub enum TransportErrorKind {
     /// The other side does not speak HTTP as it should: malformed or oversized head, HTTP/2 error. Not repeated.
     #[error("the other side broke the HTTP protocol")]
     Protocol,
-    /// The HTTP stack would have sent another URL than the target. Not repeated, nothing was sent. Please report it.
-    #[error("the HTTP stack does not keep the URL as it is")]
+    /// The HTTP stack refuses the target, or would have sent another URL. Not repeated, nothing was sent. The known case is
+    /// an internationalised host (`xn--..`) that does not decode: correct the host.
+    #[error("the HTTP stack does not take the URL as it is")]
     Target,
     /// The request cannot be sent as it is, or something else failed. Not repeated.
     #[error("the request could not be sent")]
