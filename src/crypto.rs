@@ -20,6 +20,16 @@ pub(crate) fn hmac_sha256(key: &[u8], data: &[u8]) -> [u8; 32] {
     backend::hmac_sha256(key, data)
 }
 
+/// The first half of [`hmac_sha256`], where 128 bits are enough.
+pub(crate) fn hmac_sha256_128(key: &[u8], data: &[u8]) -> [u8; 16] {
+    let digest = hmac_sha256(key, data);
+    let mut out = [0; 16];
+    for (to, octet) in out.iter_mut().zip(digest) {
+        *to = octet;
+    }
+    out
+}
+
 /// Fills `out` from the system's generator.
 ///
 /// # Errors

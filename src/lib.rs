@@ -10,3 +10,4 @@ pub mod owner;
 pub mod secret;
 pub mod target;
 pub mod transport;
+pub mod verify;
