@@ -164,10 +164,11 @@ impl KeyHandle {
         Ok(())
     }
 
-    /// Signs `message`. Ready at once, and without allocation for ES256 and Ed25519, when the key is in this process.
+    /// Signs `message`. Ready at once when the key is in this process; nothing is boxed then, and ES256 and Ed25519 signatures
+    /// are handed over without an allocation of ours.
     ///
     /// The key's state is looked at before signing and again after it. What a signer elsewhere has made is verified with the
-    /// handle's public half before it is released.
+    /// handle's public half before it is released; of one that signs at once, only the signature's form is checked.
     ///
     /// Errors in the result: [`KeyError::Closed`] when the key does not sign (any more), [`KeyError::Mismatch`] when the
     /// signer's key is not this one, and what the signer says.
@@ -241,6 +242,15 @@ impl KeyHandle {
     }
 
     fn release(&self, signature: Signature) -> Result<Signature, KeyError> {
+        let octets = signature.as_bytes().len();
+        let fits = match self.algorithm() {
+            // ASN.1 is no signature of JWS (RFC 7518 3.4).
+            Algorithm::Es256 | Algorithm::Ed25519 => octets == 64,
+            Algorithm::Ps256 => (256..=1024).contains(&octets),
+        };
+        if !fits {
+            return Err(KeyError::Mismatch);
+        }
         self.admit()?;
         Ok(signature)
     }

@@ -111,9 +111,8 @@ pub(super) fn pkcs8(octets: &[u8]) -> Result<Halves, KeyImportError> {
                 return Err(KeyImportError::Malformed);
             }
             let seed = <&OctetStringRef>::from_der(inner).map_err(|error| category(&error))?;
-            let seed = seed.as_bytes().try_into().map_err(|_| KeyImportError::Malformed)?;
             Ok(Halves::Ed25519 {
-                seed: Zeroizing::new(seed),
+                seed: Zeroizing::new(seed.as_bytes().to_vec()),
                 point,
             })
         }
@@ -161,13 +160,8 @@ fn sec1(octets: &[u8], curve: Option<ObjectIdentifier>) -> Result<Halves, KeyImp
     if named.into_iter().flatten().any(|curve| curve != P256) {
         return Err(KeyImportError::UnsupportedKey);
     }
-    let scalar = fields
-        .scalar
-        .as_bytes()
-        .try_into()
-        .map_err(|_| KeyImportError::Malformed)?;
     Ok(Halves::P256 {
-        scalar: Zeroizing::new(scalar),
+        scalar: Zeroizing::new(fields.scalar.as_bytes().to_vec()),
         point: fields.point.map(|bits| octets_of(&bits)).transpose()?,
     })
 }

@@ -26,16 +26,16 @@ pub(super) fn read(text: &[u8]) -> Result<Halves, KeyImportError> {
     }
     match algorithm {
         Algorithm::Es256 => {
-            let (x, y): ([u8; 32], [u8; 32]) = (octets(&jwk, "x")?, octets(&jwk, "y")?);
+            let (x, y) = (public_octets(&jwk, "x")?, public_octets(&jwk, "y")?);
             PublicJwk::p256(x, y).map_err(|_| KeyImportError::InvalidPublicKey)?;
             Ok(Halves::P256 {
-                scalar: Zeroizing::new(octets(&jwk, "d")?),
+                scalar: number(&jwk, "d")?,
                 point: Some([&[4_u8][..], &x, &y].concat()),
             })
         }
         Algorithm::Ed25519 => Ok(Halves::Ed25519 {
-            seed: Zeroizing::new(octets(&jwk, "d")?),
-            point: Some(octets::<32>(&jwk, "x")?.to_vec()),
+            seed: number(&jwk, "d")?,
+            point: Some(public_octets(&jwk, "x")?.to_vec()),
         }),
         Algorithm::Ps256 => rsa(&jwk),
     }
@@ -99,9 +99,6 @@ fn number(jwk: &Object, name: &str) -> Result<Zeroizing<Vec<u8>>, KeyImportError
         .ok_or(KeyImportError::Malformed)
 }
 
-fn octets<const N: usize>(jwk: &Object, name: &str) -> Result<[u8; N], KeyImportError> {
-    number(jwk, name)?
-        .as_slice()
-        .try_into()
-        .map_err(|_| KeyImportError::Malformed)
+fn public_octets(jwk: &Object, name: &str) -> Result<[u8; 32], KeyImportError> {
+    base64url::decode_array(text_of(jwk, name)?).ok_or(KeyImportError::Malformed)
 }

@@ -201,7 +201,8 @@ impl LocalKey {
         }
     }
 
-    fn p256_from(scalar: &[u8; 32], point: Option<&[u8]>, backend: Backend) -> Result<Self, KeyImportError> {
+    fn p256_from(scalar: &[u8], point: Option<&[u8]>, backend: Backend) -> Result<Self, KeyImportError> {
+        let scalar: &[u8; 32] = scalar.try_into().map_err(|_| KeyImportError::Malformed)?;
         let secret = ::p256::SecretKey::from_slice(scalar).map_err(|_| KeyImportError::Degenerate)?;
         if let Some(point) = point {
             let given = ::p256::PublicKey::from_sec1_bytes(point).map_err(|_| KeyImportError::InvalidPublicKey)?;
@@ -219,7 +220,7 @@ impl LocalKey {
     }
 
     #[cfg(feature = "aws-lc-rs")]
-    fn ed25519_from(seed: &[u8; 32], point: Option<&[u8]>, backend: Backend) -> Result<Self, KeyImportError> {
+    fn ed25519_from(seed: &[u8], point: Option<&[u8]>, backend: Backend) -> Result<Self, KeyImportError> {
         if backend != Backend::AwsLc {
             return Err(KeyImportError::FeatureNeeded { feature: "aws-lc-rs" });
         }
@@ -227,7 +228,7 @@ impl LocalKey {
             let point = point.try_into().map_err(|_| KeyImportError::InvalidPublicKey)?;
             PublicJwk::ed25519(point).map_err(|_| KeyImportError::InvalidPublicKey)?;
         }
-        let key = aws_lc::Ed25519Key::new(seed)?;
+        let key = aws_lc::Ed25519Key::new(seed.try_into().map_err(|_| KeyImportError::Malformed)?)?;
         if point.is_some_and(|point| point != key.point()) {
             return Err(KeyImportError::Mismatch);
         }
@@ -235,7 +236,7 @@ impl LocalKey {
     }
 
     #[cfg(not(feature = "aws-lc-rs"))]
-    fn ed25519_from(_seed: &[u8; 32], _point: Option<&[u8]>, _backend: Backend) -> Result<Self, KeyImportError> {
+    fn ed25519_from(_seed: &[u8], _point: Option<&[u8]>, _backend: Backend) -> Result<Self, KeyImportError> {
         Err(KeyImportError::FeatureNeeded { feature: "aws-lc-rs" })
     }
 
@@ -296,14 +297,15 @@ impl fmt::Debug for LocalKey {
     }
 }
 
-/// What an encoding holds, before anything is checked that concerns the key itself.
+/// What an encoding holds, before anything is checked that concerns the key itself. Private octets stay on the heap, where
+/// moving them leaves no copies behind.
 enum Halves {
     P256 {
-        scalar: Zeroizing<[u8; 32]>,
+        scalar: Zeroizing<Vec<u8>>,
         point: Option<Vec<u8>>,
     },
     Ed25519 {
-        seed: Zeroizing<[u8; 32]>,
+        seed: Zeroizing<Vec<u8>>,
         point: Option<Vec<u8>>,
     },
     #[cfg(feature = "rsa")]
