@@ -1,4 +1,5 @@
 //! Handles: who may sign, until when, and that nothing is released once a gate is closed.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};

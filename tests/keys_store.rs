@@ -1,4 +1,5 @@
 //! The store in memory: owners, promotion, draining, limits.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use std::pin::pin;
 use std::sync::Arc;
