@@ -17,7 +17,7 @@ use shipbound::target::Target;
 use shipbound::target::danger::Loopback;
 use shipbound::transport::reqwest::{ReqwestTransport, ReqwestTransportBuilder};
 use shipbound::transport::{Outgoing, TransportError};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
@@ -86,7 +86,7 @@ impl Raw {
 }
 
 /// Reads a request's head and as much of a body as its `Content-Length` says.
-pub async fn read_request(stream: &mut TcpStream) -> String {
+pub async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> String {
     let mut all = Vec::new();
     loop {
         let text = String::from_utf8_lossy(&all).into_owned();
@@ -106,7 +106,7 @@ pub async fn read_request(stream: &mut TcpStream) -> String {
     }
 }
 
-pub async fn write(stream: &mut TcpStream, bytes: impl AsRef<[u8]>) {
+pub async fn write(stream: &mut (impl AsyncWrite + Unpin), bytes: impl AsRef<[u8]>) {
     stream.write_all(bytes.as_ref()).await.unwrap();
 }
 
