@@ -78,7 +78,26 @@ impl Raw {
         self.listener.accept().await.unwrap().0
     }
 
-    /// Whether a connection waits to be accepted.
+    /// Answers every request on every connection with this status; gives the count of connections.
+    pub fn answer_all(self, status: u16) -> Arc<AtomicUsize> {
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connections);
+        tokio::spawn(async move {
+            loop {
+                let mut stream = self.accept().await;
+                count.fetch_add(1, Ordering::SeqCst);
+                tokio::spawn(async move {
+                    while stream.peek(&mut [0; 1]).await.is_ok_and(|ready| ready > 0) {
+                        read_request(&mut stream).await;
+                        write(&mut stream, format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n")).await;
+                    }
+                });
+            }
+        });
+        connections
+    }
+
+    /// Whether no connection waits to be accepted.
     pub fn untouched(&self) -> bool {
         use futures_util::FutureExt;
         self.listener.accept().now_or_never().is_none()
