@@ -6,8 +6,9 @@ use crate::clock::Timestamp;
 use crate::crypto::constant_time_eq;
 use crate::json::{Number, Object, Value};
 
-/// The greatest `iat` that is read, in seconds: some 30 000 years, so that no arithmetic with it comes near a limit.
-const MAX_SECONDS: i64 = 1_000_000_000_000;
+/// The greatest instant that is read, in seconds: some 250 000 years, so that an `iat` in milliseconds is still told as one
+/// from the future, and no arithmetic with it reaches a limit.
+const MAX_SECONDS: i64 = 8_000_000_000_000;
 
 /// The claims that every proof has, with the right types.
 #[derive(Debug)]
