@@ -131,15 +131,20 @@ example_quickstart_without() {
 # The examples that would talk to a real carrier fall back on their imitation when no credentials are there.
 example_carrier() { env -i PATH="$PATH" HOME="$HOME" "$target/debug/examples/$1"; }
 
-# A line of JSON for each proof among the vectors; each gets its verdict, whatever it is.
+# Every proof among the vectors, one JSON line each, gets the verdict that the vectors ask for.
 example_verify_proof() {
-  local lines=$logs/proofs.jsonl verdicts=$logs/verdicts.jsonl status=0
+  local lines=$logs/proofs.jsonl verdicts=$logs/verdicts.jsonl
   node -e '
     const { proofs } = JSON.parse(require("fs").readFileSync("tests/data/vectors.json", "utf8"));
-    for (const { id, input } of proofs) console.log(JSON.stringify({ id, ...input }));' >"$lines"
-  "$target/debug/examples/verify_proof" <"$lines" >"$verdicts" || status=$?
-  echo "exit status $status, $(wc -l <"$lines") proofs, $(wc -l <"$verdicts") verdicts"
-  [ "$status" -le 1 ] && [ "$(wc -l <"$lines")" -eq "$(wc -l <"$verdicts")" ]
+    for (const { id, input } of proofs) console.log(JSON.stringify({ id, input }));' >"$lines"
+  "$target/debug/examples/verify_proof" <"$lines" >"$verdicts"
+  node -e '
+    const fs = require("fs");
+    const { proofs } = JSON.parse(fs.readFileSync("tests/data/vectors.json", "utf8"));
+    const verdicts = fs.readFileSync(process.argv[1], "utf8").trim().split("\n").map((line) => JSON.parse(line));
+    const wrong = proofs.filter(({ id, expect }, i) => verdicts[i]?.id !== id || !expect.outcome.split("_or_").includes(verdicts[i].outcome));
+    console.log(`${proofs.length} proofs, ${verdicts.length} verdicts, not as expected: ${wrong.map(({ id }) => id).join(" ") || "none"}`);
+    process.exit(wrong.length || verdicts.length !== proofs.length ? 1 : 0);' "$verdicts"
 }
 
 example_call() {
