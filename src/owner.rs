@@ -81,6 +81,13 @@ id_text! {
     DeploymentId
 }
 
+impl CarrierId {
+    /// The id of a profile of this crate; a test looks at each of them.
+    pub(crate) fn of_profile(text: &'static str) -> Self {
+        Self(Arc::from(text))
+    }
+}
+
 impl AccountId {
     /// The account `main`, used where a tenant has one account with a carrier.
     pub fn main() -> Self {

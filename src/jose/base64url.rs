@@ -8,14 +8,24 @@ pub(crate) fn encode(data: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(data)
 }
 
-/// Appends the text of `data` to `out`.
+/// The length of the text of `octets` octets.
+pub(crate) const fn encoded_len(octets: usize) -> usize {
+    (octets * 4).div_ceil(3)
+}
+
+/// Writes the text of `data` into `out`, which has its length.
+pub(crate) fn encode_to(data: &[u8], out: &mut [u8]) {
+    let written = URL_SAFE_NO_PAD.encode_slice(data, out);
+    debug_assert!(written.is_ok(), "the buffer has the text's length");
+}
+
+/// Appends the text of `data` to `out`, which grows by no more than it needs.
 pub(crate) fn encode_into(data: &[u8], out: &mut Vec<u8>) {
     let start = out.len();
-    out.resize(start + data.len().div_ceil(3) * 4, 0);
-    let written = out
-        .get_mut(start..)
-        .and_then(|room| URL_SAFE_NO_PAD.encode_slice(data, room).ok());
-    out.truncate(start + written.unwrap_or(0));
+    out.resize(start + encoded_len(data.len()), 0);
+    if let Some(room) = out.get_mut(start..) {
+        encode_to(data, room);
+    }
 }
 
 /// The octets that `text` stands for; `None` for padding, another alphabet, white space, or unused bits that are set.

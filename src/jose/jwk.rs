@@ -178,6 +178,14 @@ impl PublicJwk {
         }
     }
 
+    /// The length of its signatures, in octets.
+    pub(crate) fn signature_len(&self) -> usize {
+        match &self.0 {
+            Key::P256 { .. } | Key::Ed25519(_) => 64,
+            Key::Rsa { n, .. } => n.len(),
+        }
+    }
+
     /// The required members in lexicographic order and nothing else: what RFC 7638 3 hashes.
     pub fn to_json(&self) -> String {
         let text = base64url::encode;

@@ -60,6 +60,11 @@ pub enum KeyError {
     /// User action: make a new key. A key has one owner and is never used again once compromised.
     #[error("the store has had this key before")]
     Duplicate,
+    /// Other processes promoted their keys first, time and again.
+    ///
+    /// User action: make sure that all processes of this deployment allow the same algorithms.
+    #[error("other processes keep replacing this key")]
+    Contended,
     /// The algorithm is not available.
     ///
     /// User action: as the hint says.

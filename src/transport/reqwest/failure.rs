@@ -49,7 +49,7 @@ fn kind_of_cause(cause: &(dyn Error + 'static)) -> Option<TransportErrorKind> {
         return Some(TransportErrorKind::Tls);
     }
     let error = cause.downcast_ref::<hyper::Error>()?;
-    if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
+    if error.is_parse() || error.is_parse_status() {
         Some(TransportErrorKind::Protocol)
     } else if error.is_user() {
         Some(TransportErrorKind::Other)

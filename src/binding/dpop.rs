@@ -1,0 +1,294 @@
+//! DPoP (RFC 9449): each request carries a proof, signed by the key that the token is bound to.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::write::EncoderWriter;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::crypto;
+use crate::jose::{Algorithm, base64url};
+use crate::keys::{KeyError, KeyHandle, KeySpec, Purpose, Retired, Signing};
+use crate::owner::Owner;
+
+use super::nonce::{Nonce, NonceBook};
+use super::{
+    Attempt, BindContext, BindError, BindingKind, BindingStrategy, Confirmation, Learned, Proof, TokenBinding,
+};
+
+/// The request header that carries a proof.
+const DPOP: HeaderName = HeaderName::from_static("dpop");
+
+/// How long the old key goes on signing when a key of another algorithm takes its place: no token is trusted for longer.
+const DRAIN: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often the key store may have been quicker in another process before this one gives up.
+const PROMOTIONS: usize = 4;
+
+// The members of a proof's payload, up to where their values begin.
+const JTI: &str = r#"{"jti":""#;
+const HTM: &str = r#"","htm":""#;
+const HTU: &str = r#"","htu":""#;
+const IAT: &str = r#"","iat":"#;
+const ATH: &str = r#","ath":""#;
+const NONCE: &str = r#","nonce":""#;
+
+/// Binds tokens to a proof key of the connection's own (RFC 9449).
+///
+/// The key is made at first use, or ahead of it by `Client::prepare`, and is durable in the key store before a token is
+/// asked for. Tokens that the issuer declares unbound are refused (RFC 9449 5).
+///
+/// ```
+/// use shipbound::binding::dpop::Dpop;
+/// use shipbound::jose::Algorithm;
+///
+/// let usual = Dpop::es256();
+/// let choosy = Dpop::preferring([Algorithm::Ed25519, Algorithm::Es256]);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Dpop {
+    algorithms: Vec<Algorithm>,
+}
+
+impl Dpop {
+    /// ECDSA with P-256 and SHA-256: the default, which every issuer accepts.
+    pub fn es256() -> Self {
+        Self::preferring([Algorithm::Es256])
+    }
+
+    /// Ed25519. Its proofs say `EdDSA` unless the issuer lists `Ed25519` and not `EdDSA` (RFC 9864).
+    pub fn ed25519() -> Self {
+        Self::preferring([Algorithm::Ed25519])
+    }
+
+    /// RSA-PSS with SHA-256. Making such keys needs the feature `rsa`.
+    pub fn ps256() -> Self {
+        Self::preferring([Algorithm::Ps256])
+    }
+
+    /// The first of `algorithms` that the issuer lists, or the first of all where it lists none (RFC 9449 5.1). A key that
+    /// the connection has already is kept as long as its algorithm is among them.
+    pub fn preferring(algorithms: impl IntoIterator<Item = Algorithm>) -> Self {
+        Self {
+            algorithms: algorithms.into_iter().collect(),
+        }
+    }
+
+    fn acceptable(&self, listed: Option<&[String]>) -> Vec<Algorithm> {
+        let offered = |algorithm: &Algorithm| {
+            listed.is_none_or(|names| {
+                names
+                    .iter()
+                    .any(|name| Algorithm::from_jws_name(name) == Some(*algorithm))
+            })
+        };
+        self.algorithms.iter().copied().filter(offered).collect()
+    }
+}
+
+#[async_trait]
+impl BindingStrategy for Dpop {
+    fn minimum(&self) -> BindingKind {
+        BindingKind::Dpop
+    }
+
+    async fn bind(&self, context: &BindContext<'_>) -> Result<Arc<dyn TokenBinding>, BindError> {
+        let acceptable = self.acceptable(context.algorithms);
+        let preferred = *acceptable.first().ok_or(BindError::NoCommonAlgorithm)?;
+        let owner = Owner::from(context.connection.clone());
+        let keys = context.keys;
+        for _ in 0..PROMOTIONS {
+            let active = keys.active(&owner, Purpose::Proof).await?;
+            if let Some(key) = &active
+                && acceptable.contains(&key.algorithm())
+            {
+                key.check(&owner, Purpose::Proof)?;
+                return Ok(Arc::new(DpopBinding::new(key.clone(), context.algorithms)?));
+            }
+            let made = keys
+                .create(
+                    &owner,
+                    KeySpec {
+                        purpose: Purpose::Proof,
+                        algorithm: preferred,
+                    },
+                )
+                .await?;
+            let drained = context.clock.now() + DRAIN;
+            if keys
+                .promote(&owner, &made.id(), active.as_ref().map(KeyHandle::id).as_ref(), drained)
+                .await?
+            {
+                return Ok(Arc::new(DpopBinding::new(made, context.algorithms)?));
+            }
+            // Another process was first: ours was never used, so nothing is lost with it.
+            keys.retire(&owner, &made.id(), Retired::Destroyed).await?;
+        }
+        Err(BindError::Key(KeyError::Contended))
+    }
+}
+
+/// One connection, one proof key.
+#[derive(Debug)]
+pub struct DpopBinding {
+    key: KeyHandle,
+    confirmations: [Confirmation; 1],
+    /// The base64url of the JOSE header, with the dot behind it: the same for every proof of a key.
+    header: Box<str>,
+    signature: usize,
+    nonces: NonceBook,
+}
+
+impl DpopBinding {
+    /// The binding to `key`, for an issuer that lists `algorithms` (RFC 9449 5.1).
+    ///
+    /// # Errors
+    /// [`KeyError`] when the key is not a proof key.
+    pub fn new(key: KeyHandle, algorithms: Option<&[String]>) -> Result<Self, KeyError> {
+        key.check(key.owner(), Purpose::Proof)?;
+        let name = match key.algorithm() {
+            Algorithm::Ed25519 if !lists_only_ed25519(algorithms) => "EdDSA",
+            algorithm => algorithm.name(),
+        };
+        let jose = format!(
+            r#"{{"typ":"dpop+jwt","alg":"{name}","jwk":{}}}"#,
+            key.public().to_json()
+        );
+        let mut header = base64url::encode(jose.as_bytes());
+        header.push('.');
+        Ok(Self {
+            confirmations: [Confirmation::Jkt(key.jkt())],
+            header: header.into_boxed_str(),
+            signature: base64url::encoded_len(key.public().signature_len()),
+            nonces: NonceBook::default(),
+            key,
+        })
+    }
+
+    /// The key that proofs are signed with.
+    pub fn key(&self) -> &KeyHandle {
+        &self.key
+    }
+
+    /// Header, dot and payload of a proof, in a buffer that has room for the signature: the one allocation of a proof.
+    fn signing_input(&self, attempt: &Attempt<'_>, nonce: Option<&Nonce>) -> Result<Vec<u8>, KeyError> {
+        let mut random = [0; 16];
+        crypto::random(&mut random).map_err(|_failed| KeyError::Randomness)?;
+        let mut jti = [0; 22];
+        base64url::encode_to(&random, &mut jti);
+
+        let htm = attempt.method.as_str();
+        let htu = attempt.target.htu();
+        let mut iat = [0; 20];
+        let iat = decimal(attempt.now.unix_seconds(), &mut iat);
+        let ath = attempt.ath.unwrap_or_default();
+        let nonce = nonce.map(Nonce::as_str).unwrap_or_default();
+
+        // The exact length, so that the buffer becomes the header's value without another allocation.
+        let optional = |name: &str, value: &str| {
+            if value.is_empty() {
+                0
+            } else {
+                name.len() + value.len() + 1
+            }
+        };
+        let members = JTI.len() + jti.len() + HTM.len() + htm.len() + HTU.len() + htu.len() + IAT.len() + iat.len();
+        let payload = members + optional(ATH, ath) + optional(NONCE, nonce) + 1;
+        let room = self.header.len() + base64url::encoded_len(payload) + 1 + self.signature;
+        let mut proof = Vec::with_capacity(room);
+        proof.extend_from_slice(self.header.as_bytes());
+
+        // No value needs escaping: a method is a token, a Target has only URI characters, a nonce only NQCHAR, the others
+        // are base64url. So the payload is written as it is, through the encoder, without a JSON tree.
+        let mut write = || -> std::io::Result<()> {
+            let mut out = EncoderWriter::new(&mut proof, &URL_SAFE_NO_PAD);
+            for piece in [
+                JTI.as_bytes(),
+                &jti,
+                HTM.as_bytes(),
+                htm.as_bytes(),
+                HTU.as_bytes(),
+                htu.as_bytes(),
+            ] {
+                out.write_all(piece)?;
+            }
+            out.write_all(IAT.as_bytes())?;
+            out.write_all(iat)?;
+            for (name, value) in [(ATH, ath), (NONCE, nonce)] {
+                if !value.is_empty() {
+                    out.write_all(name.as_bytes())?;
+                    out.write_all(value.as_bytes())?;
+                    out.write_all(b"\"")?;
+                }
+            }
+            out.write_all(b"}")?;
+            out.finish().map(drop)
+        };
+        // Writing to a Vec does not fail.
+        write().map_err(|_io| KeyError::SignerFailed)?;
+        Ok(proof)
+    }
+}
+
+#[async_trait]
+impl TokenBinding for DpopBinding {
+    fn kind(&self) -> BindingKind {
+        BindingKind::Dpop
+    }
+
+    fn confirmations(&self) -> &[Confirmation] {
+        &self.confirmations
+    }
+
+    fn is_usable(&self) -> bool {
+        self.key.is_usable()
+    }
+
+    async fn prove(&self, attempt: &Attempt<'_>) -> Result<Option<Proof>, KeyError> {
+        let nonce = match attempt.nonce {
+            Some(nonce) => Some(nonce.clone()),
+            None => self.nonces.get(attempt.role, attempt.target.origin()),
+        };
+        let mut proof = self.signing_input(attempt, nonce.as_ref())?;
+        let signature = match self.key.sign(&proof) {
+            Signing::Now(signature) => signature?,
+            Signing::Later(signature) => signature.await?,
+        };
+        proof.push(b'.');
+        base64url::encode_into(signature.as_bytes(), &mut proof);
+        let value =
+            HeaderValue::from_maybe_shared(Bytes::from(proof)).map_err(|_not_a_header| KeyError::SignerFailed)?;
+        Ok(Some(Proof::new(DPOP, value, nonce)))
+    }
+
+    fn learn(&self, attempt: &Attempt<'_>, headers: &HeaderMap) -> Learned {
+        match Nonce::from_headers(headers) {
+            Ok(None) => Learned::Nothing,
+            Ok(Some(nonce)) => {
+                self.nonces.put(attempt.role, attempt.target.origin(), nonce.clone());
+                Learned::Nonce(nonce)
+            }
+            Err(refused) => Learned::Refused(refused),
+        }
+    }
+}
+
+fn lists_only_ed25519(algorithms: Option<&[String]>) -> bool {
+    algorithms.is_some_and(|names| {
+        let lists = |wanted: &str| names.iter().any(|name| name == wanted);
+        lists("Ed25519") && !lists("EdDSA")
+    })
+}
+
+/// `number` in decimal digits, at the front of `buffer`.
+fn decimal(number: i64, buffer: &mut [u8; 20]) -> &[u8] {
+    let mut left: &mut [u8] = &mut buffer[..];
+    // 20 characters hold every i64.
+    let _written = write!(left, "{number}");
+    let unused = left.len();
+    buffer.get(..20 - unused).unwrap_or_default()
+}

@@ -1,0 +1,123 @@
+//! Calling a carrier for a tenant.
+
+mod builder;
+mod pipeline;
+mod request;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream;
+
+use crate::carriers::CarrierProfile;
+use crate::error::{Error, ErrorKind};
+use crate::owner::{Tenant, TenantId};
+use crate::parts::Parts;
+
+pub use self::builder::ClientBuilder;
+pub use self::request::{RequestBuilder, TenantClient};
+pub use crate::exchange::answer::{Report, Response};
+
+use self::pipeline::Pipeline;
+
+/// How many keys [`Client::prepare`] makes at a time.
+const PREPARED_AT_ONCE: usize = 16;
+
+/// Sends a tenant's own HTTP requests to a carrier, each with a token of that tenant, bound as the client was told.
+#[async_trait]
+pub trait CarrierClient: fmt::Debug + Send + Sync {
+    /// What is known of the carrier.
+    fn carrier(&self) -> &CarrierProfile;
+
+    /// Sends `request` for `tenant`. Its URI is a path from the profile's base, or a URL within the profile's origins.
+    ///
+    /// The answer is given for every status that the library has no rule for: 404 and 422 are the caller's business.
+    ///
+    /// # Errors
+    /// [`Error`]; ask its [`stage`](Error::stage) whether the request may have been carried out.
+    async fn send(&self, tenant: &Tenant, request: http::Request<Bytes>) -> Result<Response, Error>;
+}
+
+/// The [`CarrierClient`] of one carrier, for all tenants. Cheap to clone.
+///
+/// ```no_run
+/// use shipbound::binding::dpop::Dpop;
+/// use shipbound::carriers;
+/// use shipbound::credentials::{Credential, MemoryCredentials};
+/// use shipbound::keys::MemoryKeyStore;
+/// use shipbound::owner::{Environment, TenantId};
+/// use shipbound::{Client, Parts};
+///
+/// # async fn rates() -> Result<(), Box<dyn std::error::Error>> {
+/// let profile = carriers::fedex(Environment::Sandbox);
+/// let credentials = MemoryCredentials::new();
+/// credentials.put(TenantId::new("acme")?, profile.id(), Environment::Sandbox, Credential::new("l7..", "s3cr3t"));
+/// let parts = Parts::builder().keys(MemoryKeyStore::new()).credentials(credentials).build()?;
+///
+/// let fedex = Client::builder(profile, &parts).binding(Dpop::es256()).build()?;
+/// let quote = fedex.tenant("acme")?.post("/rate/v1/rates/quotes").json(&"..").send().await?;
+/// println!("{} after {} attempts", quote.status(), quote.report().attempts);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client(Arc<Pipeline>);
+
+impl Client {
+    /// Starts a client of the carrier that `profile` describes.
+    pub fn builder(profile: CarrierProfile, parts: &Parts) -> ClientBuilder {
+        ClientBuilder::new(profile, parts.clone())
+    }
+
+    /// This client for one tenant.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Id`] when `id` is not a [`TenantId`].
+    pub fn tenant(&self, id: &str) -> Result<TenantClient, Error> {
+        let id = TenantId::new(id).map_err(|error| Error::before(ErrorKind::Id(error)))?;
+        Ok(self.for_tenant(id))
+    }
+
+    /// This client for one tenant, of a certain incarnation where one is given.
+    pub fn for_tenant(&self, tenant: impl Into<Tenant>) -> TenantClient {
+        TenantClient::new(self.clone(), tenant.into())
+    }
+
+    /// Makes the keys of these tenants ahead of their first call. No token is asked for.
+    ///
+    /// # Errors
+    /// The first failure, after all have been tried.
+    pub async fn prepare(&self, tenants: impl IntoIterator<Item = Tenant>) -> Result<(), Error> {
+        let each = stream::iter(tenants).map(|tenant| self.0.prepare(tenant));
+        let outcomes: Vec<_> = each.buffer_unordered(PREPARED_AT_ONCE).collect().await;
+        outcomes.into_iter().collect()
+    }
+
+    /// Drops the tenant's token, so that the next call asks for a new one: after its credential was changed, for instance.
+    pub fn forget(&self, tenant: &Tenant) {
+        self.0.forget(tenant);
+    }
+}
+
+#[async_trait]
+impl CarrierClient for Client {
+    fn carrier(&self) -> &CarrierProfile {
+        self.0.profile()
+    }
+
+    async fn send(&self, tenant: &Tenant, request: http::Request<Bytes>) -> Result<Response, Error> {
+        self.0.send(tenant, request).await
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("carrier", self.0.profile().id())
+            .field("environment", &self.0.profile().environment())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,329 @@
+//! The way of a call: everything that can be refused is refused before a token is looked up or an octet is sent.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Method, Request};
+
+use crate::binding::{Confirmation, Role, TokenBinding};
+use crate::carriers::CarrierProfile;
+use crate::clock::Monotonic;
+use crate::error::{Awaited, Error, ErrorKind};
+use crate::exchange::answer::{Report, Response};
+use crate::exchange::budget::Limits;
+use crate::exchange::quirks::BodyCode;
+use crate::exchange::{Draft, Env, Errand, drive, within};
+use crate::journal::{CallRecord, EventKind};
+use crate::owner::Tenant;
+use crate::parts::Parts;
+use crate::target::{Origin, Target};
+use crate::token::Lease;
+use crate::token::slot::Scope;
+use crate::token::source::TokenSource;
+use crate::transport::Stage;
+
+use super::request::text_of;
+
+/// Headers that select where a request goes, how it is framed or who sends it: never taken from a caller.
+const REFUSED: [HeaderName; 27] = [
+    header::AUTHORIZATION,
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::COOKIE,
+    header::EXPECT,
+    header::FORWARDED,
+    header::HOST,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::VIA,
+    HeaderName::from_static("dpop"),
+    HeaderName::from_static("http2-settings"),
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-port"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+];
+
+#[derive(Debug)]
+pub(super) struct Pipeline {
+    pub(super) profile: CarrierProfile,
+    pub(super) base: Target,
+    pub(super) origins: Vec<Origin>,
+    pub(super) limits: Limits,
+    pub(super) scope: Arc<Scope>,
+    pub(super) source: Arc<TokenSource>,
+    pub(super) parts: Parts,
+}
+
+impl Pipeline {
+    pub(super) fn profile(&self) -> &CarrierProfile {
+        &self.profile
+    }
+
+    pub(super) async fn prepare(&self, tenant: Tenant) -> Result<(), Error> {
+        let slot = self.parts.tokens.slot(&self.scope, &tenant);
+        self.source.prepare(&slot.connection).await
+    }
+
+    pub(super) fn forget(&self, tenant: &Tenant) {
+        self.parts.tokens.slot(&self.scope, tenant).clear();
+    }
+
+    pub(super) async fn send(&self, tenant: &Tenant, request: Request<Bytes>) -> Result<Response, Error> {
+        let (head, body) = request.into_parts();
+        self.send_parts(tenant, head.method, &text_of(&head.uri)?, head.headers, body)
+            .await
+    }
+
+    pub(super) async fn send_parts(
+        &self,
+        tenant: &Tenant,
+        method: Method,
+        address: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<Response, Error> {
+        let target = self.target(address)?;
+        let headers = self.headers(headers)?;
+        if body.len() > self.limits.request_body {
+            return Err(Error::before(ErrorKind::RequestTooLarge));
+        }
+
+        let clock = &*self.parts.clock;
+        let started = clock.monotonic();
+        let deadline = started + self.limits.call;
+        let mut report = Report::default();
+        let outcome = self
+            .call(tenant, &method, &target, headers, body, started, deadline, &mut report)
+            .await;
+        report.total = clock.monotonic().saturating_since(started);
+        self.note(tenant, method, &target, &outcome, &report);
+        match outcome {
+            Ok(mut response) => {
+                response.report = report;
+                Ok(response)
+            }
+            Err(error) => Err(error.with_report(report)),
+        }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "one call's values, taken apart once")]
+    async fn call(
+        &self,
+        tenant: &Tenant,
+        method: &Method,
+        target: &Target,
+        headers: HeaderMap,
+        body: Bytes,
+        started: Monotonic,
+        deadline: Monotonic,
+        report: &mut Report,
+    ) -> Result<Response, Error> {
+        let clock = &*self.parts.clock;
+        let lease = match self.parts.tokens.fresh(&self.scope, tenant, started) {
+            Some(lease) if self.source.is_good(&lease) => lease,
+            _ => {
+                let waited = self.lease(tenant, deadline).await;
+                report.token_wait = clock.monotonic().saturating_since(started);
+                waited?
+            }
+        };
+        // The mode is looked at when a lease is used, not only when it was made.
+        if lease.binding() < self.source.strategy.minimum() {
+            return Err(Error::before(ErrorKind::UnboundToken));
+        }
+        describe(&lease, report);
+        let connection = Arc::clone(&lease.connection);
+        let env = Env {
+            clock,
+            transport: &*self.parts.transport,
+            journal: &self.parts.journal,
+            connection: &connection,
+            deadline,
+            awaited: Awaited::Call,
+            attempt_limit: self.limits.attempt,
+            answer_limit: self.limits.answer,
+        };
+        let mut errand = Call {
+            pipeline: self,
+            tenant,
+            method,
+            target,
+            headers,
+            body,
+            lease,
+            deadline,
+        };
+        let outcome = drive(&env, &mut errand, report).await;
+        describe(&errand.lease, report);
+        outcome
+    }
+
+    /// A lease from the slot or a flight, within the call's own time.
+    async fn lease(&self, tenant: &Tenant, deadline: Monotonic) -> Result<Arc<Lease>, Error> {
+        let slot = self.parts.tokens.slot(&self.scope, tenant);
+        let lease = async {
+            self.source.review(&slot).await?;
+            slot.lease(&self.source).await
+        };
+        self.in_time(deadline, lease).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        deadline: Monotonic,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let late = || Err(Error::before(ErrorKind::Deadline(Awaited::Call)));
+        within(&*self.parts.clock, deadline, future).await.unwrap_or_else(late)
+    }
+
+    fn target(&self, address: &str) -> Result<Target, Error> {
+        let refused = |error| Error::before(ErrorKind::Target(error));
+        if address.starts_with('/') {
+            return self.base.join_path(address).map_err(refused);
+        }
+        let target = Target::parse_allowing(address, &self.profile.exempt).map_err(refused)?;
+        if self.origins.contains(target.origin()) {
+            Ok(target)
+        } else {
+            Err(Error::before(ErrorKind::ForeignOrigin))
+        }
+    }
+
+    fn headers(&self, mut headers: HeaderMap) -> Result<HeaderMap, Error> {
+        let locked = |name: &&HeaderName| REFUSED.contains(name) || self.profile.locked_headers.contains(name);
+        if let Some(name) = headers.keys().find(locked) {
+            return Err(Error::before(ErrorKind::HeaderRefused(name.clone())));
+        }
+        for (name, value) in &self.profile.headers {
+            headers.entry(name).or_insert_with(|| value.clone());
+        }
+        Ok(headers)
+    }
+
+    fn note(
+        &self,
+        tenant: &Tenant,
+        method: Method,
+        target: &Target,
+        outcome: &Result<Response, Error>,
+        report: &Report,
+    ) {
+        let journal = &self.parts.journal;
+        if !journal.is_heard() {
+            return;
+        }
+        let connection = self.scope.connection(tenant);
+        journal.record(&connection, || {
+            EventKind::Call(CallRecord {
+                method,
+                route: self.profile.route(target.path()),
+                address: self
+                    .parts
+                    .fingerprints
+                    .of(&connection, self.parts.clock.now(), target.htu()),
+                status: match outcome {
+                    Ok(response) => Some(response.status()),
+                    Err(error) => error.response().map(Response::status),
+                },
+                stage: outcome.as_ref().map_or_else(Error::stage, |_| Stage::Answered),
+                error: outcome.as_ref().err().map(Error::code),
+                attempts: report.attempts,
+                binding: report.binding,
+                jkt: report.jkt,
+                took: report.total,
+            })
+        });
+    }
+}
+
+fn describe(lease: &Lease, report: &mut Report) {
+    report.binding = Some(lease.binding());
+    report.jkt = lease.confirmations().iter().map(|Confirmation::Jkt(jkt)| *jkt).next();
+}
+
+/// One call: the caller's request, and the lease that it is sent with.
+struct Call<'a> {
+    pipeline: &'a Pipeline,
+    tenant: &'a Tenant,
+    method: &'a Method,
+    target: &'a Target,
+    headers: HeaderMap,
+    body: Bytes,
+    lease: Arc<Lease>,
+    deadline: Monotonic,
+}
+
+impl Errand for Call<'_> {
+    fn role(&self) -> Role {
+        Role::ResourceServer
+    }
+
+    fn method(&self) -> &Method {
+        self.method
+    }
+
+    fn target(&self) -> &Target {
+        self.target
+    }
+
+    fn binding(&self) -> &Arc<dyn TokenBinding> {
+        &self.lease.binding
+    }
+
+    fn ath(&self) -> Option<&str> {
+        self.lease.ath()
+    }
+
+    fn not_processed(&self) -> &[BodyCode] {
+        &self.pipeline.profile.quirks.not_processed
+    }
+
+    fn draft(&mut self) -> Result<Draft, Error> {
+        let mut headers = self.headers.clone();
+        headers.insert(header::AUTHORIZATION, self.lease.authorization().clone());
+        Ok(Draft {
+            headers,
+            body: self.body.clone(),
+        })
+    }
+
+    async fn renew(&mut self) -> Result<bool, Error> {
+        let pipeline = self.pipeline;
+        let slot = pipeline.parts.tokens.slot(&pipeline.scope, self.tenant);
+        pipeline
+            .parts
+            .journal
+            .record(&slot.connection.id, || EventKind::TokenRefused);
+        match pipeline
+            .in_time(self.deadline, slot.replace(&self.lease, &pipeline.source))
+            .await?
+        {
+            Some(lease) => {
+                self.lease = lease;
+                Ok(true)
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn refused_again(&mut self) {
+        let pipeline = self.pipeline;
+        let slot = pipeline.parts.tokens.slot(&pipeline.scope, self.tenant);
+        let error = Error::before(ErrorKind::Unauthorized);
+        slot.refused_again(&self.lease, error, &pipeline.source);
+    }
+}

@@ -1,0 +1,271 @@
+//! What a carrier gave to a shipper to log in with, per connection.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock};
+
+use async_trait::async_trait;
+
+use crate::crypto;
+use crate::owner::{AccountId, CarrierId, ConnectionId, Environment, Tenant};
+use crate::secret::ClientSecret;
+
+/// A client id and its secret (RFC 6749 2.3.1).
+#[derive(Clone)]
+pub struct Credential {
+    client_id: String,
+    client_secret: ClientSecret,
+    revision: u64,
+}
+
+impl Credential {
+    /// The credential with this client id and secret. Its revision is made from both, so a changed secret is another
+    /// credential.
+    pub fn new(client_id: impl Into<String>, client_secret: impl Into<ClientSecret>) -> Self {
+        let (client_id, client_secret) = (client_id.into(), client_secret.into());
+        let digest = crypto::hmac_sha256(client_secret.expose().as_bytes(), client_id.as_bytes());
+        let revision = digest
+            .iter()
+            .take(8)
+            .fold(0, |number, octet| number << 8 | u64::from(*octet));
+        Self {
+            client_id,
+            client_secret,
+            revision,
+        }
+    }
+
+    /// This credential with a revision that the store counts itself.
+    #[must_use]
+    pub fn with_revision(mut self, revision: u64) -> Self {
+        self.revision = revision;
+        self
+    }
+
+    /// The client id. Not secret, though not for every eye.
+    pub fn client_id(&self) -> &str {
+        &self.client_id
+    }
+
+    /// The secret.
+    pub fn client_secret(&self) -> &ClientSecret {
+        &self.client_secret
+    }
+
+    /// Which version of this connection's credential it is. Tokens of another revision are not used.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+}
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credential")
+            .field("client_id", &self.client_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why there is no credential.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CredentialError {
+    /// The store has none for this connection. User action: add it; an id that differs in case is another tenant.
+    #[error("the credential store has none for this connection")]
+    Missing,
+    /// The store does not answer, or not as it should. User action: mend the store.
+    #[error("the credential store is not available")]
+    Unavailable,
+    /// An environment variable that was named is not set, or is not UTF-8. User action: set it.
+    #[error("the environment variable {0} is not set")]
+    Variable(String),
+}
+
+impl CredentialError {
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing)
+    }
+}
+
+/// Where credentials come from. Asked once for each token request, never for a call that a cached token serves.
+#[async_trait]
+pub trait CredentialStore: fmt::Debug + Send + Sync {
+    /// The newest credential of this connection.
+    ///
+    /// # Errors
+    /// [`CredentialError::Missing`] where there is none, [`CredentialError::Unavailable`] where that cannot be told.
+    async fn credential(&self, connection: &ConnectionId) -> Result<Credential, CredentialError>;
+
+    /// A number that grows whenever a credential changes: looked at on every call, so it must be as cheap as an atomic load.
+    ///
+    /// A token that was asked for before a change is used again only when its connection's credential is still the same
+    /// one. A store that always gives 0, the default, says that a change takes effect with the next token request.
+    fn generation(&self) -> u64 {
+        0
+    }
+}
+
+/// Whose credential one is. The deployment is not part of it: a process serves one deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Place {
+    tenant: Tenant,
+    carrier: CarrierId,
+    environment: Environment,
+    account: AccountId,
+}
+
+impl Place {
+    fn of(connection: &ConnectionId) -> Self {
+        Self {
+            tenant: connection.tenant().clone(),
+            carrier: connection.carrier().clone(),
+            environment: connection.environment(),
+            account: connection.account().clone(),
+        }
+    }
+}
+
+/// Credentials in memory, put there by the application.
+///
+/// ```
+/// use shipbound::credentials::{Credential, MemoryCredentials};
+/// use shipbound::owner::{CarrierId, Environment, TenantId};
+///
+/// let store = MemoryCredentials::new();
+/// store.put(TenantId::new("acme")?, &CarrierId::new("fedex")?, Environment::Sandbox, Credential::new("l7..", "s3cr3t"));
+/// # Ok::<(), shipbound::owner::InvalidId>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct MemoryCredentials {
+    credentials: RwLock<HashMap<Place, Credential>>,
+    generation: AtomicU64,
+}
+
+impl MemoryCredentials {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the credential of the tenant's main account, in the place of an older one.
+    pub fn put(
+        &self,
+        tenant: impl Into<Tenant>,
+        carrier: &CarrierId,
+        environment: Environment,
+        credential: Credential,
+    ) {
+        self.put_account(tenant, carrier, environment, AccountId::main(), credential);
+    }
+
+    /// Adds the credential of one of the tenant's accounts, in the place of an older one.
+    pub fn put_account(
+        &self,
+        tenant: impl Into<Tenant>,
+        carrier: &CarrierId,
+        environment: Environment,
+        account: AccountId,
+        credential: Credential,
+    ) {
+        let place = Place {
+            tenant: tenant.into(),
+            carrier: carrier.clone(),
+            environment,
+            account,
+        };
+        self.credentials
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(place, credential);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Takes a credential away. Tokens that were asked for with it are not used any more.
+    pub fn remove(&self, connection: &ConnectionId) {
+        self.credentials
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&Place::of(connection));
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+}
+
+#[async_trait]
+impl CredentialStore for MemoryCredentials {
+    async fn credential(&self, connection: &ConnectionId) -> Result<Credential, CredentialError> {
+        let credentials = self.credentials.read().unwrap_or_else(PoisonError::into_inner);
+        credentials
+            .get(&Place::of(connection))
+            .cloned()
+            .ok_or(CredentialError::Missing)
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+}
+
+/// Credentials from environment variables that are named one by one. They are read when they are named, not later.
+///
+/// There is no rule that makes a variable's name from a tenant's id: such rules fold ids together.
+///
+/// ```no_run
+/// use shipbound::credentials::EnvCredentials;
+/// use shipbound::owner::{CarrierId, Environment, TenantId};
+///
+/// let fedex = CarrierId::new("fedex")?;
+/// let credentials = EnvCredentials::new().client(
+///     TenantId::new("acme")?,
+///     &fedex,
+///     Environment::Sandbox,
+///     "FEDEX_CLIENT_ID",
+///     "FEDEX_CLIENT_SECRET",
+/// )?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct EnvCredentials(MemoryCredentials);
+
+impl EnvCredentials {
+    /// No credentials yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Reads the client id and secret of the tenant's main account from these two variables.
+    ///
+    /// # Errors
+    /// [`CredentialError::Variable`] with the name of the one that is not set.
+    pub fn client(
+        self,
+        tenant: impl Into<Tenant>,
+        carrier: &CarrierId,
+        environment: Environment,
+        id_variable: &str,
+        secret_variable: &str,
+    ) -> Result<Self, CredentialError> {
+        let credential = Credential::new(variable(id_variable)?, variable(secret_variable)?);
+        self.0.put(tenant, carrier, environment, credential);
+        Ok(self)
+    }
+}
+
+#[async_trait]
+impl CredentialStore for EnvCredentials {
+    async fn credential(&self, connection: &ConnectionId) -> Result<Credential, CredentialError> {
+        self.0.credential(connection).await
+    }
+
+    fn generation(&self) -> u64 {
+        self.0.generation()
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads variables, each named by the application"
+)]
+fn variable(name: &str) -> Result<String, CredentialError> {
+    std::env::var(name).map_err(|_unset| CredentialError::Variable(name.to_owned()))
+}

@@ -1,0 +1,473 @@
+//! The one error of a carrier call: how far the request came, whose fault it is, and what to do.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::{HeaderName, StatusCode};
+use thiserror::Error as ThisError;
+
+use crate::binding::{BindError, Role};
+use crate::clock::Timestamp;
+use crate::credentials::CredentialError;
+use crate::exchange::answer::{Report, Response};
+use crate::keys::KeyError;
+use crate::owner::InvalidId;
+use crate::target::TargetError;
+use crate::token::answer::TokenAnswerError;
+use crate::token::metadata::MetadataError;
+use crate::transport::{Stage, TransportErrorKind};
+
+/// Why a call, a token request or a set-up failed.
+///
+/// Three questions an on-call engineer asks have an answer each: [`Error::stage`] (may the label have been bought?),
+/// [`Error::culprit`] (whom do I call?) and [`Error::advice`] (what do I do?). [`Error::code`] is for logs and metrics.
+///
+/// Neither `Display`, `Debug` nor `source()` shows a token, a proof, a secret, a path or a text that a server chose.
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    stage: Stage,
+    role: Role,
+    retry_at: Option<Timestamp>,
+    answer: Option<Response>,
+    report: Option<Report>,
+}
+
+/// What went wrong. Each kind says what the user should do about it.
+#[derive(Clone, Debug, ThisError)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The address was refused before anything was sent. User action: correct the URL or path that was given.
+    #[error("the address of the request is not one that can be used")]
+    Target(#[source] TargetError),
+    /// A tenant, account, carrier or deployment id has characters that are not allowed. User action: encode the
+    /// application's id.
+    #[error("not an id")]
+    Id(#[source] InvalidId),
+    /// The address lies outside the origins of the carrier's profile, so no credential may go there. User action: correct
+    /// the URL, or add the origin to the profile if it is the carrier's.
+    #[error("the address lies outside the carrier's origins")]
+    ForeignOrigin,
+    /// The caller set a header that only the library or the HTTP stack may set. User action: drop it.
+    #[error("the header {0} must not be set by the caller")]
+    HeaderRefused(HeaderName),
+    /// The request's body is over the limit. User action: send less, or raise `Limits::request_body`.
+    #[error("the body of the request is over the limit")]
+    RequestTooLarge,
+    /// The body could not be written as JSON. User action: correct the value that was given.
+    #[error("the body of the request cannot be written as JSON")]
+    NotSerializable,
+    /// The client was built with values that do not fit together. User action: see the text.
+    #[error("the client cannot be built: {0}")]
+    Build(&'static str),
+    /// The credential store has none for this connection, or failed. User action: see the cause.
+    #[error("no credential for this connection")]
+    Credential(#[source] CredentialError),
+    /// The key of this connection cannot be had or cannot sign. User action: see the cause.
+    #[error("the key of this connection cannot be used")]
+    Key(#[source] KeyError),
+    /// The issuer lists none of the algorithms that are allowed. User action: allow one of the issuer's algorithms.
+    #[error("the issuer accepts none of the proof algorithms that are allowed here")]
+    NoCommonAlgorithm,
+    /// The issuer's metadata cannot be used (RFC 8414). User action: see the cause; check the issuer's URL.
+    #[error("the issuer's metadata cannot be used")]
+    Metadata(#[source] MetadataError),
+    /// The issuer's answer holds no token that can be used. User action: see the cause.
+    #[error("the issuer's answer cannot be used")]
+    TokenAnswer(#[source] TokenAnswerError),
+    /// The issuer gave a token that is not bound, though a binding is required (RFC 9449 5). It was not stored and not
+    /// used. User action: switch the client's registration at the issuer to DPoP, or choose `Mode::Off` knowingly.
+    #[error("the issuer gave an unbound token where a binding is required")]
+    UnboundToken,
+    /// The issuer refused the token request with an OAuth error (RFC 6749 5.2). User action: `invalid_client` and
+    /// `unauthorized_client` mean wrong or expired credentials; `invalid_scope` and `invalid_target` a wrong set-up.
+    #[error("the issuer refused the token request: {0}")]
+    TokenRefused(OAuthCode),
+    /// The carrier refused the token for good: it was renewed if that was allowed, or the refusal is not about the token.
+    /// User action: check that the credential is entitled to this API.
+    #[error("the carrier refused the token")]
+    Unauthorized,
+    /// The server asked for another nonce right after it had got the one it gave. User action: tell its operator; the call
+    /// may be repeated later.
+    #[error("the server does not accept the nonce that it gave")]
+    NonceLoop,
+    /// The server asked for a nonce and gave none that RFC 9449 8.1 allows. User action: tell its operator.
+    #[error("the server asked for a nonce but gave none that can be used")]
+    NonceUnusable,
+    /// The server refused the proof, and its clock agrees with ours. User action: check that the URL which the server sees
+    /// equals the one that was called (a gateway may rewrite it), and that it accepts the key's algorithm.
+    #[error("the server refused the proof")]
+    ProofRefused,
+    /// The server refused the proof, and its clock is too far from ours to be followed. User action: set the clock of this
+    /// machine, or tell the server's operator.
+    #[error("the server's clock differs by {offset_seconds} s, which is too much to follow")]
+    ClockOffsetRefused {
+        /// The server's clock less ours, in seconds.
+        offset_seconds: i64,
+    },
+    /// The server redirects. Requests with credentials are never redirected. User action: call the new address, if it is
+    /// the carrier's.
+    #[error("the server redirects, which is not followed")]
+    Redirect,
+    /// The server asks for a pause (429, 503), or asked for one and it is not over. User action: repeat at
+    /// [`Error::retry_at`]; until then calls of this connection are refused without being sent.
+    #[error("the server asks for a pause")]
+    RateLimited,
+    /// The server says twice that it does not answer for this address (421). User action: tell its operator.
+    #[error("the server does not answer for this address")]
+    Misdirected,
+    /// The last attempts for a token failed, and the next is not yet due. User action: mend what the given code names;
+    /// calls go on by themselves at [`Error::retry_at`].
+    #[error("no token: the last attempt failed with {code}, and the next is not yet due")]
+    CoolingDown {
+        /// The code of the failure.
+        code: &'static str,
+    },
+    /// Something did not come in time. User action: repeat if [`Error::stage`] allows it, or raise the limit.
+    #[error("{0} did not come in time")]
+    Deadline(Awaited),
+    /// The request may have been processed: the connection ended before an answer came. User action: ask the carrier (a
+    /// look-up by your own reference) before sending a label purchase again.
+    #[error("it is not known whether the request was processed")]
+    OutcomeUnknown(#[source] TransportErrorKind),
+    /// The request did not reach the server. User action: see the cause; it is safe to repeat.
+    #[error("the request did not reach the server")]
+    NotDelivered(#[source] TransportErrorKind),
+    /// The server answered, but its body broke off. User action: as the status tells; look the shipment up before repeating.
+    #[error("the server answered {status}, but the body broke off")]
+    AnswerIncomplete {
+        /// The status that was answered.
+        status: StatusCode,
+    },
+    /// The server's answer is over the limit. User action: ask for less, or raise the limit.
+    #[error("the server's answer is over the limit")]
+    AnswerTooLarge,
+    /// The answer's body is not the JSON that was asked for. User action: look at the body.
+    #[error("the answer is not the JSON that was expected")]
+    NotJson,
+}
+
+/// What was waited for when a deadline came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Awaited {
+    /// The server's answer to one request.
+    Answer,
+    /// A token: key, credential, metadata and the issuer's answer together.
+    Token,
+    /// The key's signature.
+    Signature,
+    /// The whole call.
+    Call,
+}
+
+impl fmt::Display for Awaited {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Answer => "the server's answer",
+            Self::Token => "a token",
+            Self::Signature => "the key's signature",
+            Self::Call => "the end of the call",
+        })
+    }
+}
+
+/// An `error` of RFC 6749 5.2 as a server gave it: at most 64 of its legal characters, the rest cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OAuthCode(Box<str>);
+
+impl OAuthCode {
+    pub(crate) fn new(text: &str) -> Self {
+        let legal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        Self(
+            text.chars()
+                .take(64)
+                .take_while(legal)
+                .collect::<String>()
+                .into_boxed_str(),
+        )
+    }
+
+    /// The code's text, `invalid_client` for instance.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for OAuthCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whose fault it is: whom to call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Culprit {
+    /// The code that made the call.
+    Application,
+    /// The set-up of this connection: credentials, registration, profile.
+    Configuration,
+    /// The key store.
+    KeyStore,
+    /// The credential store.
+    CredentialStore,
+    /// The issuer of tokens.
+    Issuer,
+    /// The carrier's API.
+    Carrier,
+    /// What lies between.
+    Network,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, stage: Stage) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            stage,
+            role: Role::ResourceServer,
+            retry_at: None,
+            answer: None,
+            report: None,
+        }))
+    }
+
+    /// An error before anything was sent.
+    pub(crate) fn before(kind: ErrorKind) -> Self {
+        Self::new(kind, Stage::NotSent)
+    }
+
+    /// Says which server the error is about.
+    #[must_use]
+    pub(crate) fn of(mut self, role: Role) -> Self {
+        self.0.role = role;
+        self
+    }
+
+    /// An error of a preparation (a token, say) of a request that was itself not sent.
+    #[must_use]
+    pub(crate) fn not_sent(mut self) -> Self {
+        self.0.stage = Stage::NotSent;
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn retry_at_opt(mut self, at: Option<Timestamp>) -> Self {
+        self.0.retry_at = at;
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_answer(mut self, answer: Response) -> Self {
+        self.0.answer = Some(answer);
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_report(mut self, report: Report) -> Self {
+        self.0.report = Some(report);
+        self
+    }
+
+    /// What went wrong.
+    pub fn kind(&self) -> &ErrorKind {
+        &self.0.kind
+    }
+
+    /// How far the request of this call came. Errors of a token request made for the call are [`Stage::NotSent`]: the
+    /// carrier has not seen the call.
+    pub fn stage(&self) -> Stage {
+        self.0.stage
+    }
+
+    /// From when on a repeat makes sense; until then calls of this connection are refused without being sent. `None` where
+    /// time alone does not help, or the server did not say.
+    pub fn retry_at(&self) -> Option<Timestamp> {
+        self.0.retry_at
+    }
+
+    /// The carrier's answer, where the call failed because of what it says.
+    pub fn response(&self) -> Option<&Response> {
+        self.0.answer.as_ref()
+    }
+
+    /// What the call took, where it came as far as asking for a token.
+    pub fn report(&self) -> Option<&Report> {
+        self.0.report.as_ref()
+    }
+
+    /// A short name for logs and metrics. It does not change between patch releases.
+    pub fn code(&self) -> &'static str {
+        self.kind().code()
+    }
+
+    /// Whose fault it is.
+    pub fn culprit(&self) -> Culprit {
+        match (self.kind().culprit(), self.0.role) {
+            (Culprit::Carrier, Role::AuthorizationServer) => Culprit::Issuer,
+            (culprit, _) => culprit,
+        }
+    }
+
+    /// What to do, in a sentence.
+    pub fn advice(&self) -> &'static str {
+        self.kind().advice()
+    }
+}
+
+impl ErrorKind {
+    /// See [`Error::code`].
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::Target(_) => "invalid_target_url",
+            Self::Id(_) => "invalid_id",
+            Self::ForeignOrigin => "foreign_origin",
+            Self::HeaderRefused(_) => "header_refused",
+            Self::RequestTooLarge => "request_too_large",
+            Self::NotSerializable => "not_serializable",
+            Self::Build(_) => "invalid_configuration",
+            Self::Credential(_) => "credential",
+            Self::Key(_) => "key",
+            Self::NoCommonAlgorithm => "no_common_alg",
+            Self::Metadata(_) => "metadata",
+            Self::TokenAnswer(_) => "token_answer",
+            Self::UnboundToken => "unbound_token",
+            Self::TokenRefused(_) => "token_refused",
+            Self::Unauthorized => "unauthorized",
+            Self::NonceLoop => "nonce_loop",
+            Self::NonceUnusable => "nonce_unusable",
+            Self::ProofRefused => "invalid_dpop_proof",
+            Self::ClockOffsetRefused { .. } => "clock_offset_refused",
+            Self::Redirect => "redirect",
+            Self::RateLimited => "rate_limited",
+            Self::Misdirected => "misdirected",
+            Self::CoolingDown { .. } => "cooling_down",
+            Self::Deadline(_) => "deadline",
+            Self::OutcomeUnknown(_) => "outcome_unknown",
+            Self::NotDelivered(_) => "not_delivered",
+            Self::AnswerIncomplete { .. } => "answer_incomplete",
+            Self::AnswerTooLarge => "answer_too_large",
+            Self::NotJson => "not_json",
+        }
+    }
+
+    /// See [`Error::culprit`].
+    fn culprit(&self) -> Culprit {
+        match self {
+            Self::Target(_)
+            | Self::Id(_)
+            | Self::ForeignOrigin
+            | Self::HeaderRefused(_)
+            | Self::RequestTooLarge
+            | Self::NotSerializable
+            | Self::NotJson => Culprit::Application,
+            Self::Build(_)
+            | Self::NoCommonAlgorithm
+            | Self::TokenRefused(_)
+            | Self::UnboundToken
+            | Self::Unauthorized
+            | Self::CoolingDown { .. } => Culprit::Configuration,
+            Self::Credential(error) if error.is_missing() => Culprit::Configuration,
+            Self::Credential(_) => Culprit::CredentialStore,
+            Self::Key(_) => Culprit::KeyStore,
+            Self::Metadata(_) | Self::TokenAnswer(_) => Culprit::Issuer,
+            Self::NonceLoop
+            | Self::NonceUnusable
+            | Self::ProofRefused
+            | Self::ClockOffsetRefused { .. }
+            | Self::Redirect
+            | Self::RateLimited
+            | Self::Misdirected
+            | Self::AnswerTooLarge => Culprit::Carrier,
+            Self::Deadline(_) | Self::OutcomeUnknown(_) | Self::NotDelivered(_) | Self::AnswerIncomplete { .. } => {
+                Culprit::Network
+            }
+        }
+    }
+
+    /// See [`Error::advice`].
+    fn advice(&self) -> &'static str {
+        match self {
+            Self::Target(_) => "correct the URL or path that was given",
+            Self::Id(_) => "encode the application's id with A-Z a-z 0-9 . _ -",
+            Self::ForeignOrigin => "correct the URL, or add the origin to the profile if it is the carrier's",
+            Self::HeaderRefused(_) => "drop the header: the library or the HTTP stack sets it",
+            Self::RequestTooLarge => "send less, or raise Limits::request_body",
+            Self::NotSerializable => "correct the value that was to be sent as JSON",
+            Self::Build(_) => "correct the client's configuration as the text says",
+            Self::Credential(_) => "put the connection's credential into the credential store, or mend the store",
+            Self::Key(_) => "mend the key store, or rotate the connection's key",
+            Self::NoCommonAlgorithm => "allow one of the issuer's algorithms",
+            Self::Metadata(_) => "check the issuer's URL and its metadata",
+            Self::TokenAnswer(_) => "tell the issuer's operator; the answer breaks RFC 6749",
+            Self::UnboundToken => "have the client registered for DPoP at the issuer, or choose Mode::Off knowingly",
+            Self::TokenRefused(_) => "check the credential, scopes and resources of this connection",
+            Self::Unauthorized => "check that the credential is entitled to this API",
+            Self::NonceLoop | Self::NonceUnusable => "tell the server's operator; repeat later",
+            Self::ProofRefused => "check that no gateway rewrites the URL, and that the server accepts the algorithm",
+            Self::ClockOffsetRefused { .. } => "set this machine's clock, or tell the server's operator",
+            Self::Redirect => "call the new address, if it is the carrier's",
+            Self::RateLimited => "repeat when the pause is over",
+            Self::Misdirected => "tell the server's operator",
+            Self::CoolingDown { .. } => "mend what the code names; calls go on by themselves",
+            Self::Deadline(_) => "repeat if the stage allows it, or raise the limit",
+            Self::OutcomeUnknown(_) => "look the shipment up before sending it again",
+            Self::NotDelivered(_) => "repeat: the server has not seen the request",
+            Self::AnswerIncomplete { .. } => "look the shipment up before sending it again",
+            Self::AnswerTooLarge => "ask for less, or raise the limit",
+            Self::NotJson => "look at the answer's body",
+        }
+    }
+}
+
+impl Clone for Error {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match self.0.stage {
+            Stage::NotSent => "not sent",
+            Stage::MaybeSent => "maybe sent",
+            Stage::Answered => "answered",
+        };
+        write!(f, "{} ({stage})", self.0.kind)?;
+        match self.0.retry_at {
+            Some(at) => write!(f, ", not before {at}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("stage", &self.0.stage)
+            .field("retry_at", &self.0.retry_at)
+            .field("status", &self.0.answer.as_ref().map(Response::status))
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        std::error::Error::source(&self.0.kind)
+    }
+}
+
+impl From<BindError> for ErrorKind {
+    fn from(error: BindError) -> Self {
+        match error {
+            BindError::Key(error) => Self::Key(error),
+            BindError::NoCommonAlgorithm => Self::NoCommonAlgorithm,
+        }
+    }
+}
+
+/// The longest that a `Retry-After` closes a connection.
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);

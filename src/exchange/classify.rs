@@ -1,0 +1,187 @@
+//! What an answer means for the exchange: a pure function of what came back and what had been sent.
+
+use http::header::{DATE, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+
+use crate::binding::nonce::Nonce;
+use crate::binding::{BindingKind, Learned, Role};
+use crate::clock::Timestamp;
+use crate::error::{ErrorKind, LONGEST_PAUSE};
+use crate::json::Object;
+
+use super::challenge::{self, Challenge};
+use super::quirks::BodyCode;
+use super::skew;
+
+/// An answer, and what is needed of the request to judge it.
+#[derive(Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) role: Role,
+    pub(crate) binding: BindingKind,
+    pub(crate) status: StatusCode,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) body: &'a [u8],
+    /// What the binding took from the answer.
+    pub(crate) learned: &'a Learned,
+    /// The nonce that the proof held.
+    pub(crate) sent: Option<&'a Nonce>,
+    /// The clock, without any offset.
+    pub(crate) now: Timestamp,
+    /// The offset that the proof was made with.
+    pub(crate) offset_seconds: i64,
+    pub(crate) not_processed: &'a [BodyCode],
+}
+
+/// What to do about it.
+#[derive(Clone, Debug)]
+pub(crate) enum Verdict {
+    /// The answer is the caller's.
+    Done,
+    /// Repeat with this nonce.
+    Nonce(Nonce),
+    /// Repeat with a new token. Certain when the server says that the token is invalid; a carrier's own code for "not
+    /// processed" may also mean that the credential is not entitled to this API.
+    Renew { certain: bool },
+    /// Repeat with this offset of the server's clock from ours, in seconds.
+    Skew(i64),
+    /// Repeat on a fresh connection.
+    Misdirected,
+    /// Give up. The instant is when a repeat makes sense, where the server named one.
+    Fail(ErrorKind, Option<Timestamp>),
+}
+
+pub(crate) fn classify(facts: &Facts<'_>) -> Verdict {
+    let status = facts.status;
+    if status.is_success() || status == StatusCode::NOT_MODIFIED {
+        return Verdict::Done;
+    }
+    if status.is_redirection() {
+        return Verdict::Fail(ErrorKind::Redirect, None);
+    }
+    match status {
+        StatusCode::MISDIRECTED_REQUEST => Verdict::Misdirected,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            Verdict::Fail(ErrorKind::RateLimited, retry_after(facts.headers, facts.now))
+        }
+        StatusCode::UNAUTHORIZED if facts.role == Role::ResourceServer => at_resource(facts),
+        StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED if facts.role == Role::AuthorizationServer => {
+            at_issuer(facts)
+        }
+        _ => Verdict::Done,
+    }
+}
+
+/// RFC 9449 8: a challenge of the issuer stands in the body (RFC 6749 5.2), with some issuers in the header field alone.
+fn at_issuer(facts: &Facts<'_>) -> Verdict {
+    if facts.binding != BindingKind::Dpop {
+        return Verdict::Done;
+    }
+    let body = Object::parse(facts.body).ok();
+    let in_body = body
+        .as_ref()
+        .and_then(|body| body.get("error"))
+        .and_then(|error| error.as_str());
+    let challenges = challenge::parse(facts.headers).unwrap_or_default();
+    match in_body.or_else(|| dpop_error(&challenges)) {
+        Some("use_dpop_nonce") => nonce(facts),
+        Some("invalid_dpop_proof") => proof_refused(facts),
+        _ => Verdict::Done,
+    }
+}
+
+/// RFC 9449 7.1 and 9, RFC 6750 3.1: only challenges of the scheme that the request used count.
+fn at_resource(facts: &Facts<'_>) -> Verdict {
+    let Some(challenges) = challenge::parse(facts.headers) else {
+        return Verdict::Fail(ErrorKind::Unauthorized, None);
+    };
+    let error = match facts.binding {
+        BindingKind::Dpop => dpop_error(&challenges),
+        BindingKind::Bearer => single_error(&challenges, "bearer"),
+    };
+    match error {
+        Some("use_dpop_nonce") if facts.binding == BindingKind::Dpop => nonce(facts),
+        Some("invalid_dpop_proof") if facts.binding == BindingKind::Dpop => proof_refused(facts),
+        Some("invalid_token") => Verdict::Renew { certain: true },
+        Some(_) => Verdict::Fail(ErrorKind::Unauthorized, None),
+        None if challenges.is_empty() && says_not_processed(facts) => Verdict::Renew { certain: false },
+        None => Verdict::Fail(ErrorKind::Unauthorized, None),
+    }
+}
+
+fn dpop_error(challenges: &[Challenge]) -> Option<&str> {
+    single_error(challenges, "dpop")
+}
+
+/// The error that all challenges of a scheme agree on.
+fn single_error<'a>(challenges: &'a [Challenge], scheme: &str) -> Option<&'a str> {
+    let mut errors = challenges
+        .iter()
+        .filter(|c| c.scheme == scheme)
+        .filter_map(|c| c.param("error"));
+    let first = errors.next()?;
+    errors.all(|other| other == first).then_some(first)
+}
+
+fn nonce(facts: &Facts<'_>) -> Verdict {
+    match facts.learned {
+        Learned::Nonce(nonce) if facts.sent == Some(nonce) => Verdict::Fail(ErrorKind::NonceLoop, None),
+        Learned::Nonce(nonce) => Verdict::Nonce(nonce.clone()),
+        Learned::Nothing | Learned::Refused(_) => Verdict::Fail(ErrorKind::NonceUnusable, None),
+    }
+}
+
+/// Some servers say `invalid_dpop_proof` for a missing or old nonce too; and one whose clock differs refuses every proof.
+fn proof_refused(facts: &Facts<'_>) -> Verdict {
+    if let Learned::Nonce(nonce) = facts.learned
+        && facts.sent != Some(nonce)
+    {
+        return Verdict::Nonce(nonce.clone());
+    }
+    let Some(theirs) = date(facts.headers) else {
+        return Verdict::Fail(ErrorKind::ProofRefused, None);
+    };
+    let offset = theirs.unix_seconds().saturating_sub(facts.now.unix_seconds());
+    if offset.abs_diff(facts.offset_seconds) < skew::NOTICED {
+        Verdict::Fail(ErrorKind::ProofRefused, None)
+    } else if skew::may_follow(offset) {
+        Verdict::Skew(offset)
+    } else {
+        Verdict::Fail(ErrorKind::ClockOffsetRefused { offset_seconds: offset }, None)
+    }
+}
+
+fn says_not_processed(facts: &Facts<'_>) -> bool {
+    if facts.not_processed.is_empty() {
+        return false;
+    }
+    let Ok(body) = serde_json::from_slice::<serde_json::Value>(facts.body) else {
+        return false;
+    };
+    facts
+        .not_processed
+        .iter()
+        .any(|known| body.pointer(known.pointer).and_then(|v| v.as_str()) == Some(known.code))
+}
+
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    http_date(headers.get(DATE)?.to_str().ok()?)
+}
+
+/// RFC 9110 10.2.3: seconds, or a date. No later than the longest pause from now.
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let asked = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        now.offset_seconds(text.parse().unwrap_or(i64::MAX))
+    } else {
+        http_date(text)?
+    };
+    Some(asked.clamp(now, now + LONGEST_PAUSE))
+}
+
+fn http_date(text: &str) -> Option<Timestamp> {
+    let since = httpdate::parse_http_date(text)
+        .ok()?
+        .duration_since(std::time::UNIX_EPOCH)
+        .ok()?;
+    Some(Timestamp::UNIX_EPOCH + since)
+}

@@ -1,0 +1,308 @@
+//! The one driver for requests that may have to be repeated: token requests, API calls and whatever else carries a proof.
+//!
+//! An exchange has at most three attempts and repeats once for each cause: a nonce challenge, a refused token, a clock
+//! offset, a misdirected request (421), and for safe methods a lost connection. Every attempt has its own proof, made at
+//! hand-over. A new thing to do about an answer is one more case in `classify` and here, nowhere else.
+
+pub(crate) mod answer;
+pub mod budget;
+mod challenge;
+mod classify;
+pub(crate) mod connection;
+pub mod quirks;
+mod skew;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::{Either, poll_fn, select};
+use http::{HeaderMap, Method, StatusCode};
+
+use crate::binding::nonce::Nonce;
+use crate::binding::{Attempt, Learned, Role, TokenBinding};
+use crate::clock::{Clock, Monotonic};
+use crate::error::{Awaited, Error, ErrorKind};
+use crate::journal::{AttemptRecord, EventKind, Journal, Repeat};
+use crate::target::Target;
+use crate::transport::{Body, Outgoing, ReadError, Route, Stage, Transport, TransportError, TransportErrorKind};
+
+use self::answer::{Report, Response};
+use self::budget::{MOST_ATTEMPTS, Spent};
+use self::classify::{Facts, Verdict};
+use self::connection::Connection;
+use self::quirks::BodyCode;
+
+/// What an exchange works with.
+#[derive(Debug)]
+pub(crate) struct Env<'a> {
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) transport: &'a dyn Transport,
+    pub(crate) journal: &'a Journal,
+    pub(crate) connection: &'a Connection,
+    /// Until when the exchange may last, and what the error says was waited for.
+    pub(crate) deadline: Monotonic,
+    pub(crate) awaited: Awaited,
+    pub(crate) attempt_limit: Duration,
+    pub(crate) answer_limit: usize,
+}
+
+/// One request without its proof, built anew for each attempt.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// What is to be done by an exchange.
+pub(crate) trait Errand: Send {
+    fn role(&self) -> Role;
+    fn method(&self) -> &Method;
+    fn target(&self) -> &Target;
+    fn binding(&self) -> &Arc<dyn TokenBinding>;
+    /// base64url of the hash of the token that the request carries.
+    fn ath(&self) -> Option<&str>;
+    fn not_processed(&self) -> &[BodyCode];
+    /// The request of the next attempt, with its credential and without its proof.
+    fn draft(&mut self) -> Result<Draft, Error>;
+    /// Gets a new token in the place of the one that was refused; false where that is not possible or not allowed now.
+    fn renew(&mut self) -> impl Future<Output = Result<bool, Error>> + Send;
+    /// The renewed token was called invalid as well.
+    fn refused_again(&mut self) {}
+}
+
+/// Runs `errand` to its end: an answer that is the caller's, or the error that ends it. What it took is written to `report`.
+pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut Report) -> Result<Response, Error> {
+    let role = errand.role();
+    let mut spent = Spent::default();
+    let mut nonce: Option<Nonce> = None;
+    let mut route = Route::new();
+    let mut cause: Option<Repeat> = None;
+    loop {
+        if let Some(until) = env.connection.paused(role, || env.clock.now()) {
+            return Err(Error::before(ErrorKind::RateLimited).of(role).retry_at_opt(Some(until)));
+        }
+        let binding = Arc::clone(errand.binding());
+        let draft = errand.draft()?;
+        let started = env.clock.monotonic();
+        let offset = env.connection.skew.offset(role, errand.target().origin(), started);
+        let wall = env.clock.now();
+        let attempt = Attempt {
+            role,
+            method: errand.method(),
+            target: errand.target(),
+            ath: errand.ath(),
+            now: wall.offset_seconds(offset),
+            nonce: nonce.as_ref(),
+        };
+        let mut outgoing = Outgoing {
+            method: attempt.method.clone(),
+            target: attempt.target.clone(),
+            headers: draft.headers,
+            body: draft.body,
+        };
+        let proof = match within(env.clock, env.deadline, binding.prove(&attempt)).await {
+            Some(proof) => proof.map_err(|error| Error::before(ErrorKind::Key(error)).of(role))?,
+            None => return Err(Error::before(ErrorKind::Deadline(Awaited::Signature)).of(role)),
+        };
+        let mut sent = None;
+        if let Some(proof) = proof {
+            sent = proof.nonce().cloned();
+            proof.attach(&mut outgoing.headers);
+            report.proof_time += env.clock.monotonic().saturating_since(started);
+        }
+
+        report.attempts += 1;
+        let outcome = deliver(env, outgoing, &route).await;
+        let finished = env.clock.monotonic();
+        let record = |status: Option<StatusCode>, stage: Stage| {
+            env.journal.record(&env.connection.id, || {
+                EventKind::Attempt(AttemptRecord {
+                    role,
+                    origin: attempt.target.origin().clone(),
+                    method: attempt.method.clone(),
+                    status,
+                    stage,
+                    repeat: cause,
+                    binding: binding.kind(),
+                    took: finished.saturating_since(started),
+                })
+            });
+        };
+
+        let (parts, body) = match outcome {
+            Ok(answered) => answered,
+            Err(Failure::Transport(error)) => {
+                record(None, error.stage());
+                let repeatable = errand.method().is_safe() && error.stage() != Stage::Answered && passing(error.kind());
+                if repeatable && !spent.lost && report.attempts < MOST_ATTEMPTS {
+                    spent.lost = true;
+                    cause = Some(Repeat::Lost);
+                    continue;
+                }
+                let kind = match error.stage() {
+                    Stage::NotSent => ErrorKind::NotDelivered(error.kind()),
+                    _ => ErrorKind::OutcomeUnknown(error.kind()),
+                };
+                return Err(Error::new(kind, error.stage()).of(role));
+            }
+            Err(Failure::Deadline(stage)) => {
+                record(None, stage);
+                let awaited = if finished >= env.deadline {
+                    env.awaited
+                } else {
+                    Awaited::Answer
+                };
+                return Err(Error::new(ErrorKind::Deadline(awaited), stage).of(role));
+            }
+            Err(Failure::Body(parts, error)) => {
+                record(Some(parts.status), Stage::Answered);
+                // A broken body does not make the nonce in the head worse.
+                let _learned = learn(env, &binding, &attempt, &parts.headers);
+                let kind = match error {
+                    ReadError::TooLarge { .. } => ErrorKind::AnswerTooLarge,
+                    _ => ErrorKind::AnswerIncomplete { status: parts.status },
+                };
+                return Err(Error::new(kind, Stage::Answered).of(role));
+            }
+        };
+        record(Some(parts.status), Stage::Answered);
+
+        let learned = learn(env, &binding, &attempt, &parts.headers);
+        let verdict = classify::classify(&Facts {
+            role,
+            binding: binding.kind(),
+            status: parts.status,
+            headers: &parts.headers,
+            body: &body,
+            learned: &learned,
+            sent: sent.as_ref(),
+            now: env.clock.now(),
+            offset_seconds: offset,
+            not_processed: errand.not_processed(),
+        });
+        let response = Response {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+            report: Report::default(),
+        };
+        let fail =
+            |kind: ErrorKind, response: Response| Err(Error::new(kind, Stage::Answered).of(role).with_answer(response));
+        let again = report.attempts < MOST_ATTEMPTS;
+        match verdict {
+            Verdict::Done => return Ok(response),
+            Verdict::Nonce(challenged) => {
+                if spent.nonce || !again {
+                    return fail(ErrorKind::NonceLoop, response);
+                }
+                spent.nonce = true;
+                report.nonce_retries += 1;
+                nonce = Some(challenged);
+                cause = Some(Repeat::Nonce);
+            }
+            Verdict::Renew { certain } => {
+                if spent.renewal {
+                    if certain {
+                        errand.refused_again();
+                    }
+                    return fail(ErrorKind::Unauthorized, response);
+                }
+                spent.renewal = true;
+                if !again || !errand.renew().await? {
+                    return fail(ErrorKind::Unauthorized, response);
+                }
+                report.renewals += 1;
+                // The nonce of an old challenge was for the old token's binding; the book knows the newest one.
+                nonce = None;
+                cause = Some(Repeat::Renewal);
+            }
+            Verdict::Skew(seconds) => {
+                if spent.skew || !again {
+                    return fail(ErrorKind::ProofRefused, response);
+                }
+                spent.skew = true;
+                env.connection
+                    .skew
+                    .learn(role, errand.target().origin(), seconds, finished);
+                env.journal.record(&env.connection.id, || EventKind::ClockOffset {
+                    role,
+                    offset_seconds: seconds,
+                });
+                cause = Some(Repeat::ClockOffset);
+            }
+            Verdict::Misdirected => {
+                if spent.misdirected || !again {
+                    return fail(ErrorKind::Misdirected, response);
+                }
+                spent.misdirected = true;
+                route = Route::new().fresh();
+                cause = Some(Repeat::Misdirected);
+            }
+            Verdict::Fail(kind, until) => {
+                if let Some(until) = until {
+                    env.connection.pause_until(role, until);
+                }
+                return fail(kind, response).map_err(|error| error.retry_at_opt(until));
+            }
+        }
+    }
+}
+
+fn learn(env: &Env<'_>, binding: &Arc<dyn TokenBinding>, attempt: &Attempt<'_>, headers: &HeaderMap) -> Learned {
+    let learned = binding.learn(attempt, headers);
+    if let Learned::Refused(reason) = learned {
+        env.journal.record(&env.connection.id, || EventKind::NonceIgnored {
+            role: attempt.role,
+            reason,
+        });
+    }
+    learned
+}
+
+enum Failure {
+    Transport(TransportError),
+    Deadline(Stage),
+    Body(http::response::Parts, ReadError),
+}
+
+/// Sends one attempt and reads the whole answer, under the deadline of the attempt and of the exchange.
+async fn deliver(env: &Env<'_>, outgoing: Outgoing, route: &Route) -> Result<(http::response::Parts, Bytes), Failure> {
+    let deadline = env.deadline.min(env.clock.monotonic() + env.attempt_limit);
+    let answer = match within(env.clock, deadline, env.transport.send(outgoing, route)).await {
+        Some(Ok(answer)) => answer,
+        Some(Err(error)) => return Err(Failure::Transport(error)),
+        None => return Err(Failure::Deadline(Stage::MaybeSent)),
+    };
+    let (parts, body) = answer.into_parts();
+    match within(env.clock, deadline, Body::read_to_limit(body, env.answer_limit)).await {
+        Some(Ok(body)) => Ok((parts, body)),
+        Some(Err(error)) => Err(Failure::Body(parts, error)),
+        None => Err(Failure::Deadline(Stage::Answered)),
+    }
+}
+
+/// What `future` yields, or `None` when the deadline comes first. A future that is ready at once costs no timer.
+pub(crate) async fn within<F: Future>(clock: &dyn Clock, deadline: Monotonic, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+        return Some(output);
+    }
+    match select(future, clock.sleep_until(deadline)).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
+    }
+}
+
+/// Whether a failure is one that another attempt may not meet.
+fn passing(kind: TransportErrorKind) -> bool {
+    matches!(
+        kind,
+        TransportErrorKind::Resolve
+            | TransportErrorKind::Connect
+            | TransportErrorKind::Timeout
+            | TransportErrorKind::ConnectionLost
+    )
+}

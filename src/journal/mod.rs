@@ -1,0 +1,190 @@
+//! The one stream of events: logs, metrics, audit and detectors read it.
+//!
+//! Events carry connections, origins, thumbprints, timings and codes. They carry no token, proof, secret, path, query or
+//! text that a server chose.
+
+pub mod fingerprint;
+pub mod memory;
+pub mod tracing;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+
+use crate::binding::nonce::NonceRefused;
+use crate::binding::{BindingKind, Role};
+use crate::clock::{Clock, Timestamp};
+use crate::jose::Thumbprint;
+use crate::owner::ConnectionId;
+use crate::target::Origin;
+use crate::transport::Stage;
+
+use self::fingerprint::Fingerprint;
+
+/// Something that happened to a connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Event {
+    /// When.
+    pub at: Timestamp,
+    /// To which connection.
+    pub connection: ConnectionId,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// One request went out, and came to an end.
+    Attempt(AttemptRecord),
+    /// A call of the application came to an end.
+    Call(CallRecord),
+    /// A token was issued.
+    TokenIssued {
+        /// What it is tied to.
+        binding: BindingKind,
+        /// The thumbprint of its proof key.
+        jkt: Option<Thumbprint>,
+        /// Its lifetime as it is believed.
+        lifetime: Duration,
+    },
+    /// No token could be had.
+    TokenFailed {
+        /// The error's code.
+        code: &'static str,
+        /// How long the issuer is left alone now.
+        pause: Duration,
+    },
+    /// The issuer gave an unbound token where a binding is required: it was neither stored nor used.
+    UnboundTokenRefused,
+    /// A server refused a token that the cache held; it was dropped.
+    TokenRefused,
+    /// A server's clock was found to differ, and proofs to it follow.
+    ClockOffset {
+        /// Which server.
+        role: Role,
+        /// Its clock less ours, in seconds.
+        offset_seconds: i64,
+    },
+    /// A `DPoP-Nonce` was not taken.
+    NonceIgnored {
+        /// Which server gave it.
+        role: Role,
+        /// Why.
+        reason: NonceRefused,
+    },
+}
+
+/// One request of an exchange.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AttemptRecord {
+    /// Who received it.
+    pub role: Role,
+    /// Scheme, host and port; never the path.
+    pub origin: Origin,
+    /// The method.
+    pub method: Method,
+    /// The answer's status; `None` where none came.
+    pub status: Option<StatusCode>,
+    /// How far it came.
+    pub stage: Stage,
+    /// Why the request was repeated; `None` for the first attempt.
+    pub repeat: Option<Repeat>,
+    /// What the credential is tied to.
+    pub binding: BindingKind,
+    /// From hand-over to the last octet of the answer.
+    pub took: Duration,
+}
+
+/// Why an exchange repeated its request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Repeat {
+    /// The server asked for a nonce.
+    Nonce,
+    /// The server refused the token.
+    Renewal,
+    /// The server's clock differs.
+    ClockOffset,
+    /// The server does not answer for this address on that connection (421).
+    Misdirected,
+    /// The connection was lost, and the method is safe.
+    Lost,
+}
+
+/// A call of the application.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct CallRecord {
+    /// The method.
+    pub method: Method,
+    /// The carrier's route, `/track/v1/details/{id}` for instance; `{unclassified}` where the profile does not know it.
+    pub route: &'static str,
+    /// A keyed digest of the proof's `htu`: equal for equal addresses of one connection, and not to be enumerated without
+    /// the key.
+    pub address: Fingerprint,
+    /// The last answer's status.
+    pub status: Option<StatusCode>,
+    /// How far the call came.
+    pub stage: Stage,
+    /// The error's code; `None` for an answer that was given to the caller.
+    pub error: Option<&'static str>,
+    /// Requests sent to the API.
+    pub attempts: u32,
+    /// What the token was tied to.
+    pub binding: Option<BindingKind>,
+    /// The thumbprint of the proof key.
+    pub jkt: Option<Thumbprint>,
+    /// The whole call.
+    pub took: Duration,
+}
+
+/// Where events go.
+///
+/// Called on the path of every request: hand the event over and return. A sink that blocks makes every call wait.
+pub trait Sink: fmt::Debug + Send + Sync {
+    /// Takes an event.
+    fn record(&self, event: &Event);
+}
+
+/// The journal of a process: events of all connections, to every sink.
+#[derive(Clone, Debug)]
+pub struct Journal {
+    clock: Arc<dyn Clock>,
+    sinks: Arc<[Arc<dyn Sink>]>,
+}
+
+impl Journal {
+    /// A journal that writes to `sinks`.
+    pub fn new(clock: Arc<dyn Clock>, sinks: impl IntoIterator<Item = Arc<dyn Sink>>) -> Self {
+        Self {
+            clock,
+            sinks: sinks.into_iter().collect(),
+        }
+    }
+
+    /// Whether there is a sink at all.
+    pub(crate) fn is_heard(&self) -> bool {
+        !self.sinks.is_empty()
+    }
+
+    /// Records what `kind` makes; it is not called where nobody listens.
+    pub(crate) fn record(&self, connection: &ConnectionId, kind: impl FnOnce() -> EventKind) {
+        if !self.is_heard() {
+            return;
+        }
+        let event = Event {
+            at: self.clock.now(),
+            connection: connection.clone(),
+            kind: kind(),
+        };
+        for sink in self.sinks.iter() {
+            sink.record(&event);
+        }
+    }
+}

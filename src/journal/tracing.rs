@@ -1,0 +1,74 @@
+//! Events as `tracing` records, under the target `shipbound`.
+
+use ::tracing::{debug, info, warn};
+
+use super::{Event, EventKind, Sink};
+
+/// Writes every event to the `tracing` subscriber of the process: attempts at debug, calls and tokens at info, what needs
+/// a look at warn.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TracingSink;
+
+impl Sink for TracingSink {
+    fn record(&self, event: &Event) {
+        let tenant = event.connection.tenant().id().as_str();
+        let carrier = event.connection.carrier().as_str();
+        match &event.kind {
+            EventKind::Attempt(attempt) => debug!(
+                target: "shipbound",
+                tenant,
+                carrier,
+                role = ?attempt.role,
+                server = %attempt.origin,
+                method = %attempt.method,
+                status = attempt.status.map(|status| status.as_u16()),
+                stage = ?attempt.stage,
+                repeat = ?attempt.repeat,
+                binding = attempt.binding.as_str(),
+                took_us = micros(attempt.took),
+                "attempt"
+            ),
+            EventKind::Call(call) => info!(
+                target: "shipbound",
+                tenant,
+                carrier,
+                method = %call.method,
+                route = call.route,
+                address = %call.address,
+                status = call.status.map(|status| status.as_u16()),
+                stage = ?call.stage,
+                error = call.error,
+                attempts = call.attempts,
+                binding = call.binding.map(|binding| binding.as_str()),
+                took_us = micros(call.took),
+                "call"
+            ),
+            EventKind::TokenIssued { binding, jkt, lifetime } => info!(
+                target: "shipbound",
+                tenant,
+                carrier,
+                binding = binding.as_str(),
+                jkt = jkt.map(|jkt| jkt.to_string()),
+                lifetime_s = lifetime.as_secs(),
+                "token issued"
+            ),
+            EventKind::TokenFailed { code, pause } => {
+                warn!(target: "shipbound", tenant, carrier, code, pause_s = pause.as_secs(), "no token");
+            }
+            EventKind::UnboundTokenRefused => {
+                warn!(target: "shipbound", tenant, carrier, "the issuer gave an unbound token; it was refused");
+            }
+            EventKind::TokenRefused => info!(target: "shipbound", tenant, carrier, "the carrier refused the token"),
+            EventKind::ClockOffset { role, offset_seconds } => {
+                warn!(target: "shipbound", tenant, carrier, ?role, offset_seconds, "a server's clock differs");
+            }
+            EventKind::NonceIgnored { role, reason } => {
+                warn!(target: "shipbound", tenant, carrier, ?role, %reason, "a nonce was ignored");
+            }
+        }
+    }
+}
+
+fn micros(span: std::time::Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,184 @@
+//! What all clients of an application share.
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, SystemClock};
+use crate::credentials::CredentialStore;
+use crate::error::{Error, ErrorKind};
+use crate::journal::fingerprint::Fingerprints;
+use crate::journal::{Journal, Sink};
+use crate::keys::{KeyError, KeyStore};
+use crate::owner::DeploymentId;
+use crate::token::cache::{DEFAULT_CAPACITY, TokenCache};
+use crate::transport::Transport;
+
+/// Keys, credentials, tokens, journal, clock and transport: made once, handed to every client. Cheap to clone.
+///
+/// ```
+/// use shipbound::Parts;
+/// use shipbound::credentials::MemoryCredentials;
+/// use shipbound::keys::MemoryKeyStore;
+///
+/// let parts = Parts::builder().keys(MemoryKeyStore::new()).credentials(MemoryCredentials::new()).build()?;
+/// # Ok::<(), shipbound::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Parts {
+    pub(crate) deployment: DeploymentId,
+    pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) credentials: Arc<dyn CredentialStore>,
+    pub(crate) tokens: Arc<TokenCache>,
+    pub(crate) journal: Journal,
+    pub(crate) fingerprints: Fingerprints,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) transport: Arc<dyn Transport>,
+}
+
+impl Parts {
+    /// Starts with nothing but defaults: the system's clock, the default transport, no journal.
+    pub fn builder() -> PartsBuilder {
+        PartsBuilder::default()
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The token cache.
+    pub fn tokens(&self) -> &TokenCache {
+        &self.tokens
+    }
+}
+
+/// Collects [`Parts`].
+#[derive(Debug, Default)]
+pub struct PartsBuilder {
+    deployment: Option<DeploymentId>,
+    keys: Option<Arc<dyn KeyStore>>,
+    credentials: Option<Arc<dyn CredentialStore>>,
+    capacity: Option<usize>,
+    sinks: Vec<Arc<dyn Sink>>,
+    fingerprints: Option<Fingerprints>,
+    clock: Option<Arc<dyn Clock>>,
+    transport: Option<Arc<dyn Transport>>,
+}
+
+impl PartsBuilder {
+    /// Where keys are. Required.
+    #[must_use]
+    pub fn keys(self, keys: impl KeyStore + 'static) -> Self {
+        self.shared_keys(Arc::new(keys))
+    }
+
+    /// As [`PartsBuilder::keys`], for a store that the application holds too.
+    #[must_use]
+    pub fn shared_keys(mut self, keys: Arc<dyn KeyStore>) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
+    /// Where credentials are. Required.
+    #[must_use]
+    pub fn credentials(self, credentials: impl CredentialStore + 'static) -> Self {
+        self.shared_credentials(Arc::new(credentials))
+    }
+
+    /// As [`PartsBuilder::credentials`], for a store that the application holds too.
+    #[must_use]
+    pub fn shared_credentials(mut self, credentials: Arc<dyn CredentialStore>) -> Self {
+        self.credentials = Some(credentials);
+        self
+    }
+
+    /// The name of this deployment. Default `default`.
+    #[must_use]
+    pub fn deployment(mut self, deployment: DeploymentId) -> Self {
+        self.deployment = Some(deployment);
+        self
+    }
+
+    /// For how many connections tokens are kept. Default [`DEFAULT_CAPACITY`].
+    #[must_use]
+    pub fn token_capacity(mut self, connections: usize) -> Self {
+        self.capacity = Some(connections);
+        self
+    }
+
+    /// Adds a sink of the journal. Default: none.
+    #[must_use]
+    pub fn sink(self, sink: impl Sink + 'static) -> Self {
+        self.shared_sink(Arc::new(sink))
+    }
+
+    /// As [`PartsBuilder::sink`], for a sink that the application holds too.
+    #[must_use]
+    pub fn shared_sink(mut self, sink: Arc<dyn Sink>) -> Self {
+        self.sinks.push(sink);
+        self
+    }
+
+    /// What addresses are digested with in events. Default: a secret of this process.
+    #[must_use]
+    pub fn fingerprints(mut self, fingerprints: Fingerprints) -> Self {
+        self.fingerprints = Some(fingerprints);
+        self
+    }
+
+    /// The clock. Default [`SystemClock`].
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// What sends requests. Default, with the feature `reqwest`: `ReqwestTransport` as its builder makes it.
+    #[must_use]
+    pub fn transport(mut self, transport: impl Transport + 'static) -> Self {
+        self.transport = Some(Arc::new(transport));
+        self
+    }
+
+    /// The parts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Build`] when keys, credentials or (without the feature `reqwest`) a transport are missing.
+    pub fn build(self) -> Result<Parts, Error> {
+        let missing = |what| Error::before(ErrorKind::Build(what));
+        let clock = self.clock.unwrap_or_else(|| Arc::new(SystemClock::new()));
+        let fingerprints = match self.fingerprints {
+            Some(fingerprints) => fingerprints,
+            None => Fingerprints::random().map_err(|_failed| Error::before(ErrorKind::Key(KeyError::Randomness)))?,
+        };
+        Ok(Parts {
+            deployment: self.deployment.unwrap_or_else(DeploymentId::default_deployment),
+            keys: self.keys.ok_or_else(|| missing("no key store was given"))?,
+            credentials: self
+                .credentials
+                .ok_or_else(|| missing("no credential store was given"))?,
+            tokens: Arc::new(TokenCache::new(self.capacity.unwrap_or(DEFAULT_CAPACITY))),
+            journal: Journal::new(Arc::clone(&clock), self.sinks),
+            fingerprints,
+            clock,
+            transport: match self.transport {
+                Some(transport) => transport,
+                None => default_transport()?,
+            },
+        })
+    }
+}
+
+#[cfg(feature = "reqwest")]
+fn default_transport() -> Result<Arc<dyn Transport>, Error> {
+    let transport = crate::transport::reqwest::ReqwestTransport::builder()
+        .build()
+        .map_err(|_refused| Error::before(ErrorKind::Build("the default transport cannot be built")))?;
+    Ok(Arc::new(transport))
+}
+
+#[cfg(not(feature = "reqwest"))]
+fn default_transport() -> Result<Arc<dyn Transport>, Error> {
+    Err(Error::before(ErrorKind::Build(
+        "no transport was given, and the feature reqwest is off",
+    )))
+}

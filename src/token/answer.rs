@@ -1,0 +1,210 @@
+//! Reading the issuer's answer to a token request (RFC 6749 5.1 and 5.2), in the shapes that carriers give it.
+
+use std::time::Duration;
+
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use thiserror::Error;
+
+use crate::binding::BindingKind;
+use crate::clock::Timestamp;
+use crate::error::OAuthCode;
+use crate::exchange::quirks::{LifetimeAt, TokenAnswerShape};
+use crate::json::{JsonError, Object, Value};
+
+use super::{AccessToken, MAX_TOKEN};
+
+/// What is wrong with an issuer's answer. None of its text is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TokenAnswerError {
+    /// Not 200, though no error either.
+    #[error("the status is not 200")]
+    Status,
+    /// An error status without an OAuth error (RFC 6749 5.2): a gateway's page, perhaps.
+    #[error("status {0} without an OAuth error")]
+    Unexplained(StatusCode),
+    /// Not `application/json`.
+    #[error("not application/json")]
+    ContentType,
+    /// Not one JSON object.
+    #[error("not one JSON object")]
+    NotJson,
+    /// A member occurs twice.
+    #[error("a member occurs twice")]
+    DuplicateMember,
+    /// A member has the wrong JSON type.
+    #[error("a member has the wrong type")]
+    WrongType,
+    /// No access token.
+    #[error("no access token")]
+    NoAccessToken,
+    /// A token has characters that no header may hold.
+    #[error("a token has characters that are not allowed")]
+    TokenSyntax,
+    /// The access token is longer than [`MAX_TOKEN`].
+    #[error("the access token is longer than 16 KiB")]
+    TokenTooLong,
+    /// No `token_type`.
+    #[error("no token_type")]
+    NoTokenType,
+    /// A `token_type` that cannot be used here: a DPoP token without a key, or an unknown type.
+    #[error("a token_type that cannot be used")]
+    UnusableTokenType,
+    /// The answer declares an unbound token where a binding is required.
+    #[error("the token is declared unbound")]
+    Unbound,
+    /// The lifetime is negative or not a number.
+    #[error("the lifetime is not a number of seconds")]
+    Lifetime,
+    /// A scope that was asked for was not granted.
+    #[error("a scope that was asked for was not granted")]
+    ScopeNotGranted,
+    /// A token and an error in one answer.
+    #[error("a token and an error in one answer")]
+    Contradictory,
+    /// An OAuth error (RFC 6749 5.2).
+    #[error("the issuer refuses: {0}")]
+    OAuth(OAuthCode),
+}
+
+/// What an issuer granted.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) token: AccessToken,
+    /// As the issuer tells it; `None` where it tells nothing.
+    pub(crate) lifetime: Option<Duration>,
+    /// The granted scopes as the issuer writes them; `None` where it grants what was asked for.
+    pub(crate) scope: Option<String>,
+}
+
+pub(crate) fn read(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    wanted: BindingKind,
+    shape: &TokenAnswerShape,
+    now: Timestamp,
+) -> Result<Granted, TokenAnswerError> {
+    if !status.is_success() {
+        return Err(refusal(status, body));
+    }
+    if status != StatusCode::OK {
+        return Err(TokenAnswerError::Status);
+    }
+    if !is_json(headers) {
+        return Err(TokenAnswerError::ContentType);
+    }
+    let object = parse(body)?;
+    let error = object.get("error").filter(|error| !error.is_null());
+    let token = match (text(&object, shape.access_token), error) {
+        (Ok(Some(_)), Some(_)) => return Err(TokenAnswerError::Contradictory),
+        (_, Some(error)) => {
+            return Err(TokenAnswerError::OAuth(OAuthCode::new(
+                error.as_str().ok_or(TokenAnswerError::WrongType)?,
+            )));
+        }
+        (token, None) => token?
+            .filter(|token| !token.is_empty())
+            .ok_or(TokenAnswerError::NoAccessToken)?,
+    };
+    if token.len() > MAX_TOKEN {
+        return Err(TokenAnswerError::TokenTooLong);
+    }
+    let token = AccessToken::new(token).ok_or(TokenAnswerError::TokenSyntax)?;
+    token_type(text(&object, "token_type")?, wanted, shape)?;
+    // The client credentials grant has no use for a refresh token (RFC 6749 4.4.3), though a broken one is a broken answer.
+    if text(&object, "refresh_token")?.is_some_and(|token| !token.bytes().all(|byte| (0x20..=0x7e).contains(&byte))) {
+        return Err(TokenAnswerError::TokenSyntax);
+    }
+    Ok(Granted {
+        token,
+        lifetime: lifetime(&object, shape.lifetime, now)?,
+        scope: text(&object, "scope")?.map(str::to_owned),
+    })
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> TokenAnswerError {
+    let object = Object::parse(body).ok();
+    match object
+        .as_ref()
+        .and_then(|object| object.get("error"))
+        .and_then(Value::as_str)
+    {
+        Some(code) if !code.is_empty() => TokenAnswerError::OAuth(OAuthCode::new(code)),
+        _ => TokenAnswerError::Unexplained(status),
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Object, TokenAnswerError> {
+    Object::parse(body).map_err(|error| match error {
+        JsonError::DuplicateMember => TokenAnswerError::DuplicateMember,
+        _ => TokenAnswerError::NotJson,
+    })
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let media = value.split(';').next().unwrap_or_default().trim();
+    media.eq_ignore_ascii_case("application/json")
+}
+
+/// The text of a member; `None` where it is absent or null.
+fn text<'a>(object: &'a Object, name: &str) -> Result<Option<&'a str>, TokenAnswerError> {
+    match object.get(name) {
+        None => Ok(None),
+        Some(value) if value.is_null() => Ok(None),
+        Some(value) => value.as_str().map(Some).ok_or(TokenAnswerError::WrongType),
+    }
+}
+
+/// RFC 9449 5 with RFC 6749 5.1: the type compares without case, and says whether the token is bound.
+fn token_type(given: Option<&str>, wanted: BindingKind, shape: &TokenAnswerShape) -> Result<(), TokenAnswerError> {
+    let given = match given.filter(|given| !given.is_empty()) {
+        Some(given) => given,
+        None if shape.token_type_optional => "bearer",
+        None => return Err(TokenAnswerError::NoTokenType),
+    };
+    match wanted {
+        BindingKind::Dpop if given.eq_ignore_ascii_case("dpop") => Ok(()),
+        BindingKind::Dpop => Err(TokenAnswerError::Unbound),
+        BindingKind::Bearer if given.eq_ignore_ascii_case("bearer") => Ok(()),
+        BindingKind::Bearer => Err(TokenAnswerError::UnusableTokenType),
+    }
+}
+
+fn lifetime(object: &Object, at: LifetimeAt, now: Timestamp) -> Result<Option<Duration>, TokenAnswerError> {
+    let (name, since) = match at {
+        LifetimeAt::Seconds(name) => (name, 0),
+        LifetimeAt::UnixSeconds(name) => (name, u64::try_from(now.unix_seconds()).unwrap_or(0)),
+        LifetimeAt::Fixed(seconds) => return Ok(Some(Duration::from_secs(u64::from(seconds)))),
+    };
+    let seconds = match object.get(name) {
+        None => return Ok(None),
+        Some(value) if value.is_null() => return Ok(None),
+        Some(value) => seconds(value).ok_or(TokenAnswerError::Lifetime)?,
+    };
+    Ok(Some(Duration::from_secs(seconds.saturating_sub(since))))
+}
+
+/// A count of seconds as issuers write it: an integer, a fraction (rounded down), or decimal digits in a string.
+fn seconds(value: &Value) -> Option<u64> {
+    if let Some(text) = value.as_str() {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        return digits.then(|| text.parse().unwrap_or(u64::MAX));
+    }
+    let number = value.as_number()?;
+    if let Some(seconds) = number.as_u64() {
+        return Some(seconds);
+    }
+    let seconds = number.as_f64();
+    // The cast saturates, and rounds toward zero.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "meant, and checked to be positive"
+    )]
+    (seconds >= 0.0).then_some(seconds as u64)
+}

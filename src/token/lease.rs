@@ -1,0 +1,114 @@
+//! What a call needs of a token, made once per token.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use http::HeaderValue;
+use zeroize::Zeroizing;
+
+use crate::binding::{BindingKind, Confirmation, TokenBinding};
+use crate::clock::Monotonic;
+use crate::exchange::connection::Connection;
+use crate::jose;
+
+use super::AccessToken;
+
+/// The right to use a token until a time: its ready `Authorization` value, and the binding it was issued to.
+///
+/// Leases are shared and never changed. Nothing in them can be read out; a call presents them.
+pub struct Lease {
+    authorization: HeaderValue,
+    /// The same octets: scheme, space, token, then the token's `ath`.
+    text: Bytes,
+    pub(crate) binding: Arc<dyn TokenBinding>,
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) usable_until: Monotonic,
+    pub(crate) renew_from: Monotonic,
+    /// The credential that the token was asked for with.
+    pub(crate) revision: u64,
+    /// The newest generation of the credential store in which that credential was seen to be the connection's.
+    pub(crate) generation: AtomicU64,
+}
+
+/// Length of an `ath`: base64url of 32 octets.
+const ATH: usize = 43;
+
+impl Lease {
+    /// `None` where the token cannot stand in a header, which its syntax check rules out.
+    pub(crate) fn new(
+        token: &AccessToken,
+        binding: Arc<dyn TokenBinding>,
+        connection: Arc<Connection>,
+        renew_from: Monotonic,
+        usable_until: Monotonic,
+        (revision, generation): (u64, u64),
+    ) -> Option<Self> {
+        let (scheme, token) = (binding.kind().scheme(), token.expose());
+        let mut text = Zeroizing::new(Vec::with_capacity(scheme.len() + 1 + token.len() + ATH));
+        text.extend_from_slice(scheme.as_bytes());
+        text.push(b' ');
+        text.extend_from_slice(token.as_bytes());
+        let end = text.len();
+        text.extend_from_slice(jose::ath(token).as_bytes());
+        // One allocation for both, wiped when the last header that shares it is gone.
+        let text = Bytes::from_owner(text);
+        let mut authorization = HeaderValue::from_maybe_shared(text.slice(..end)).ok()?;
+        authorization.set_sensitive(true);
+        let generation = AtomicU64::new(generation);
+        Some(Self {
+            authorization,
+            text,
+            binding,
+            connection,
+            usable_until,
+            renew_from,
+            revision,
+            generation,
+        })
+    }
+
+    /// Whether no credential has changed since the token's was last seen.
+    pub(crate) fn is_current(&self, generation: u64) -> bool {
+        self.generation.load(Ordering::Relaxed) == generation
+    }
+
+    pub(crate) fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
+
+    pub(crate) fn ath(&self) -> Option<&str> {
+        let start = self.text.len().checked_sub(ATH)?;
+        std::str::from_utf8(self.text.get(start..)?).ok()
+    }
+
+    /// What the token is tied to.
+    pub fn binding(&self) -> BindingKind {
+        self.binding.kind()
+    }
+
+    /// The confirmations that the token carries.
+    pub fn confirmations(&self) -> &[Confirmation] {
+        self.binding.confirmations()
+    }
+
+    /// Until when the token may be used, on the axis of the clock that the client was built with.
+    pub fn usable_until(&self) -> Monotonic {
+        self.usable_until
+    }
+
+    /// From when on a new token is asked for ahead of need, on the same axis.
+    pub fn renew_from(&self) -> Monotonic {
+        self.renew_from
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease")
+            .field("binding", &self.binding.kind())
+            .field("usable_until", &self.usable_until)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,205 @@
+//! Access tokens: asked for, read, kept.
+//!
+//! The client never looks into an access token: whether one is bound is read from `token_type` (RFC 9449 5), and asked of
+//! the issuer where more certainty is wanted.
+
+pub mod answer;
+pub mod cache;
+pub mod client_auth;
+mod lease;
+pub mod metadata;
+pub(crate) mod slot;
+pub(crate) mod source;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use thiserror::Error;
+use zeroize::Zeroizing;
+
+use crate::crypto;
+
+pub use self::lease::Lease;
+
+/// The longest access token that is accepted, in octets.
+pub const MAX_TOKEN: usize = 16 * 1024;
+
+/// An access token: opaque, redacted, wiped. Its characters are those that may follow a scheme in `Authorization`
+/// (`token68`, RFC 9110 11.2).
+pub(crate) struct AccessToken(Zeroizing<String>);
+
+impl AccessToken {
+    /// `None` where the text could not stand in an `Authorization` header.
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        let body = text.trim_end_matches('=');
+        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
+        (!body.is_empty() && body.bytes().all(legal)).then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for AccessToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AccessToken(redacted)")
+    }
+}
+
+/// What tokens of a client are asked for: by the client credentials grant (RFC 6749 4.4), with these scopes, resources and
+/// further parameters.
+///
+/// ```
+/// use shipbound::token::TokenRequest;
+///
+/// let request = TokenRequest::new().scope("ship:write")?.resource("https://api.carrier.example/ship")?;
+/// # Ok::<(), shipbound::token::InvalidRequest>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TokenRequest {
+    scopes: BTreeSet<String>,
+    resources: BTreeSet<String>,
+    parameters: Vec<(String, String)>,
+}
+
+/// Why something cannot be asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum InvalidRequest {
+    /// A scope is empty or has characters that RFC 6749 3.3 does not allow: a space, `"` or `\` for instance.
+    #[error("a scope is empty or has characters that are not allowed: give several scopes one by one")]
+    Scope,
+    /// A resource is not an absolute URI without fragment (RFC 8707 2).
+    #[error("a resource is not an absolute URI without fragment")]
+    Resource,
+    /// A parameter that the library sets itself.
+    #[error("a parameter that the library sets itself")]
+    Parameter,
+}
+
+impl TokenRequest {
+    /// Nothing in particular: whatever the issuer gives.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asks for a scope more.
+    ///
+    /// # Errors
+    /// [`InvalidRequest::Scope`] when it is not one scope token (RFC 6749 3.3).
+    pub fn scope(mut self, scope: &str) -> Result<Self, InvalidRequest> {
+        let legal = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+        if scope.is_empty() || !scope.bytes().all(legal) {
+            return Err(InvalidRequest::Scope);
+        }
+        self.scopes.insert(scope.to_owned());
+        Ok(self)
+    }
+
+    /// Asks for a token for this resource (RFC 8707).
+    ///
+    /// # Errors
+    /// [`InvalidRequest::Resource`] when it is not an absolute URI without fragment.
+    pub fn resource(mut self, resource: &str) -> Result<Self, InvalidRequest> {
+        let absolute = resource
+            .parse::<http::Uri>()
+            .is_ok_and(|uri| uri.scheme().is_some() && uri.authority().is_some());
+        if !absolute || resource.contains('#') {
+            return Err(InvalidRequest::Resource);
+        }
+        self.resources.insert(resource.to_owned());
+        Ok(self)
+    }
+
+    /// Sends a further parameter, its name's case as it is. Not for secrets: those belong into the credential store.
+    ///
+    /// # Errors
+    /// [`InvalidRequest::Parameter`] for a parameter that the library sets itself.
+    pub fn parameter(mut self, name: &str, value: &str) -> Result<Self, InvalidRequest> {
+        const OWN: [&str; 5] = ["grant_type", "client_id", "client_secret", "scope", "resource"];
+        if name.is_empty() || OWN.contains(&name) {
+            return Err(InvalidRequest::Parameter);
+        }
+        self.parameters.push((name.to_owned(), value.to_owned()));
+        Ok(self)
+    }
+
+    /// The form of RFC 6749 4.4.2, as far as it does not depend on the credential.
+    pub(crate) fn form(&self) -> Vec<(&str, String)> {
+        let mut form = vec![("grant_type", "client_credentials".to_owned())];
+        if !self.scopes.is_empty() {
+            form.push((
+                "scope",
+                self.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" "),
+            ));
+        }
+        form.extend(self.resources.iter().map(|resource| ("resource", resource.clone())));
+        form.extend(
+            self.parameters
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.clone())),
+        );
+        form
+    }
+
+    /// RFC 6749 5.1: an answer that names scopes names all that were granted; one that names none grants what was asked for.
+    pub(crate) fn check_granted(&self, granted: Option<&str>) -> Result<(), answer::TokenAnswerError> {
+        let Some(granted) = granted.filter(|granted| !granted.is_empty()) else {
+            return Ok(());
+        };
+        let granted: BTreeSet<&str> = granted.split(' ').collect();
+        let all = self.scopes.iter().all(|scope| granted.contains(scope.as_str()));
+        if all {
+            Ok(())
+        } else {
+            Err(answer::TokenAnswerError::ScopeNotGranted)
+        }
+    }
+
+    /// Writes what tells this request from others into a digest.
+    pub(crate) fn identify(&self, digest: &mut Digest) {
+        for part in [&self.scopes, &self.resources] {
+            digest.count(part.len());
+            part.iter().for_each(|text| digest.text(text));
+        }
+        digest.count(self.parameters.len());
+        for (name, value) in &self.parameters {
+            digest.text(name);
+            digest.text(value);
+        }
+    }
+}
+
+/// Where tokens of a client come from. Both are URLs as text, parsed when the client is built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TokenAt {
+    /// From this token endpoint: for carriers without metadata.
+    Endpoint(String),
+    /// From the token endpoint that this issuer's metadata names (RFC 8414).
+    Issuer(String),
+}
+
+/// A digest of length-prefixed parts, so that no two lists of parts have the same.
+#[derive(Default)]
+pub(crate) struct Digest(Vec<u8>);
+
+impl Digest {
+    pub(crate) fn count(&mut self, count: usize) {
+        self.0.extend_from_slice(&(count as u64).to_be_bytes());
+    }
+
+    pub(crate) fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.count(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn finish(self) -> [u8; 32] {
+        crypto::sha256(&self.0)
+    }
+}
