@@ -16,6 +16,8 @@ pub mod keys;
 pub mod owner;
 pub mod parts;
 pub mod rollout;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 pub mod secret;
 pub mod target;
 pub mod token;

@@ -1,0 +1,309 @@
+//! A loopback issuer and carrier API, for tests: of this crate and of applications that use it.
+//!
+//! Both are real servers on ports of 127.0.0.1: TLS 1.3 with certificates made at the start, HTTP/2 and HTTP/1.1. The issuer
+//! gives DPoP-bound tokens to those who prove a key, and the API checks every proof by RFC 9449 4.3, through this crate's own
+//! [`verify`](crate::verify) room: signature, `htm`, `htu`, `iat`, `jti`, nonce, `ath` and the token's `cnf`.
+//!
+//! FedEx and UPS are [imitated](self#imitations) beside that. Tests add routes and answers of their own
+//! ([`Sandbox::route`]), say what is answered next ([`Sandbox::script`]), and look at what arrived ([`Sandbox::requests`]).
+//!
+//! ```
+//! use http::Method;
+//! use shipbound::owner::TenantId;
+//! use shipbound::sandbox::{Answer, Canned, Endpoint, Sandbox};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let sandbox = Sandbox::start().await?;
+//! let acme = TenantId::new("acme")?;
+//! let credential = sandbox.credential(&acme);
+//! let transport = sandbox.transport()?;
+//!
+//! sandbox.route(Method::POST, "/labels", Canned::json(201, &serde_json::json!({"label": "JVBERi0xLjQK"})));
+//! sandbox.script(&acme, Endpoint::Api, [Answer::nonce("n1"), Answer::retry_after(429, "120")]);
+//!
+//! // ... the application under test runs, against `sandbox.issuer()` and `sandbox.api()` ...
+//!
+//! for request in sandbox.requests_of(&acme) {
+//!     println!("{} {} {:?} {:?}", request.method(), request.path(), request.status(), request.checks());
+//! }
+//! sandbox.shutdown().await;
+//! # let _ = (credential, transport);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Scripts
+//!
+//! A [script](Sandbox::script) is a list of [`Answer`]s for one tenant (or [anyone](Who::Anyone)) at one [`Endpoint`]. They
+//! are given in order, then service is normal again. A tenant's own script comes first, then the one for anyone. A tenant is
+//! known by its client id at the issuer, and by its token at the API.
+//!
+//! # Imitations
+//!
+//! | | FedEx | UPS |
+//! |---|---|---|
+//! | token endpoint | `POST /oauth/token`, id and secret in the body | `POST /security/v1/oauth/token`, Basic |
+//! | its answer | `bearer`, integer `expires_in`, scope `CXS` | every value a string, `issued_at` in ms, 14399 s |
+//! | refused token | 401 `NOT.AUTHORIZED.ERROR`, no challenge | 401 `250002`, no challenge |
+//! | rate | `POST /rate/v1/rates/quotes` | `POST /api/rating/{version}/Rate` |
+//! | ship | `POST /ship/v1/shipments` | `POST /api/shipments/{version}/ship` |
+//! | track | `POST /track/v1/trackingnumbers` | `GET /api/track/v1/details/{number}`, with `transId` and `transactionSrc` |
+//! | address | `POST /country/v1/postal/validate` | `POST /api/addressvalidation/{version}/{option}` |
+//! | limits | as [`SandboxBuilder::vendor_limits`] says | none |
+//!
+//! They answer on the API's origin (the token endpoints on the issuer's, too). Unlike the vendors they issue bound tokens
+//! when a proof comes along, unless [`Vendors::AsToday`] is set; refusals of bound calls then have a challenge beside the
+//! vendor's body.
+//!
+//! # Limits
+//!
+//! Request bodies end at 16 MiB (413). The last 65 536 requests are kept, and as many access and refresh tokens.
+
+mod api;
+mod body;
+mod builder;
+mod canned;
+mod check;
+pub mod fedex;
+mod form;
+mod gate;
+mod issuer;
+mod memory;
+mod record;
+mod registry;
+mod script;
+mod server;
+mod tls;
+pub mod ups;
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::Method;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+pub use builder::{Check, MetadataAt, Nonces, SandboxBuilder, SandboxError, Vendors};
+pub use canned::Canned;
+pub use gate::Gate;
+pub use record::{ProofClaims, Recorded, Verdict};
+pub use registry::RegisteredClient;
+pub use script::{Answer, Endpoint, Pace, Who};
+
+use crate::owner::TenantId;
+use crate::secret::{ClientSecret, RefreshToken};
+use crate::target::danger::Loopback;
+use crate::transport::reqwest::{ReqwestTransport, ReqwestTransportBuilder};
+
+/// The running servers. They stop when this is dropped.
+pub struct Sandbox {
+    shared: Arc<server::Shared>,
+    ca_pem: String,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Sandbox {
+    /// Starts with the defaults: TLS, two origins, the system's clock, no nonces, tokens for an hour.
+    ///
+    /// # Errors
+    /// As [`SandboxBuilder::start`].
+    pub async fn start() -> Result<Self, SandboxError> {
+        Self::builder().start().await
+    }
+
+    /// A builder with the defaults.
+    pub fn builder() -> SandboxBuilder {
+        SandboxBuilder::new()
+    }
+
+    /// The issuer's identifier: its origin and path. The token endpoint is below it at `/token`, revocation (RFC 7009) at
+    /// `/revoke`, introspection (RFC 7662) at `/introspect`.
+    pub fn issuer(&self) -> &str {
+        &self.shared.issuer
+    }
+
+    /// The API's base URL: its origin, without a slash at the end.
+    pub fn api(&self) -> &str {
+        &self.shared.api
+    }
+
+    /// The certificate of the authority that vouches for both servers, in PEM. Empty without TLS.
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// Leave to talk to exactly these servers.
+    pub fn loopbacks(&self) -> Vec<Loopback> {
+        let authority = |origin: &str| {
+            let rest = origin.split_once("://")?.1;
+            Loopback::exact(rest.split('/').next()?).ok()
+        };
+        let mut loopbacks: Vec<_> = [self.issuer(), self.api()].into_iter().filter_map(authority).collect();
+        loopbacks.dedup();
+        loopbacks
+    }
+
+    /// A transport that trusts the sandbox's authority and no other, and may talk to exactly these servers.
+    ///
+    /// # Errors
+    /// [`SandboxError::Transport`] when it cannot be made.
+    pub fn transport(&self) -> Result<ReqwestTransport, SandboxError> {
+        self.transport_builder().build().map_err(|_| SandboxError::Transport)
+    }
+
+    /// What [`transport`](Self::transport) is built from, for tests that set more.
+    pub fn transport_builder(&self) -> ReqwestTransportBuilder {
+        let mut builder = ReqwestTransport::builder();
+        if !self.ca_pem.is_empty() {
+            builder = builder.only_roots_pem(self.ca_pem.as_bytes());
+        }
+        self.loopbacks()
+            .into_iter()
+            .fold(builder, ReqwestTransportBuilder::allow_loopback)
+    }
+
+    /// The tenant's client id (the tenant's own) and secret, registered at the first call and the same ever after.
+    pub fn credential(&self, tenant: &TenantId) -> RegisteredClient {
+        self.shared.clients.ensure(tenant.as_str(), tenant, self.new_secret())
+    }
+
+    /// Registers one more client of a tenant, or gives a client another secret and tenant.
+    pub fn add_client(&self, tenant: &TenantId, id: &str, secret: ClientSecret) -> RegisteredClient {
+        self.shared.clients.put(id, Some(tenant.clone()), secret)
+    }
+
+    /// Gives the tenant's client a new secret: the old one is refused from now on.
+    pub fn rotate_secret(&self, tenant: &TenantId) -> RegisteredClient {
+        self.add_client(tenant, tenant.as_str(), self.new_secret())
+    }
+
+    fn new_secret(&self) -> ClientSecret {
+        ClientSecret::new(self.shared.seed.text(32))
+    }
+
+    /// A refresh token for the tenant's client, as a shipper's consent would have made one.
+    pub fn refresh_token(&self, tenant: &TenantId) -> RefreshToken {
+        let client = self.credential(tenant);
+        let token = RefreshToken::new(self.shared.seed.text(32));
+        let grant = registry::Grant {
+            client: client.id().to_owned(),
+            scope: None,
+        };
+        self.shared.tokens.put_grant(&token, grant);
+        token
+    }
+
+    /// Revokes every access token of the tenant, without telling it. Gives their number.
+    pub fn revoke_tokens(&self, tenant: &TenantId) -> usize {
+        self.shared.tokens.revoke_tenant(tenant)
+    }
+
+    /// Answers calls of this method and path so, once their token and proof have passed. A segment `{...}` of the path stands
+    /// for any one segment. A later route for the same place takes over, and any route goes before what the imitations do.
+    pub fn route(&self, method: Method, path: &str, answer: Canned) {
+        self.route_with(method, path, move |_| answer.clone());
+    }
+
+    /// As [`route`](Self::route), with an answer made from the request.
+    pub fn route_with(&self, method: Method, path: &str, answer: impl Fn(&Recorded) -> Canned + Send + Sync + 'static) {
+        self.shared.routes.add(method, path, true, Arc::new(answer));
+    }
+
+    /// As [`route_with`](Self::route_with), for whoever calls: no token is asked for. For API keys and `Basic`.
+    pub fn open_route(&self, method: Method, path: &str, answer: impl Fn(&Recorded) -> Canned + Send + Sync + 'static) {
+        self.shared.routes.add(method, path, false, Arc::new(answer));
+    }
+
+    /// Says what is answered next, in this order; then service is normal again. Answers of earlier calls come first.
+    pub fn script(&self, who: impl Into<Who>, endpoint: Endpoint, answers: impl IntoIterator<Item = Answer>) {
+        self.shared.scripts.add(who.into(), endpoint, answers);
+    }
+
+    /// Says what is answered whenever no script has anything to say, until [`normal_service`](Self::normal_service).
+    pub fn always(&self, who: impl Into<Who>, endpoint: Endpoint, answer: Answer) {
+        self.shared.scripts.always(who.into(), endpoint, answer);
+    }
+
+    /// Forgets all scripts and what [`always`](Self::always) said.
+    pub fn normal_service(&self) {
+        self.shared.scripts.clear();
+    }
+
+    /// How many scripted answers were not given yet. A test that ends with some left did not see what it meant to.
+    pub fn answers_left(&self) -> usize {
+        self.shared.scripts.left()
+    }
+
+    /// Puts the servers' clock off by this many seconds: `Date`, `iat` checks, nonces. Lifetimes of tokens are not touched. Which
+    /// proofs were used is forgotten.
+    pub fn skew(&self, seconds: i64) {
+        self.shared.clock.skew(seconds);
+        self.shared.issuer_checks.forget();
+        self.shared.api_checks.forget();
+    }
+
+    /// What arrived, in order.
+    pub fn requests(&self) -> Vec<Recorded> {
+        self.shared.log.all(|_| true)
+    }
+
+    /// What arrived from this tenant, in order.
+    pub fn requests_of(&self, tenant: &TenantId) -> Vec<Recorded> {
+        self.shared.log.all(|request| request.tenant() == Some(tenant))
+    }
+
+    /// What arrived at this endpoint, in order.
+    pub fn requests_at(&self, endpoint: Endpoint) -> Vec<Recorded> {
+        self.shared.log.all(|request| request.endpoint() == endpoint)
+    }
+
+    /// How many token requests arrived.
+    pub fn token_requests(&self) -> usize {
+        self.requests_at(Endpoint::Token).len()
+    }
+
+    /// How many calls of the API arrived.
+    pub fn api_requests(&self) -> usize {
+        self.requests_at(Endpoint::Api).len()
+    }
+
+    /// Forgets what arrived.
+    pub fn clear(&self) {
+        self.shared.log.clear();
+    }
+
+    /// Ends when `count` requests have arrived since the start, answered or not, forgotten or not.
+    pub async fn arrived(&self, count: u64) {
+        self.shared.log.reached(count).await;
+    }
+
+    /// Stops listening, breaks all connections, and waits until that is done.
+    pub async fn shutdown(mut self) {
+        self.stop.send_replace(true);
+        for task in std::mem::take(&mut self.tasks) {
+            // A task that failed has stopped, too.
+            let _stopped = task.await;
+        }
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+impl fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sandbox")
+            .field("issuer", &self.issuer())
+            .field("api", &self.api())
+            .field("answers_left", &self.answers_left())
+            .finish_non_exhaustive()
+    }
+}

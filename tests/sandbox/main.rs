@@ -1,0 +1,11 @@
+//! The sandbox, driven by a client that makes its proofs by hand.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+mod caller;
+mod checks;
+mod faults;
+mod imitations;
+mod issuer;
+mod scripts;
+mod wire;
