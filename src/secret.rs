@@ -49,6 +49,11 @@ secret_text! {
     ClientSecret
 }
 
+secret_text! {
+    /// A refresh token (RFC 6749 1.5).
+    RefreshToken
+}
+
 /// Bytes of a private key on their way in or out: PEM, DER or JWK. Wiped on drop.
 pub struct KeyMaterial(Zeroizing<Vec<u8>>);
 
