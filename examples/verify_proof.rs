@@ -57,14 +57,15 @@ async fn run() -> std::io::Result<bool> {
             continue;
         }
         let request = serde_json::from_slice(&line).unwrap_or(Value::Null);
-        let (outcome, error) = match frame::judge(&request["input"]).await {
+        let member = |name: &str| request.get(name).unwrap_or(&Value::Null);
+        let (outcome, error) = match frame::judge(member("input")).await {
             Ok(Verdict::Accepted) => ("accept", None),
             Ok(Verdict::Rejected { code, .. }) => ("reject", Some(code)),
             Err(_) if request.is_null() => ("error", Some("not JSON")),
             Err(problem) => ("error", Some(problem)),
         };
         all &= outcome != "error";
-        let id = &request["id"];
+        let id = member("id");
         serde_json::to_writer(&mut output, &Line { id, outcome, error })?;
         writeln!(output)?;
     }

@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 
 use super::{InvalidSetup, ReplayEntry, ReplayLog, ReplayRefusal};
 use crate::clock::Timestamp;
-use crate::crypto::{hmac_sha256_128, random};
+use crate::crypto::{random, sha256};
 
 const SHARDS: usize = 64;
 
@@ -31,7 +31,7 @@ const BUCKET_SECONDS: i64 = 30;
 /// greatest time that it has seen, and refuses proofs whose entry would have expired by then: setting the clock back does
 /// not bring a used proof to life.
 pub struct MemoryReplayLog {
-    key: Zeroizing<[u8; 32]>,
+    secret: Zeroizing<[u8; 32]>,
     limits: Limits,
     start: Timestamp,
     /// The greatest time seen, in microseconds.
@@ -86,11 +86,11 @@ impl MemoryReplayLog {
         if capacity == 0 || !(1..=capacity).contains(&per_key) || !(1..=capacity).contains(&per_client) {
             return Err(InvalidSetup::Capacity);
         }
-        let mut key = Zeroizing::new([0; 32]);
-        random(key.as_mut_slice()).map_err(|_| InvalidSetup::NoRandomness)?;
+        let mut secret = Zeroizing::new([0; 32]);
+        random(secret.as_mut_slice()).map_err(|_| InvalidSetup::NoRandomness)?;
         let start = Timestamp::from_unix_seconds(start.unix_seconds());
         Ok(Self {
-            key,
+            secret,
             limits: Limits {
                 capacity,
                 per_key,
@@ -115,12 +115,21 @@ impl MemoryReplayLog {
         self.len() == 0
     }
 
-    fn digest(&self, parts: &[&[u8]]) -> Key {
-        let mut message = Vec::with_capacity(96);
+    /// SHA-256 over the log's secret and the parts, halved. The secret keeps a peer from choosing what falls together;
+    /// no digest ever leaves the process, so nothing more than that is asked of it.
+    fn digest(&self, kind: u8, parts: &[&[u8]]) -> Key {
+        // Never grows, so that no copy of the secret is left behind.
+        let length = self.secret.len() + 1 + parts.iter().map(|part| part.len()).sum::<usize>();
+        let mut message = Zeroizing::new(Vec::with_capacity(length));
+        message.extend_from_slice(self.secret.as_slice());
+        message.push(kind);
         for part in parts {
             message.extend_from_slice(part);
         }
-        Key(u128::from_be_bytes(hmac_sha256_128(self.key.as_slice(), &message)))
+        Key(sha256(&message)
+            .iter()
+            .take(16)
+            .fold(0, |key, octet| key << 8 | u128::from(*octet)))
     }
 
     /// Takes the entry, or says why not. What [`ReplayLog::check_and_insert`] does, without the future.
@@ -129,11 +138,11 @@ impl MemoryReplayLog {
             return Err(ReplayRefusal::BeforeStart);
         }
         self.high_water.fetch_max(now.unix_micros(), Ordering::AcqRel);
-        let owner = self.digest(&[b"k", entry.jkt.as_bytes()]);
-        let proof = self.digest(&[b"p", entry.jkt.as_bytes(), entry.jti.as_bytes()]);
+        let owner = self.digest(b'k', &[entry.jkt.as_bytes()]);
+        let proof = self.digest(b'p', &[entry.jkt.as_bytes(), entry.jti.as_bytes()]);
         let (client, client_limit) = match entry.client {
-            Some(id) => (self.digest(&[b"c", id.as_bytes()]), self.limits.per_client),
-            None => (self.digest(&[b"u"]), (self.limits.capacity / 2).max(1)),
+            Some(id) => (self.digest(b'c', &[id.as_bytes()]), self.limits.per_client),
+            None => (self.digest(b'u', &[]), (self.limits.capacity / 2).max(1)),
         };
         if self.live.load(Ordering::Relaxed) >= self.limits.capacity {
             self.sweep();
