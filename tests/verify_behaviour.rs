@@ -1,4 +1,5 @@
 //! What a verifier does beyond single proofs: many at once, restarts, outages, nonces, and what it does not look at.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod prover;
 

@@ -1,4 +1,5 @@
 //! The replay log in memory at its bounds.
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 use std::collections::HashSet;
 use std::sync::Arc;
