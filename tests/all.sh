@@ -196,6 +196,7 @@ step 'tree, minimal: no aws-lc' absent 'aws-lc-rs|aws-lc-sys' -p shipbound-tests
 
 step 'build, default features' cargo build --locked
 step 'test, all features' run_tests --all-features
+step 'test, loom' run_tests -p shipbound-tests-loom
 step 'test, minimal' run_tests -p shipbound-tests-minimal
 step 'test, second opinion' run_tests -p shipbound-tests-second-opinion
 
