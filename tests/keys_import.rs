@@ -1,4 +1,5 @@
 //! Private keys from outside: what is taken in, and what is refused and why.
+#![cfg(feature = "rsa")]
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use base64::Engine;

@@ -1,11 +1,9 @@
 //! The store in memory: owners, promotion, draining, limits.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use shipbound::clock::{ManualClock, Timestamp};
 use shipbound::jose::Algorithm;
 use shipbound::keys::{
@@ -295,15 +293,18 @@ async fn an_imported_key_has_one_owner_and_does_not_come_back_when_compromised()
     );
 }
 
+#[cfg(feature = "rsa")]
 #[tokio::test(flavor = "current_thread")]
 async fn rsa_keys_are_made_off_the_async_thread() {
+    use futures_util::FutureExt;
+
     let (_clock, keys) = store();
     let owner = acme();
     let spec = KeySpec {
         algorithm: Algorithm::Ps256,
         ..PROOF
     };
-    let mut making = pin!(keys.create(&owner, spec));
+    let mut making = std::pin::pin!(keys.create(&owner, spec));
     // Made on this thread, the key would be there after one poll.
     assert!((&mut making).now_or_never().is_none());
     let probe = tokio::spawn(async { tokio::task::yield_now().await });
