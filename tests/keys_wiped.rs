@@ -101,7 +101,7 @@ fn rsa_needles(pem: &KeyMaterial) -> [Needle; 2] {
         .filter(|line| !line.starts_with('-'))
         .for_each(|line| body.push_str(line));
     let der = Zeroizing::new(STANDARD.decode(body.as_bytes()).unwrap());
-    // Primes are the only INTEGERs of 128 octets whose first bit is set, and they come after the modulus.
+    // After the modulus, the first two INTEGERs of 128 octets whose first bit is set are the primes.
     let after = |mark: &[u8], from: usize| {
         let found = der[from..].windows(mark.len()).position(|window| window == mark);
         from + found.unwrap() + mark.len()
