@@ -29,7 +29,7 @@ fn dialect(shared: &Shared, place: &Place, path: &str) -> Option<Dialect> {
     match path {
         fedex::TOKEN => Some(Dialect::FedEx),
         ups::TOKEN | ups::REFRESH => Some(Dialect::Ups),
-        _ if own("/token") || shared.settings.token_paths.iter().any(|known| known == path) => Some(Dialect::OAuth),
+        _ if own("/token") || shared.token_paths.holds(path) => Some(Dialect::OAuth),
         _ => None,
     }
 }

@@ -8,27 +8,37 @@
 //! ([`Sandbox::route`]), say what is answered next ([`Sandbox::script`]), and look at what arrived ([`Sandbox::requests`]).
 //!
 //! ```
-//! use http::Method;
-//! use shipbound::owner::TenantId;
+//! use shipbound::binding::dpop::Dpop;
+//! use shipbound::keys::MemoryKeyStore;
+//! use shipbound::owner::{Environment, TenantId};
 //! use shipbound::sandbox::{Answer, Canned, Endpoint, Sandbox};
+//! use shipbound::{Client, Parts, carriers};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let sandbox = Sandbox::start().await?;
 //! let acme = TenantId::new("acme")?;
-//! let credential = sandbox.credential(&acme);
-//! let transport = sandbox.transport()?;
+//! let profile = sandbox.profile(carriers::fedex(Environment::Sandbox));
+//! let parts = Parts::builder()
+//!     .keys(MemoryKeyStore::new())
+//!     .credentials(sandbox.credentials(&profile, [&acme]))
+//!     .transport(sandbox.transport()?)
+//!     .build()?;
+//! let fedex = Client::builder(profile, &parts).binding(Dpop::es256()).build()?;
 //!
-//! sandbox.route(Method::POST, "/labels", Canned::json(201, &serde_json::json!({"label": "JVBERi0xLjQK"})));
-//! sandbox.script(&acme, Endpoint::Api, [Answer::nonce("n1"), Answer::retry_after(429, "120")]);
+//! // Our own label, and a nonce challenge before it.
+//! let label = serde_json::json!({"label": "JVBERi0xLjQK"});
+//! sandbox.route(http::Method::POST, "/ship/v1/shipments", Canned::json(201, &label));
+//! sandbox.script(&acme, Endpoint::Api, [Answer::nonce("n1")]);
 //!
-//! // ... the application under test runs, against `sandbox.issuer()` and `sandbox.api()` ...
+//! let answer = fedex.tenant("acme")?.post("/ship/v1/shipments").json(&label).send().await?;
+//! assert_eq!(answer.status(), 201);
 //!
-//! for request in sandbox.requests_of(&acme) {
-//!     println!("{} {} {:?} {:?}", request.method(), request.path(), request.status(), request.checks());
-//! }
+//! let calls = sandbox.requests_at(Endpoint::Api);
+//! assert_eq!(calls.iter().map(|call| call.status()).collect::<Vec<_>>(), [Some(401), Some(201)]);
+//! assert_eq!(calls[1].claims().and_then(|claims| claims.nonce.as_deref()), Some("n1"));
+//! assert_eq!(calls[1].checks(), ["signature", "htm", "htu", "iat", "jti", "ath", "cnf"]);
 //! sandbox.shutdown().await;
-//! # let _ = (credential, transport);
 //! # Ok(())
 //! # }
 //! ```
@@ -88,12 +98,14 @@ pub use builder::{Check, MetadataAt, Nonces, SandboxBuilder, SandboxError, Vendo
 pub use canned::Canned;
 pub use gate::Gate;
 pub use record::{ProofClaims, Recorded, Verdict};
-pub use registry::RegisteredClient;
 pub use script::{Answer, Endpoint, Pace, Who};
 
+use crate::carriers::CarrierProfile;
+use crate::credentials::{Credential, MemoryCredentials};
 use crate::owner::TenantId;
 use crate::secret::{ClientSecret, RefreshToken};
 use crate::target::danger::Loopback;
+use crate::token::TokenAt;
 use crate::transport::reqwest::{ReqwestTransport, ReqwestTransportBuilder};
 
 /// The running servers. They stop when this is dropped.
@@ -136,10 +148,7 @@ impl Sandbox {
 
     /// Leave to talk to exactly these servers.
     pub fn loopbacks(&self) -> Vec<Loopback> {
-        let authority = |origin: &str| {
-            let rest = origin.split_once("://")?.1;
-            Loopback::exact(rest.split('/').next()?).ok()
-        };
+        let authority = |url: &str| Loopback::exact(origin_of(url).split_once("://")?.1).ok();
         let mut loopbacks: Vec<_> = [self.issuer(), self.api()].into_iter().filter_map(authority).collect();
         loopbacks.dedup();
         loopbacks
@@ -165,17 +174,53 @@ impl Sandbox {
     }
 
     /// The tenant's client id (the tenant's own) and secret, registered at the first call and the same ever after.
-    pub fn credential(&self, tenant: &TenantId) -> RegisteredClient {
+    pub fn credential(&self, tenant: &TenantId) -> Credential {
         self.shared.clients.ensure(tenant.as_str(), tenant, self.new_secret())
     }
 
+    /// A store with the credentials of these tenants' main accounts at this carrier, each as [`credential`](Self::credential)
+    /// gives it.
+    pub fn credentials<'a>(
+        &self,
+        profile: &CarrierProfile,
+        tenants: impl IntoIterator<Item = &'a TenantId>,
+    ) -> MemoryCredentials {
+        let store = MemoryCredentials::new();
+        for tenant in tenants {
+            let credential = self.credential(tenant);
+            store.put(tenant.clone(), profile.id(), profile.environment(), credential);
+        }
+        store
+    }
+
+    /// A carrier's profile with its origins replaced by the sandbox's and nothing else. FedEx's and UPS's are answered by
+    /// their imitations. Other carriers get the issuer's answers at their own token path, and need
+    /// [routes](Self::route) for the rest.
+    ///
+    /// A token endpoint on the API's own origin stays there; another goes to the issuer's origin. A profile that finds its
+    /// token endpoint in an issuer's metadata gets this [issuer](Self::issuer).
+    pub fn profile(&self, profile: CarrierProfile) -> CarrierProfile {
+        let issuer = match profile.token_at() {
+            TokenAt::Issuer(_) => self.issuer(),
+            TokenAt::Endpoint(url) => {
+                self.shared.token_paths.add(path_of(url));
+                if origin_of(url) == origin_of(profile.base()) {
+                    self.api()
+                } else {
+                    origin_of(self.issuer())
+                }
+            }
+        };
+        profile.moved_to(self.api(), issuer, self.loopbacks())
+    }
+
     /// Registers one more client of a tenant, or gives a client another secret and tenant.
-    pub fn add_client(&self, tenant: &TenantId, id: &str, secret: ClientSecret) -> RegisteredClient {
+    pub fn add_client(&self, tenant: &TenantId, id: &str, secret: ClientSecret) -> Credential {
         self.shared.clients.put(id, Some(tenant.clone()), secret)
     }
 
     /// Gives the tenant's client a new secret: the old one is refused from now on.
-    pub fn rotate_secret(&self, tenant: &TenantId) -> RegisteredClient {
+    pub fn rotate_secret(&self, tenant: &TenantId) -> Credential {
         self.add_client(tenant, tenant.as_str(), self.new_secret())
     }
 
@@ -188,7 +233,7 @@ impl Sandbox {
         let client = self.credential(tenant);
         let token = RefreshToken::new(self.shared.seed.text(32));
         let grant = registry::Grant {
-            client: client.id().to_owned(),
+            client: client.client_id().to_owned(),
             scope: None,
         };
         self.shared.tokens.put_grant(&token, grant);
@@ -305,5 +350,34 @@ impl fmt::Debug for Sandbox {
             .field("api", &self.api())
             .field("answers_left", &self.answers_left())
             .finish_non_exhaustive()
+    }
+}
+
+/// Scheme and authority of a URL.
+fn origin_of(url: &str) -> &str {
+    let authority = url.find("://").map_or(0, |colon| colon + 3);
+    let slash = url.get(authority..).and_then(|rest| rest.find('/'));
+    slash.and_then(|slash| url.get(..authority + slash)).unwrap_or(url)
+}
+
+/// The rest of it, without the query.
+fn path_of(url: &str) -> &str {
+    let rest = url.strip_prefix(origin_of(url)).unwrap_or_default();
+    rest.split('?').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_taken_apart_at_the_authoritys_end() {
+        for (url, origin, path) in [
+            ("https://a.example/b/c?d=/e", "https://a.example", "/b/c"),
+            ("https://a.example", "https://a.example", ""),
+            ("http://127.0.0.1:1/", "http://127.0.0.1:1", "/"),
+        ] {
+            assert_eq!((origin_of(url), path_of(url)), (origin, path));
+        }
     }
 }

@@ -1,10 +1,11 @@
 //! Which clients are known, and what was issued to them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::clock::{Clock, Monotonic, Timestamp};
+use crate::credentials::Credential;
 use crate::crypto;
 use crate::jose::Thumbprint;
 use crate::jose::base64url;
@@ -13,25 +14,6 @@ use crate::secret::{ClientSecret, RefreshToken};
 
 /// How many access tokens, and how many refresh tokens, are remembered; the oldest goes first.
 const REMEMBERED: usize = 65_536;
-
-/// What the issuer knows a tenant's application by.
-#[derive(Clone, Debug)]
-pub struct RegisteredClient {
-    id: String,
-    secret: ClientSecret,
-}
-
-impl RegisteredClient {
-    /// The `client_id`.
-    pub fn id(&self) -> &str {
-        &self.id
-    }
-
-    /// The client's secret.
-    pub fn secret(&self) -> &ClientSecret {
-        &self.secret
-    }
-}
 
 struct Client {
     tenant: Option<TenantId>,
@@ -48,20 +30,17 @@ impl Clients {
     }
 
     /// The tenant's client of this id, made with `secret` where there is none.
-    pub(super) fn ensure(&self, id: &str, tenant: &TenantId, secret: ClientSecret) -> RegisteredClient {
+    pub(super) fn ensure(&self, id: &str, tenant: &TenantId, secret: ClientSecret) -> Credential {
         self.with(|clients| {
             let client = clients.entry(id.to_owned()).or_insert_with(|| Client {
                 tenant: Some(tenant.clone()),
                 secret,
             });
-            RegisteredClient {
-                id: id.to_owned(),
-                secret: client.secret.clone(),
-            }
+            Credential::new(id, client.secret.clone())
         })
     }
 
-    pub(super) fn put(&self, id: &str, tenant: Option<TenantId>, secret: ClientSecret) -> RegisteredClient {
+    pub(super) fn put(&self, id: &str, tenant: Option<TenantId>, secret: ClientSecret) -> Credential {
         self.with(|clients| {
             clients.insert(
                 id.to_owned(),
@@ -71,10 +50,7 @@ impl Clients {
                 },
             )
         });
-        RegisteredClient {
-            id: id.to_owned(),
-            secret,
-        }
+        Credential::new(id, secret)
     }
 
     pub(super) fn tenant_of(&self, id: &str) -> Option<TenantId> {
@@ -213,6 +189,26 @@ impl Tokens {
 
     pub(super) fn spend_grant(&self, text: &str) {
         self.with(|issued| issued.grants.take(text));
+    }
+}
+
+/// Further paths where the issuer's token endpoint answers, on both origins.
+pub(super) struct TokenPaths(Mutex<HashSet<String>>);
+
+impl TokenPaths {
+    pub(super) fn new(paths: &[String]) -> Self {
+        Self(Mutex::new(paths.iter().cloned().collect()))
+    }
+
+    pub(super) fn add(&self, path: &str) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(path.to_owned());
+    }
+
+    pub(super) fn holds(&self, path: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
     }
 }
 

@@ -24,7 +24,7 @@ use super::canned::{Canned, Routes};
 use super::check::{Checker, refused_proof};
 use super::fedex::Limits;
 use super::record::{Arrived, Judged, Log, Recorded};
-use super::registry::{Clients, Seed, Tokens};
+use super::registry::{Clients, Seed, TokenPaths, Tokens};
 use super::script::{Endpoint, Says, Scripts, Travels};
 use super::{Sandbox, api, issuer, tls};
 use crate::clock::{Clock, Monotonic, Timestamp};
@@ -68,6 +68,7 @@ pub(super) struct Shared {
     pub(super) issuer: String,
     /// The origin of the API.
     pub(super) api: String,
+    pub(super) token_paths: TokenPaths,
     pub(super) seed: Seed,
     pub(super) clients: Clients,
     pub(super) tokens: Tokens,
@@ -145,6 +146,7 @@ pub(super) async fn start(settings: Settings) -> Result<Sandbox, SandboxError> {
     let shared = Arc::new(Shared {
         issuer: format!("{issuer_origin}{}", settings.issuer_path),
         api: api_origin.clone(),
+        token_paths: TokenPaths::new(&settings.token_paths),
         seed: Seed::new().map_err(|_| SandboxError::Random)?,
         clients: Clients::default(),
         tokens: Tokens::default(),

@@ -7,10 +7,11 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, Method};
 use serde_json::{Value, json};
 use shipbound::clock::{Clock, SystemClock, Timestamp};
+use shipbound::credentials::Credential;
 use shipbound::jose::{Algorithm, ath};
 use shipbound::keys::{KeyHandle, KeySpec, KeyStore, MemoryKeyStore, Purpose};
 use shipbound::owner::{DeploymentId, Owner, TenantId};
-use shipbound::sandbox::{RegisteredClient, Sandbox};
+use shipbound::sandbox::Sandbox;
 use shipbound::target::Target;
 use shipbound::target::danger::Loopback;
 use shipbound::transport::reqwest::ReqwestTransport;
@@ -96,7 +97,7 @@ impl Got {
 pub(crate) struct Caller {
     pub(crate) transport: ReqwestTransport,
     pub(crate) key: KeyHandle,
-    pub(crate) client: RegisteredClient,
+    pub(crate) client: Credential,
     loopbacks: Vec<Loopback>,
     issuer: String,
     api: String,
@@ -123,7 +124,7 @@ impl Caller {
     }
 
     pub(crate) fn basic(&self) -> String {
-        let pair = format!("{}:{}", self.client.id(), self.client.secret().expose());
+        let pair = format!("{}:{}", self.client.client_id(), self.client.client_secret().expose());
         format!("Basic {}", STANDARD.encode(pair))
     }
 

@@ -13,10 +13,10 @@ use crate::caller::{Caller, Claims, tenant};
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 fn fedex_body(caller: &Caller) -> String {
-    let secret = caller.client.secret().expose();
+    let secret = caller.client.client_secret().expose();
     format!(
         "grant_type=client_credentials&client_id={}&client_secret={secret}",
-        caller.client.id()
+        caller.client.client_id()
     )
 }
 

@@ -19,7 +19,7 @@ async fn clients_are_known_by_basic_or_body_and_nothing_else() {
     assert_eq!(caller.ask(&url, &[], GRANT).await.status, 200);
     let body = format!(
         "{GRANT}&client_id=acme&client_secret={}",
-        caller.client.secret().expose()
+        caller.client.client_secret().expose()
     );
     assert_eq!(
         caller
@@ -43,7 +43,7 @@ async fn clients_are_known_by_basic_or_body_and_nothing_else() {
 
     sandbox.rotate_secret(&tenant("acme"));
     assert_eq!(caller.ask(&url, &[], GRANT).await.status, 401);
-    assert_eq!(sandbox.credential(&tenant("acme")).id(), "acme");
+    assert_eq!(sandbox.credential(&tenant("acme")).client_id(), "acme");
 }
 
 #[tokio::test]
@@ -205,7 +205,7 @@ async fn token_endpoints_of_other_carriers_take_json_and_passwords() {
     let body = json!({
         "grant_type": "client_credentials",
         "client_id": "acme",
-        "client_secret": caller.client.secret().expose(),
+        "client_secret": caller.client.client_secret().expose(),
     });
     let json = [("content-type", "application/json")];
     let got = caller

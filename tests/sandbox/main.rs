@@ -7,5 +7,6 @@ mod checks;
 mod faults;
 mod imitations;
 mod issuer;
+mod profiles;
 mod scripts;
 mod wire;

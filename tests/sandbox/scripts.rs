@@ -162,7 +162,7 @@ async fn debug_shows_no_secret() {
     let proof = sandbox.requests()[1].proof().unwrap().to_owned();
     for secret in [
         token.as_str(),
-        caller.client.secret().expose(),
+        caller.client.client_secret().expose(),
         &proof,
         &caller.basic()[6..],
     ] {
