@@ -201,10 +201,15 @@ impl Checker {
 
     /// A scripted nonce challenge; the nonce counts from now on.
     pub(super) fn challenge(&self, request: &Arrived, nonce: &str) -> Canned {
-        self.nonces.admit(nonce);
+        self.admit(nonce);
         refused_proof(request, "use_dpop_nonce")
             .header("dpop-nonce", nonce)
             .no_store()
+    }
+
+    /// Lets a nonce count that a script gives out.
+    pub(super) fn admit(&self, nonce: &str) {
+        self.nonces.admit(nonce);
     }
 
     /// Forgets which proofs were used: the clock is being set, and a set-back clock would have all of them refused.

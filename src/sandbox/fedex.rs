@@ -156,13 +156,16 @@ pub(super) fn not_found(method: &Method) -> Canned {
 struct Hits(VecDeque<Monotonic>);
 
 impl Hits {
-    fn add(&mut self, now: Monotonic, longest: Duration) {
+    /// Counts a hit, and forgets those that are out of the window or beyond what a limit asks for.
+    fn add(&mut self, now: Monotonic, longest: Duration, most: usize) {
         self.0.push_back(now);
-        while self
-            .0
-            .front()
-            .is_some_and(|first| now.saturating_since(*first) >= longest)
-        {
+        let over = |hits: &VecDeque<Monotonic>| {
+            hits.len() > most + 1
+                || hits
+                    .front()
+                    .is_some_and(|first| now.saturating_since(*first) >= longest)
+        };
+        while over(&self.0) {
             self.0.pop_front();
         }
     }
@@ -193,7 +196,7 @@ impl Limits {
         const SHORT: (usize, Duration) = (15, Duration::from_secs(5));
         const LONG: (usize, Duration) = (120, Duration::from_secs(120));
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        state.token_hits.add(now, LONG.1);
+        state.token_hits.add(now, LONG.1, LONG.0);
         let over = [SHORT, LONG]
             .iter()
             .any(|(most, window)| state.token_hits.within(now, *window) > *most);
@@ -210,7 +213,7 @@ impl Limits {
         const WINDOW: Duration = Duration::from_secs(10);
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let hits = state.calls.entry(client.to_owned()).or_default();
-        hits.add(now, WINDOW);
+        hits.add(now, WINDOW, MOST);
         if hits.0.len() > MOST {
             // What is refused does not count.
             hits.0.pop_back();

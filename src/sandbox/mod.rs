@@ -68,7 +68,8 @@
 //!
 //! # Limits
 //!
-//! Request bodies end at 16 MiB (413). The last 65 536 requests are kept, and as many access and refresh tokens.
+//! Request bodies end at 16 MiB (413). The last 65 536 requests are kept, with bodies of 256 MiB in all, and
+//! as many access and as many refresh tokens.
 
 mod api;
 mod body;

@@ -15,8 +15,9 @@ use super::form;
 use super::script::Endpoint;
 use crate::owner::TenantId;
 
-/// How many requests are kept; the oldest goes first.
-pub(super) const KEPT: usize = 65_536;
+/// How many requests are kept, and how many octets of bodies; the oldest goes first.
+const KEPT: usize = 65_536;
+const KEPT_OCTETS: usize = 256 * 1024 * 1024;
 
 /// What the sandbox made of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -292,6 +293,8 @@ struct Kept {
     /// Number of the first request that is kept.
     first: u64,
     requests: VecDeque<Recorded>,
+    /// Octets of their bodies.
+    octets: usize,
 }
 
 /// The requests that are kept.
@@ -315,8 +318,11 @@ impl Log {
 
     pub(super) fn add(&self, request: Recorded) -> u64 {
         let number = self.with(|kept| {
-            if kept.requests.len() >= KEPT {
-                kept.requests.pop_front();
+            kept.octets = kept.octets.saturating_add(request.body().len());
+            while (kept.requests.len() >= KEPT || kept.octets > KEPT_OCTETS)
+                && let Some(oldest) = kept.requests.pop_front()
+            {
+                kept.octets = kept.octets.saturating_sub(oldest.body().len());
                 kept.first = kept.first.saturating_add(1);
             }
             kept.requests.push_back(request);
@@ -353,6 +359,7 @@ impl Log {
         self.with(|kept| {
             kept.first = kept.first.saturating_add(kept.requests.len() as u64);
             kept.requests.clear();
+            kept.octets = 0;
         });
     }
 
@@ -360,5 +367,59 @@ impl Log {
         let mut arrived = self.arrived.subscribe();
         // The sender lives in `self`, so the channel cannot close meanwhile.
         let _seen = arrived.wait_for(|arrived| *arrived >= count).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(path: String, body: Bytes) -> Recorded {
+        Recorded::new(Arc::new(Arrived {
+            endpoint: Endpoint::Api,
+            origin: "https://127.0.0.1:1".into(),
+            method: Method::GET,
+            path,
+            query: None,
+            version: Version::HTTP_2,
+            headers: HeaderMap::new(),
+            body,
+            connection: 1,
+            tenant: None,
+            client: None,
+            proof: None,
+        }))
+    }
+
+    #[test]
+    fn the_oldest_requests_go_and_the_others_are_still_settled() {
+        let log = Log::new();
+        let numbers: Vec<u64> = (0..=KEPT)
+            .map(|n| log.add(request(n.to_string(), Bytes::new())))
+            .collect();
+        let all = log.all(|_| true);
+        assert_eq!((all.len(), all[0].path()), (KEPT, "1"));
+        log.settle(numbers[0], Judged::scripted(), None);
+        log.settle(numbers[1], Judged::scripted(), Some(StatusCode::OK));
+        log.clear();
+        let number = log.add(request("last".into(), Bytes::new()));
+        log.settle(numbers[2], Judged::refused("late"), None);
+        log.settle(number, Judged::accepted(vec!["htm"]), Some(StatusCode::OK));
+        let all = log.all(|_| true);
+        assert_eq!(
+            (all.len(), all[0].status(), all[0].checks()),
+            (1, Some(200), &["htm"][..])
+        );
+    }
+
+    #[test]
+    fn bodies_are_kept_up_to_a_limit() {
+        let log = Log::new();
+        let body = Bytes::from(vec![0; KEPT_OCTETS / 4]);
+        for n in 0..5 {
+            log.add(request(n.to_string(), body.clone()));
+        }
+        let all = log.all(|_| true);
+        assert_eq!((all.len(), all[0].path()), (4, "1"));
     }
 }

@@ -87,6 +87,7 @@ pub(super) enum Says {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Travels {
     pub(super) headers: Vec<(String, String)>,
+    pub(super) nonce: Option<String>,
     pub(super) date_offset: i64,
     pub(super) gate: Option<Gate>,
     pub(super) drip: Option<(usize, Pace)>,
@@ -183,6 +184,13 @@ impl Answer {
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.travels.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Gives this nonce for the next request, in the place of the server's own if it gives one. It counts from then on.
+    #[must_use]
+    pub fn next_nonce(mut self, nonce: &str) -> Self {
+        self.travels.nonce = Some(nonce.to_owned());
         self
     }
 

@@ -298,7 +298,7 @@ async fn answer(
     let number = shared.log.add(recorded.clone());
     if too_large {
         let refused = Outcome::refused(Canned::empty(413), "body_too_large");
-        return settle(&shared, number, refused, Travels::default(), &broken);
+        return settle(&shared, (number, endpoint), refused, Travels::default(), &broken);
     }
 
     let (says, travels) = match shared.scripts.take(arrived.tenant.as_ref(), endpoint) {
@@ -326,7 +326,7 @@ async fn answer(
         }),
     };
     match outcome {
-        Ok(outcome) => settle(&shared, number, outcome, travels, &broken),
+        Ok(outcome) => settle(&shared, (number, endpoint), outcome, travels, &broken),
         Err(cut) => {
             shared.log.settle(number, Judged::scripted(), None);
             broken.notify_one();
@@ -338,17 +338,23 @@ async fn answer(
 /// Completes an answer as the script says that it travels, and records it.
 fn settle(
     shared: &Arc<Shared>,
-    number: u64,
+    (number, endpoint): (u64, Endpoint),
     outcome: Outcome,
     travels: Travels,
     broken: &Arc<Notify>,
 ) -> Result<Response<ReplyBody>, Cut> {
+    if let Some(nonce) = &travels.nonce {
+        shared.checks(endpoint).admit(nonce);
+    }
     if travels.lost {
         shared.log.settle(number, outcome.judged, None);
         broken.notify_one();
         return Err(Cut);
     }
     let mut canned = outcome.canned;
+    if let Some(nonce) = &travels.nonce {
+        canned = canned.header("dpop-nonce", nonce).no_store();
+    }
     for (name, value) in &travels.headers {
         canned = canned.and_header(name, value);
     }

@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use shipbound::sandbox::{Canned, MetadataAt, Nonces, Sandbox};
+use shipbound::sandbox::{Answer, Canned, Endpoint, MetadataAt, Nonces, Sandbox};
 use shipbound::secret::ClientSecret;
 
 use crate::caller::{Caller, Claims, tenant};
@@ -72,6 +72,13 @@ async fn proofs_are_required_where_that_is_set() {
     assert_eq!(caller.ask(&caller.token_url(), &[], GRANT).await.status, 400);
     let token = caller.bound_token().await;
     assert_eq!(caller.good_call(&caller.api_url("/x"), &token).await.status, 204);
+    sandbox.script(tenant("acme"), Endpoint::Token, [Answer::unbound()]);
+    let proof = Claims::new("POST", &caller.token_url()).sign(&caller.key).await;
+    let unbound = caller.ask(&caller.token_url(), &[("dpop", &proof)], GRANT).await.json();
+    let unbound = unbound["access_token"].as_str().unwrap();
+    let got = caller.call(&caller.api_url("/x"), "Bearer", unbound, None).await;
+    assert_eq!(got.status, 401);
+    assert!(got.header("www-authenticate").unwrap().starts_with("DPoP"));
 }
 
 #[tokio::test]

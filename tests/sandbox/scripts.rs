@@ -75,6 +75,33 @@ async fn scripted_nonces_count_afterwards() {
 }
 
 #[tokio::test]
+async fn a_next_nonce_takes_the_place_of_the_servers_own() {
+    let sandbox = Sandbox::builder().nonces(Nonces::EveryCall).start().await.unwrap();
+    let caller = Caller::new(&sandbox, "acme").await;
+    let answers = [
+        Answer::invalid_proof().next_nonce("n1"),
+        Answer::normal().next_nonce("n2"),
+        Answer::normal().next_nonce("a b"),
+    ];
+    sandbox.script(Who::Anyone, Endpoint::Token, answers);
+    let url = caller.token_url();
+    let mut claims = Claims::new("POST", &url);
+    for (status, next) in [(400, "n1"), (200, "n2"), (200, "a b"), (400, "")] {
+        let got = caller
+            .ask(&url, &[("dpop", &claims.sign(&caller.key).await)], GRANT)
+            .await;
+        assert_eq!(got.status, status);
+        assert_eq!(got.headers.get_all("dpop-nonce").iter().count(), 1);
+        assert_eq!(got.header("cache-control"), Some("no-store"));
+        let given = got.header("dpop-nonce").unwrap();
+        assert!(next.is_empty() || given == next);
+        // What was used once does not count again.
+        let nonce = if next == "a b" { "n2" } else { given };
+        claims = Claims::new("POST", &url).with("nonce", nonce);
+    }
+}
+
+#[tokio::test]
 async fn odd_token_answers() {
     let sandbox = Sandbox::start().await.unwrap();
     sandbox.route(Method::GET, "/x", Canned::empty(204));
