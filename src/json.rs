@@ -57,11 +57,6 @@ impl Object {
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
     }
-
-    /// All members, ordered by name.
-    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, &Value)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
-    }
 }
 
 impl fmt::Debug for Object {
@@ -127,7 +122,7 @@ impl Number {
 #[derive(Clone)]
 pub(crate) enum Value {
     Null,
-    Bool(bool),
+    Bool,
     Number(Number),
     Text(Zeroizing<String>),
     Array(Vec<Value>),
@@ -145,13 +140,6 @@ impl Value {
     pub(crate) fn as_number(&self) -> Option<Number> {
         match self {
             Self::Number(number) => Some(*number),
-            _ => None,
-        }
-    }
-
-    pub(crate) fn as_bool(&self) -> Option<bool> {
-        match self {
-            Self::Bool(value) => Some(*value),
             _ => None,
         }
     }
@@ -179,7 +167,7 @@ impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Null => "Null",
-            Self::Bool(_) => "Bool",
+            Self::Bool => "Bool",
             Self::Number(_) => "Number",
             Self::Text(_) => "Text",
             Self::Array(_) => "Array",
@@ -231,8 +219,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(Value::Bool(value))
+    fn visit_bool<E>(self, _value: bool) -> Result<Value, E> {
+        Ok(Value::Bool)
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
