@@ -23,7 +23,7 @@ use shipbound::{Client, Parts};
 
 use output::Output;
 
-const SHIPMENTS: &str = "/ship/v1/shipments";
+const SHIPMENTS: &str = "/v1/shipments";
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {

@@ -86,7 +86,7 @@ pub(crate) async fn thefts(sandbox: &Sandbox, caught: &Caught) -> Result<Vec<The
     let forged = forge(&caught.used, &proof(sandbox, hers, &caught.token).await?)?;
 
     let shipments = SHIPMENTS;
-    let returns = "/ship/v1/returns";
+    let returns = "/v1/returns";
     sandbox.route(Method::POST, returns, shipbound::sandbox::Canned::empty(201));
     let attempts = [
         ("token_without_key", "the token alone", shipments, "Bearer", None),
