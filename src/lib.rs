@@ -1,4 +1,64 @@
 //! Sender-constrained carrier tokens for Rust shipping services.
+//!
+//! Carriers hand out bearer tokens: whoever steals one can buy labels as the shipper. `shipbound` sends an application's own
+//! HTTP requests to carriers, for any number of shippers, and ties every token to its sender: with DPoP (RFC 9449) where the
+//! other side supports it, and guarded as a bearer token where it does not.
+//!
+//! ```no_run
+//! use shipbound::binding::dpop::Dpop;
+//! use shipbound::carriers::CarrierProfile;
+//! use shipbound::credentials::{Credential, MemoryCredentials};
+//! use shipbound::keys::MemoryKeyStore;
+//! use shipbound::owner::{CarrierId, Environment, TenantId};
+//! use shipbound::token::TokenAt;
+//! use shipbound::{Client, Parts};
+//!
+//! # async fn ship() -> Result<(), Box<dyn std::error::Error>> {
+//! let profile = CarrierProfile::custom(
+//!     CarrierId::new("acme-freight")?,
+//!     Environment::Production,
+//!     "https://api.carrier.example",
+//!     TokenAt::Issuer("https://auth.carrier.example".into()),
+//! );
+//! let credentials = MemoryCredentials::new();
+//! credentials.put(TenantId::new("acme")?, profile.id(), Environment::Production, Credential::new("id", "s3cr3t"));
+//! let parts = Parts::builder().keys(MemoryKeyStore::new()).credentials(credentials).build()?;
+//!
+//! let carrier = Client::builder(profile, &parts).binding(Dpop::es256()).build()?;
+//! let answer = carrier.tenant("acme")?.post("/ship/v1/shipments").json(&"..").send().await?;
+//! println!("{} after {} attempt(s)", answer.status(), answer.report().attempts);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Where to look
+//!
+//! | You want to | Look at |
+//! |---|---|
+//! | call a carrier | [`Client`], [`carriers`], [`Parts`] |
+//! | know what an error means for a label | [`Error`], [`transport::Stage`] |
+//! | keep keys elsewhere | [`keys::KeyStore`], [`keys::Signer`] |
+//! | bind tokens, or not | [`binding::dpop`], [`binding::bearer`], [`rollout::Mode`] |
+//! | watch what happens | [`journal`] |
+//! | check proofs in a service of your own | [`verify`] |
+#![cfg_attr(feature = "sandbox", doc = "| test without a carrier | [`sandbox`] |")]
+#![cfg_attr(not(feature = "sandbox"), doc = "| test without a carrier | `sandbox` (a feature) |")]
+//!
+//! # Features
+//!
+//! | Feature | Default | What it adds |
+//! |---|---|---|
+//! | `aws-lc-rs` | yes | private-key operations, digests and randomness by aws-lc-rs; Ed25519 and PS256. Without it ES256 runs on `p256` |
+//! | `reqwest` | yes | `ReqwestTransport`: HTTP/1.1, HTTP/2 and TLS. Without it the application brings a [`transport::Transport`] |
+//! | `rsa` | no | makes and imports RSA keys for PS256 |
+//! | `sandbox` | no | a loopback issuer and carrier APIs for tests |
+//!
+//! A feature adds API and never changes behaviour.
+//!
+//! # What it does not do
+//!
+//! It follows no redirects, decompresses nothing, uses no proxy of the environment, keeps no cookies, spawns no tasks and waits
+//! out no `Retry-After`. It has no types for rates, labels or tracking.
 #![forbid(unsafe_code)]
 
 pub mod binding;

@@ -35,7 +35,7 @@ pub fn matches(htu: &str, request_uri: &str) -> HtuMatch {
     compare(htu, request_uri, None)
 }
 
-/// As [`matches`], and `http` counts as well when the authority is the one that `loopback` names.
+/// As [`matches()`], and `http` counts as well when the authority is the one that `loopback` names.
 pub fn matches_on_loopback(htu: &str, request_uri: &str, loopback: &LoopbackHttp) -> HtuMatch {
     compare(htu, request_uri, Some(loopback))
 }
