@@ -2,7 +2,7 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -245,6 +245,32 @@ fn a_local_signature_that_is_overtaken_by_close_is_withheld() {
     let handle = KeyHandle::new(owner("acme"), id(), Purpose::Proof, public, signer.clone());
     signer.handle.set(handle.clone()).unwrap();
     assert_eq!(sign(&handle), closed(KeyState::Compromised));
+}
+
+/// Counts how often it is asked.
+#[derive(Debug)]
+struct Asked(LocalKey, AtomicUsize);
+
+impl Signer for Asked {
+    fn sign<'a>(&'a self, message: &'a [u8]) -> Signing<'a> {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        self.0.sign(message)
+    }
+}
+
+#[test]
+fn the_signer_of_a_key_that_does_not_sign_is_not_even_asked() {
+    let key = key();
+    let public = key.public().clone();
+    let signer = Arc::new(Asked(key, AtomicUsize::new(0)));
+    let handle = KeyHandle::pending(owner("acme"), id(), Purpose::Proof, public, signer.clone());
+    sign(&handle).unwrap_err();
+    assert_eq!(signer.1.load(Ordering::SeqCst), 0);
+    handle.open();
+    sign(&handle).unwrap();
+    handle.close(Retired::Destroyed);
+    sign(&handle).unwrap_err();
+    assert_eq!(signer.1.load(Ordering::SeqCst), 1);
 }
 
 #[test]

@@ -218,6 +218,55 @@ fn der_whose_halves_differ_is_refused() {
 }
 
 #[test]
+fn pkcs8_of_version_two_has_to_have_the_right_public_half() {
+    let coordinate = |key: &LocalKey, name: &str| {
+        let jwk: Value = serde_json::from_str(&key.public().to_json()).unwrap();
+        URL_SAFE_NO_PAD.decode(jwk[name].as_str().unwrap()).unwrap()
+    };
+    for (name, other) in [
+        ("ed25519-pkcs8", None),
+        ("p256-pkcs8", Some("p256-sec1-with-parameters")),
+    ] {
+        let one = der(&file(name));
+        let key = from_pem(&file(name)).unwrap();
+        let point = |key: &LocalKey| match other {
+            None => coordinate(key, "x"),
+            Some(_) => [vec![4], coordinate(key, "x"), coordinate(key, "y")].concat(),
+        };
+        // RFC 5958: version 1 instead of 0, and at the end the public key as an implicit [1] BIT STRING.
+        let with_public = |point: &[u8]| {
+            let content = match one[1] {
+                0x81 => &one[3..],
+                _ => &one[2..],
+            };
+            let added = [&[0x81, u8::try_from(point.len() + 1).unwrap(), 0], point].concat();
+            let length = u8::try_from(content.len() + added.len()).unwrap();
+            let header: &[u8] = if length < 0x80 {
+                &[0x30, length]
+            } else {
+                &[0x30, 0x81, length]
+            };
+            let mut two = [header, content, &added].concat();
+            two[header.len() + 2] = 1;
+            two
+        };
+        assert_eq!(from_der(&with_public(&point(&key))).unwrap().public(), key.public());
+        let foreign = match other {
+            None => LocalKey::generate(Algorithm::Ed25519, Backend::AwsLc).unwrap(),
+            Some(other) => from_pem(&file(other)).unwrap(),
+        };
+        refused(from_der(&with_public(&point(&foreign))), KeyImportError::Mismatch);
+        refused(
+            from_der(&with_public(&point(&foreign)[1..])),
+            match other {
+                None => KeyImportError::InvalidPublicKey,
+                Some(_) => KeyImportError::Mismatch,
+            },
+        );
+    }
+}
+
+#[test]
 fn jwks_of_the_vectors_are_taken_in_with_their_thumbprints() {
     let vectors = vectors();
     for name in [
