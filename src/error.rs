@@ -222,6 +222,21 @@ pub enum Culprit {
     Network,
 }
 
+impl Culprit {
+    /// A short name for logs and metrics, `key_store` for instance. It does not change between patch releases.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Application => "application",
+            Self::Configuration => "configuration",
+            Self::KeyStore => "key_store",
+            Self::CredentialStore => "credential_store",
+            Self::Issuer => "issuer",
+            Self::Carrier => "carrier",
+            Self::Network => "network",
+        }
+    }
+}
+
 impl Error {
     pub(crate) fn new(kind: ErrorKind, stage: Stage) -> Self {
         Self(Box::new(Inner {
@@ -246,10 +261,12 @@ impl Error {
         self
     }
 
-    /// An error of a preparation (a token, say) of a request that was itself not sent.
+    /// An error of a preparation (a token, say) of a request that was itself not sent. What the issuer answered is not the
+    /// carrier's answer.
     #[must_use]
     pub(crate) fn not_sent(mut self) -> Self {
         self.0.stage = Stage::NotSent;
+        self.0.answer = None;
         self
     }
 
@@ -288,7 +305,8 @@ impl Error {
         self.0.retry_at
     }
 
-    /// The carrier's answer, where the call failed because of what it says.
+    /// The carrier's answer, where the call failed because of what it says. With [`Stage::NotSent`] it is the 401 for which a
+    /// new token was needed that could not be had.
     pub fn response(&self) -> Option<&Response> {
         self.0.answer.as_ref()
     }

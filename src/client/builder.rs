@@ -97,10 +97,12 @@ impl ClientBuilder {
         let parse =
             |url: &str| Target::parse_allowing(url, exempt).map_err(|error| Error::before(ErrorKind::Target(error)));
         let base = parse(&profile.base)?;
-        let mut origins = vec![base.origin().clone()];
-        for origin in &profile.origins {
-            origins.push(parse(origin)?.origin().clone());
-        }
+        let allowed = profile
+            .origins
+            .iter()
+            .map(|origin| Ok(parse(origin)?.origin().clone()))
+            .collect::<Result<Vec<_>, Error>>()?;
+        let origins: Vec<_> = std::iter::once(base.origin()).chain(&allowed).cloned().collect();
         let place = match &profile.token_at {
             TokenAt::Endpoint(url) => Place::Endpoint(parse(url)?),
             TokenAt::Issuer(url) => {
@@ -120,7 +122,8 @@ impl ClientBuilder {
             auth: profile.auth,
             request: profile.request.clone(),
             shape: profile.quirks.token_answer.clone(),
-            origins: origins.clone(),
+            // The secret is not the API's to see: metadata may send it there only where the profile says so.
+            origins: allowed,
             exempt: profile.exempt.clone(),
             limits: limits.clone(),
             strategy,

@@ -211,7 +211,13 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
                     return fail(ErrorKind::Unauthorized, response);
                 }
                 spent.renewal = true;
-                if !again || !errand.renew().await? {
+                let renewed = again && {
+                    let asked = env.clock.monotonic();
+                    let renewed = errand.renew().await;
+                    report.token_wait += env.clock.monotonic().saturating_since(asked);
+                    renewed.map_err(|error| error.with_answer(response.clone()))?
+                };
+                if !renewed {
                     return fail(ErrorKind::Unauthorized, response);
                 }
                 report.renewals += 1;
