@@ -80,6 +80,8 @@ pub mod rollout;
 pub mod sandbox;
 pub mod secret;
 pub mod target;
+#[cfg(test)]
+mod testing;
 pub mod token;
 pub mod transport;
 pub mod verify;

@@ -175,7 +175,7 @@ impl DpopBinding {
     }
 
     /// Header, dot and payload of a proof, in a buffer that has room for the signature: the one allocation of a proof.
-    fn signing_input(&self, attempt: &Attempt<'_>, nonce: Option<&Nonce>) -> Result<Vec<u8>, KeyError> {
+    pub(super) fn signing_input(&self, attempt: &Attempt<'_>, nonce: Option<&Nonce>) -> Result<Vec<u8>, KeyError> {
         let mut random = [0; 16];
         crypto::random(&mut random).map_err(|_failed| KeyError::Randomness)?;
         let mut jti = [0; 22];

@@ -7,6 +7,8 @@
 pub mod bearer;
 pub mod dpop;
 pub mod nonce;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

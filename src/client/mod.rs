@@ -3,6 +3,8 @@
 mod builder;
 mod pipeline;
 mod request;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! What an answer means for the exchange: a pure function of what came back and what had been sent.
 
+use std::time::Duration;
+
 use http::header::{DATE, RETRY_AFTER};
 use http::{HeaderMap, StatusCode};
 
@@ -46,8 +48,8 @@ pub(crate) enum Verdict {
     Skew(i64),
     /// Repeat on a fresh connection.
     Misdirected,
-    /// Give up. The instant is when a repeat makes sense, where the server named one.
-    Fail(ErrorKind, Option<Timestamp>),
+    /// Give up. The time is how long the server wants to be left alone, where it says so.
+    Fail(ErrorKind, Option<Duration>),
 }
 
 pub(crate) fn classify(facts: &Facts<'_>) -> Verdict {
@@ -167,15 +169,15 @@ fn date(headers: &HeaderMap) -> Option<Timestamp> {
     http_date(headers.get(DATE)?.to_str().ok()?)
 }
 
-/// RFC 9110 10.2.3: seconds, or a date. No later than the longest pause from now.
-pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Timestamp> {
+/// RFC 9110 10.2.3: seconds, or a date. No longer than the longest pause.
+pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let asked = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        now.offset_seconds(text.parse().unwrap_or(i64::MAX))
+    let seconds = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        text.parse().unwrap_or(u64::MAX)
     } else {
-        http_date(text)?
+        u64::try_from(http_date(text)?.unix_seconds().saturating_sub(now.unix_seconds())).unwrap_or(0)
     };
-    Some(asked.clamp(now, now + LONGEST_PAUSE))
+    Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))
 }
 
 fn http_date(text: &str) -> Option<Timestamp> {

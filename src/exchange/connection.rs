@@ -1,11 +1,12 @@
-//! What all exchanges of one connection share: learned clock offsets, pauses that servers asked for, renewals that a 401
-//! caused.
+//! What all exchanges of one connection share: its binding with the nonces it knows, learned clock offsets, pauses that
+//! servers asked for, renewals that a 401 caused.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::binding::Role;
-use crate::clock::{Monotonic, Timestamp};
+use crate::binding::{Role, TokenBinding};
+use crate::clock::Monotonic;
 use crate::owner::ConnectionId;
 
 use super::skew::SkewBook;
@@ -17,9 +18,11 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
     pub(crate) skew: SkewBook,
-    /// Until when the API and the issuer are left alone, in microseconds of wall time; 0 for not at all.
-    api_pause: AtomicI64,
-    issuer_pause: AtomicI64,
+    binding: Mutex<Option<Arc<dyn TokenBinding>>>,
+    /// Until when the API and the issuer are left alone, in milliseconds of monotonic time plus one; 0 for not at all. Not
+    /// wall time: a clock that is set back would prolong the pause.
+    api_pause: AtomicU64,
+    issuer_pause: AtomicU64,
     /// When a 401 last caused a renewal, in milliseconds of monotonic time plus one; 0 for never.
     renewed: AtomicU64,
 }
@@ -29,31 +32,45 @@ impl Connection {
         Self {
             id,
             skew: SkewBook::default(),
-            api_pause: AtomicI64::new(0),
-            issuer_pause: AtomicI64::new(0),
+            binding: Mutex::default(),
+            api_pause: AtomicU64::new(0),
+            issuer_pause: AtomicU64::new(0),
             renewed: AtomicU64::new(0),
         }
     }
 
-    fn pause(&self, role: Role) -> &AtomicI64 {
+    /// The binding for the next token: the one that the connection has, with the nonces it knows (RFC 9449 8.2), as long as
+    /// its key is that of `bound`; else `bound`.
+    pub(crate) fn bind(&self, bound: Arc<dyn TokenBinding>) -> Arc<dyn TokenBinding> {
+        let mut last = self.binding.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some(known) if same_key(&**known, &*bound) => Arc::clone(known),
+            _ => {
+                *last = Some(Arc::clone(&bound));
+                bound
+            }
+        }
+    }
+
+    fn pause(&self, role: Role) -> &AtomicU64 {
         match role {
             Role::AuthorizationServer => &self.issuer_pause,
             Role::ResourceServer => &self.api_pause,
         }
     }
 
-    /// The end of a pause that has not come.
-    pub(crate) fn paused(&self, role: Role, now: impl FnOnce() -> Timestamp) -> Option<Timestamp> {
+    /// What is left of a pause that has not ended.
+    pub(crate) fn paused(&self, role: Role, now: impl FnOnce() -> Monotonic) -> Option<Duration> {
         let until = self.pause(role).load(Ordering::Relaxed);
         if until == 0 {
             return None;
         }
-        let until = Timestamp::from_unix_micros(until);
-        (now() < until).then_some(until)
+        let left = until.saturating_sub(millis(now()));
+        (left > 0).then(|| Duration::from_millis(left))
     }
 
-    pub(crate) fn pause_until(&self, role: Role, until: Timestamp) {
-        self.pause(role).store(until.unix_micros(), Ordering::Relaxed);
+    pub(crate) fn pause_until(&self, role: Role, until: Monotonic) {
+        self.pause(role).store(millis(until), Ordering::Relaxed);
     }
 
     /// Takes the right to a renewal that a 401 asks for; false when one was taken within the last minute.
@@ -77,4 +94,8 @@ impl Connection {
 
 fn millis(now: Monotonic) -> u64 {
     u64::try_from(now.since_origin().as_millis()).unwrap_or(u64::MAX - 1) + 1
+}
+
+fn same_key(one: &dyn TokenBinding, other: &dyn TokenBinding) -> bool {
+    one.kind() == other.kind() && one.confirmations() == other.confirmations() && one.is_usable()
 }

@@ -11,6 +11,8 @@ mod classify;
 pub(crate) mod connection;
 pub mod quirks;
 mod skew;
+#[cfg(test)]
+mod tests;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -81,7 +83,8 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
     let mut route = Route::new();
     let mut cause: Option<Repeat> = None;
     loop {
-        if let Some(until) = env.connection.paused(role, || env.clock.now()) {
+        if let Some(left) = env.connection.paused(role, || env.clock.monotonic()) {
+            let until = env.clock.now() + left;
             return Err(Error::before(ErrorKind::RateLimited).of(role).retry_at_opt(Some(until)));
         }
         let binding = Arc::clone(errand.binding());
@@ -247,10 +250,11 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
                 route = Route::new().fresh();
                 cause = Some(Repeat::Misdirected);
             }
-            Verdict::Fail(kind, until) => {
-                if let Some(until) = until {
-                    env.connection.pause_until(role, until);
-                }
+            Verdict::Fail(kind, pause) => {
+                let until = pause.map(|pause| {
+                    env.connection.pause_until(role, finished + pause);
+                    env.clock.now() + pause
+                });
                 return fail(kind, response).map_err(|error| error.retry_at_opt(until));
             }
         }

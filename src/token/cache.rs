@@ -104,9 +104,9 @@ impl TokenCache {
             shard.table.store(Arc::new(next));
             slot
         };
-        if self.connections.fetch_add(1, Ordering::Relaxed) >= self.capacity {
-            self.make_room(hash, &slot);
-        }
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        // More than one where slots could not give way before, since callers waited for them.
+        while self.len() > self.capacity && self.make_room(hash, &slot) {}
         slot
     }
 
@@ -120,13 +120,13 @@ impl TokenCache {
         self.len() == 0
     }
 
-    /// Drops one slot other than `kept`, from the first table behind `hash` that has one to give.
-    fn make_room(&self, hash: u64, kept: &Arc<Slot>) {
+    /// Drops one slot other than `kept`, from the first table behind `hash` that has one to give; false when none has.
+    fn make_room(&self, hash: u64, kept: &Arc<Slot>) -> bool {
         let start = self.place(hash);
         for shard in self.shards.iter().cycle().skip(start).take(self.shards.len()) {
             let _writing = shard.lock();
             let table = shard.table.load_full();
-            let spare = |entry: &&Entry| !Arc::ptr_eq(&entry.slot, kept) && !entry.slot.is_busy();
+            let spare = |entry: &&Entry| !Arc::ptr_eq(&entry.slot, kept) && !entry.slot.is_awaited();
             let Some(first) = table.iter().filter(spare).min_by_key(|entry| entry.slot.ends()) else {
                 continue;
             };
@@ -135,9 +135,10 @@ impl TokenCache {
                 entry.remove();
                 shard.table.store(Arc::new(next));
                 self.connections.fetch_sub(1, Ordering::Relaxed);
-                return;
+                return true;
             }
         }
+        false
     }
 
     fn place(&self, hash: u64) -> usize {

@@ -10,6 +10,8 @@ mod lease;
 pub mod metadata;
 pub(crate) mod slot;
 pub(crate) mod source;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;

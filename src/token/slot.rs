@@ -92,12 +92,8 @@ struct InTheAir {
 
 /// How a slot can be filled.
 pub(crate) trait Fetch {
-    /// Begins to fetch a token for `connection`. `previous` is the lease that the new one takes the place of.
-    fn fetch(
-        &self,
-        connection: &Arc<Connection>,
-        previous: Option<&Arc<Lease>>,
-    ) -> BoxFuture<'static, Result<Landed, Error>>;
+    /// Begins to fetch a token for `connection`.
+    fn fetch(&self, connection: &Arc<Connection>) -> BoxFuture<'static, Result<Landed, Error>>;
     fn clock(&self) -> &dyn Clock;
     /// How long a flight may take.
     fn limit(&self) -> Duration;
@@ -135,8 +131,16 @@ impl Slot {
             .map_or(Monotonic::ORIGIN, |lease| lease.usable_until)
     }
 
-    pub(crate) fn is_busy(&self) -> bool {
+    /// Whether there is a flight in the air.
+    fn is_busy(&self) -> bool {
         self.lock().flight.is_some()
+    }
+
+    /// Whether somebody waits for a flight. One that all callers have left does not keep its slot in the cache.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let state = self.lock();
+        let waiting = |flying: &InTheAir| flying.flight.strong_count().is_some_and(|holders| holders > 1);
+        state.flight.as_ref().is_some_and(waiting)
     }
 
     /// Drops the lease, whatever it is.
@@ -226,9 +230,8 @@ impl Slot {
             let at = fetch.clock().now() + until.saturating_since(now);
             return Err(cooling_down(error, at));
         }
-        let previous = self.lease.load_full();
         let flight = fetch
-            .fetch(&self.connection, previous.as_ref())
+            .fetch(&self.connection)
             .map(|landed| landed.map(Arc::new))
             .boxed()
             .shared();

@@ -168,20 +168,11 @@ impl TokenSource {
             .map_err(Error::not_sent)
     }
 
-    async fn ask(
-        &self,
-        connection: &Arc<Connection>,
-        previous: Option<Arc<dyn TokenBinding>>,
-        deadline: Monotonic,
-    ) -> Result<Landed, Error> {
+    async fn ask(&self, connection: &Arc<Connection>, deadline: Monotonic) -> Result<Landed, Error> {
         let (target, algorithms) = self.endpoint(connection, deadline).await?;
         // The key is durable in its store before a token is asked for it.
         let bound = self.bind(connection, algorithms.as_deref()).await?;
-        // The same key keeps its binding, and with it the nonces it knows.
-        let binding = match previous {
-            Some(previous) if same_key(&*previous, &*bound) => previous,
-            _ => bound,
-        };
+        let binding = connection.bind(bound);
         let generation = self.credentials.generation();
         let credential = self.credential(connection).await?;
         let seen = (credential.revision(), generation);
@@ -303,23 +294,14 @@ fn draw() -> f64 {
     unit.mul_add(2.0, -1.0)
 }
 
-fn same_key(one: &dyn TokenBinding, other: &dyn TokenBinding) -> bool {
-    one.kind() == other.kind() && one.confirmations() == other.confirmations() && one.is_usable()
-}
-
 /// [`TokenSource`] as slots use it: flights outlive the callers that began them, so they hold the source.
 impl Fetch for Arc<TokenSource> {
-    fn fetch(
-        &self,
-        connection: &Arc<Connection>,
-        previous: Option<&Arc<Lease>>,
-    ) -> BoxFuture<'static, Result<Landed, Error>> {
+    fn fetch(&self, connection: &Arc<Connection>) -> BoxFuture<'static, Result<Landed, Error>> {
         let source = Self::clone(self);
         let connection = Arc::clone(connection);
-        let previous = previous.map(|lease| Arc::clone(&lease.binding));
         async move {
             let deadline = source.clock.monotonic() + source.limits.token_exchange;
-            let asked = source.ask(&connection, previous, deadline);
+            let asked = source.ask(&connection, deadline);
             match within(&*source.clock, deadline, asked).await {
                 Some(landed) => landed,
                 None => Err(Error::before(ErrorKind::Deadline(Awaited::Token)).of(Role::AuthorizationServer)),

@@ -1,0 +1,165 @@
+//! What unit tests of several rooms share: the vectors, a transport that follows a script, and a look into proofs.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::future::pending;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use serde_json::Value;
+
+use crate::jose::base64url;
+use crate::target::Target;
+use crate::transport::{Body, Outgoing, Route, Transport, TransportError};
+
+/// The vectors of a group, which must be `count`, each with an id of its own.
+pub(crate) fn group(name: &str, count: usize) -> Vec<Value> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/vectors.json");
+    let vectors: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let all = vectors[name].as_array().unwrap().clone();
+    let ids: BTreeSet<_> = all.iter().map(id).collect();
+    assert_eq!((all.len(), ids.len()), (count, count), "{name}");
+    assert_eq!(vectors["counts"][name], count, "{name}");
+    all
+}
+
+pub(crate) fn id(vector: &Value) -> &str {
+    vector["id"].as_str().unwrap()
+}
+
+/// A text, or one that is made by repetition.
+pub(crate) fn text(value: &Value) -> String {
+    if let Some(text) = value.as_str() {
+        return text.to_owned();
+    }
+    let part = |name: &str| value[name].as_str().unwrap_or_default();
+    let count = usize::try_from(value["count"].as_u64().unwrap()).unwrap();
+    format!("{}{}{}", part("prefix"), part("repeat").repeat(count), part("suffix"))
+}
+
+/// The headers of a vector; `None` where the `http` crate has already refused one of them.
+pub(crate) fn headers(pairs: &Value) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::new();
+    for pair in pairs.as_array().map_or(&[] as &[Value], Vec::as_slice) {
+        let name: HeaderName = pair[0].as_str().unwrap().parse().unwrap();
+        headers.append(name, HeaderValue::from_bytes(text(&pair[1]).as_bytes()).ok()?);
+    }
+    Some(headers)
+}
+
+/// What one attempt meets.
+#[derive(Debug)]
+pub(crate) enum Step {
+    Answer(StatusCode, HeaderMap, Bytes),
+    Fail(TransportError),
+    /// No answer ever comes.
+    Silence,
+}
+
+impl Step {
+    pub(crate) fn json(status: u16, body: &str) -> Self {
+        Self::with(status, &[("content-type", "application/json")], body)
+    }
+
+    pub(crate) fn with(status: u16, headers: &[(&str, &str)], body: &str) -> Self {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let body = Bytes::from(body.to_owned());
+        Self::Answer(StatusCode::from_u16(status).unwrap(), map, body)
+    }
+
+    /// A token with this lifetime as its JSON text.
+    pub(crate) fn token(token: &str, lifetime: &str) -> Self {
+        let body = format!(r#"{{"access_token":"{token}","token_type":"DPoP","expires_in":{lifetime}}}"#);
+        Self::json(200, &body)
+    }
+}
+
+/// A request that was sent.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    pub(crate) method: Method,
+    pub(crate) target: Target,
+    pub(crate) headers: HeaderMap,
+}
+
+impl Seen {
+    pub(crate) fn proof(&self) -> Option<Proof> {
+        let mut proofs = self.headers.get_all("dpop").iter();
+        let proof = proofs.next().map(|value| Proof::read(value.to_str().unwrap()));
+        assert!(proofs.next().is_none(), "two proofs");
+        proof
+    }
+}
+
+/// A proof, taken apart.
+#[derive(Debug)]
+pub(crate) struct Proof {
+    pub(crate) header: Value,
+    pub(crate) claims: Value,
+}
+
+impl Proof {
+    pub(crate) fn read(jws: &str) -> Self {
+        let mut parts = jws.split('.').map(|part| base64url::decode(part).unwrap());
+        let mut json = || serde_json::from_slice(&parts.next().unwrap()).unwrap();
+        Self {
+            header: json(),
+            claims: json(),
+        }
+    }
+
+    pub(crate) fn nonce(&self) -> Option<&str> {
+        self.claims.get("nonce").map(|nonce| nonce.as_str().unwrap())
+    }
+}
+
+/// A transport that meets each attempt with the next step of its script, and falls silent at its end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Script(Arc<Mutex<(VecDeque<Step>, Vec<Seen>)>>);
+
+impl Script {
+    pub(crate) fn new(steps: impl IntoIterator<Item = Step>) -> Self {
+        let script = Self::default();
+        script.add(steps);
+        script
+    }
+
+    pub(crate) fn add(&self, steps: impl IntoIterator<Item = Step>) {
+        self.0.lock().unwrap().0.extend(steps);
+    }
+
+    /// The requests since the last look.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        std::mem::take(&mut self.0.lock().unwrap().1)
+    }
+}
+
+#[async_trait]
+impl Transport for Script {
+    async fn send(&self, request: Outgoing, _route: &Route) -> Result<http::Response<Body>, TransportError> {
+        let step = {
+            let mut script = self.0.lock().unwrap();
+            script.1.push(Seen {
+                method: request.method,
+                target: request.target,
+                headers: request.headers,
+            });
+            script.0.pop_front().unwrap_or(Step::Silence)
+        };
+        match step {
+            Step::Answer(status, headers, body) => {
+                let mut answer = http::Response::new(Body::from(body));
+                *answer.status_mut() = status;
+                *answer.headers_mut() = headers;
+                Ok(answer)
+            }
+            Step::Fail(error) => Err(error),
+            Step::Silence => pending().await,
+        }
+    }
+}
