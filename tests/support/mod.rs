@@ -2,4 +2,5 @@
 #![allow(dead_code, unreachable_pub)]
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+pub mod examples;
 pub mod peers;
