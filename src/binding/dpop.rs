@@ -118,6 +118,7 @@ impl BindingStrategy for Dpop {
                     },
                 )
                 .await?;
+            made.check(&owner, Purpose::Proof)?;
             let drained = context.clock.now() + DRAIN;
             if keys
                 .promote(&owner, &made.id(), active.as_ref().map(KeyHandle::id).as_ref(), drained)

@@ -113,6 +113,7 @@ pub struct Recorded {
     verdict: Verdict,
     checks: Vec<&'static str>,
     status: Option<StatusCode>,
+    nonce: Option<Arc<str>>,
 }
 
 impl Recorded {
@@ -122,6 +123,7 @@ impl Recorded {
             verdict: Verdict::Pending,
             checks: Vec::new(),
             status: None,
+            nonce: None,
         }
     }
 
@@ -231,6 +233,11 @@ impl Recorded {
     pub fn status(&self) -> Option<u16> {
         self.status.map(|status| status.as_u16())
     }
+
+    /// The nonce that the answer gave out: the value of its only `DPoP-Nonce` field.
+    pub fn nonce_given(&self) -> Option<&str> {
+        self.nonce.as_deref()
+    }
 }
 
 impl fmt::Debug for Recorded {
@@ -332,7 +339,15 @@ impl Log {
         number
     }
 
-    pub(super) fn settle(&self, number: u64, judged: Judged, status: Option<StatusCode>) {
+    /// Adds what became of a request: the status and header fields of its answer, if it got one.
+    pub(super) fn settle(&self, number: u64, judged: Judged, answer: Option<(StatusCode, &HeaderMap)>) {
+        let nonce = answer.and_then(|(_, headers)| {
+            let mut given = headers.get_all("dpop-nonce").iter();
+            match (given.next(), given.next()) {
+                (Some(nonce), None) => nonce.to_str().ok().map(Arc::from),
+                _ => None,
+            }
+        });
         self.with(|kept| {
             let place = number
                 .checked_sub(kept.first)
@@ -340,7 +355,8 @@ impl Log {
             if let Some(request) = place.and_then(|place| kept.requests.get_mut(place)) {
                 request.verdict = judged.verdict;
                 request.checks = judged.checks;
-                request.status = status;
+                request.status = answer.map(|(status, _)| status);
+                request.nonce = nonce;
             }
         });
     }

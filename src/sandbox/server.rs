@@ -358,7 +358,9 @@ fn settle(
     for (name, value) in &travels.headers {
         canned = canned.and_header(name, value);
     }
-    shared.log.settle(number, outcome.judged, Some(canned.status));
+    shared
+        .log
+        .settle(number, outcome.judged, Some((canned.status, &canned.headers)));
 
     let body = match travels.drip {
         _ if travels.cut => ReplyBody::cut(canned.body, broken.clone()),
