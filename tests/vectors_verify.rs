@@ -1,5 +1,6 @@
 //! The conformance vectors that concern proofs: each id is executed or listed with a reason, and the numbers must be those
 //! of the file.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 #[path = "../examples/verify_proof/frame.rs"]
 mod frame;
