@@ -18,6 +18,7 @@ use crate::carriers::CarrierProfile;
 use crate::error::{Error, ErrorKind};
 use crate::owner::{Tenant, TenantId};
 use crate::parts::Parts;
+use crate::token::Lease;
 
 pub use self::builder::ClientBuilder;
 pub use self::request::{RequestBuilder, TenantClient};
@@ -96,6 +97,12 @@ impl Client {
         let each = stream::iter(tenants).map(|tenant| self.0.prepare(tenant));
         let outcomes: Vec<_> = each.buffer_unordered(PREPARED_AT_ONCE).collect().await;
         outcomes.into_iter().collect()
+    }
+
+    /// The lease that a call of this tenant would be sent with now, if there is one that need not be renewed and whose key
+    /// still signs: what [`CarrierClient::send`] looks for first. Nobody is asked, nothing is waited for.
+    pub fn lease(&self, tenant: &Tenant) -> Option<Arc<Lease>> {
+        self.0.lease_at_hand(tenant, self.0.parts.clock.monotonic())
     }
 
     /// Drops the tenant's token, so that the next call asks for a new one: after its credential was changed, for instance.

@@ -81,6 +81,22 @@ impl Pipeline {
         self.parts.tokens.slot(&self.scope, tenant).clear();
     }
 
+    /// A lease that a call can use at once: fresh, its key signs, its credential is still the connection's.
+    pub(super) fn lease_at_hand(&self, tenant: &Tenant, now: Monotonic) -> Option<Arc<Lease>> {
+        let lease = self.parts.tokens.fresh(&self.scope, tenant, now)?;
+        self.source.is_good(&lease).then_some(lease)
+    }
+
+    /// A lease from the slot or a flight, within the call's own time.
+    async fn lease(&self, tenant: &Tenant, deadline: Monotonic) -> Result<Arc<Lease>, Error> {
+        let slot = self.parts.tokens.slot(&self.scope, tenant);
+        let lease = async {
+            self.source.review(&slot).await?;
+            slot.lease(&self.source).await
+        };
+        self.in_time(deadline, lease).await
+    }
+
     pub(super) async fn send(&self, tenant: &Tenant, request: Request<Bytes>) -> Result<Response, Error> {
         let (head, body) = request.into_parts();
         self.send_parts(tenant, head.method, &text_of(&head.uri)?, head.headers, body)
@@ -132,9 +148,9 @@ impl Pipeline {
         report: &mut Report,
     ) -> Result<Response, Error> {
         let clock = &*self.parts.clock;
-        let lease = match self.parts.tokens.fresh(&self.scope, tenant, started) {
-            Some(lease) if self.source.is_good(&lease) => lease,
-            _ => {
+        let lease = match self.lease_at_hand(tenant, started) {
+            Some(lease) => lease,
+            None => {
                 let waited = self.lease(tenant, deadline).await;
                 report.token_wait = clock.monotonic().saturating_since(started);
                 waited?
@@ -169,16 +185,6 @@ impl Pipeline {
         let outcome = drive(&env, &mut errand, report).await;
         describe(&errand.lease, report);
         outcome
-    }
-
-    /// A lease from the slot or a flight, within the call's own time.
-    async fn lease(&self, tenant: &Tenant, deadline: Monotonic) -> Result<Arc<Lease>, Error> {
-        let slot = self.parts.tokens.slot(&self.scope, tenant);
-        let lease = async {
-            self.source.review(&slot).await?;
-            slot.lease(&self.source).await
-        };
-        self.in_time(deadline, lease).await
     }
 
     async fn in_time<T>(

@@ -4,13 +4,15 @@
 
 mod memory;
 mod peers;
+mod shipbound;
 
 use std::alloc::System;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
-use peers::{Connection, Lease, Map};
+use self::peers::{Connection, Lease, Map};
+use self::shipbound::{Caller, Kind};
 use shipbound_benches_peers::harness::{Case, Options, interleave};
 use shipbound_benches_peers::report::Report;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -25,12 +27,26 @@ const CONNECTIONS: usize = 100_000;
 /// How many of them a hot table asks for.
 const HOT: usize = 64;
 
+const BEARER: &str = "shipbound/bearer";
+const DPOP: &str = "shipbound/dpop";
+const PEERS: [&str; 3] = ["peer/dashmap", "peer/papaya", "peer/moka"];
+
 fn main() {
     if memory::answer_child() {
         return;
     }
     let options = Options::from_args();
-    let report = Report::new("lease", &options);
+    let tables = ["hot/1", "hot/2", "all/1", "all/2"];
+    if tables.iter().any(|table| options.wants(table)) {
+        time(&options);
+    }
+    if options.wants("memory") {
+        memory::print(&options);
+    }
+}
+
+fn time(options: &Options) {
+    let report = Report::new("lease", options);
     let setup = Setup::new();
     for (reach, order) in [("hot", setup.order(HOT)), ("all", setup.order(CONNECTIONS))] {
         for threads in [1, 2] {
@@ -38,13 +54,14 @@ fn main() {
             if !options.wants(&table) {
                 continue;
             }
-            let measured = interleave(&options, setup.cases(&order, threads));
+            let measured = interleave(options, setup.cases(&order, threads));
             let rows: Vec<(&str, &str)> = measured.ids().map(|id| (id, id)).collect();
             report.table(&table, &measured, &rows);
+            for own in [BEARER, DPOP] {
+                let slowdown = PEERS.iter().map(|peer| measured.ratio(own, peer)).fold(0.0, f64::max);
+                report.at_most(&format!("{table}: {own} / the fastest map"), slowdown, 1.0);
+            }
         }
-    }
-    if options.wants("memory") {
-        memory::print(&options);
     }
 }
 
@@ -53,6 +70,8 @@ struct Setup {
     origin: Instant,
     connections: Vec<Connection>,
     kept: Vec<Arc<Lease>>,
+    bearer: Vec<Caller>,
+    dpop: Vec<Caller>,
     dashmap: peers::Dashmap,
     papaya: peers::Papaya,
     moka: peers::Moka,
@@ -62,6 +81,8 @@ impl Setup {
     fn new() -> Self {
         let connections: Vec<Connection> = (0..CONNECTIONS).map(Connection::numbered).collect();
         Self {
+            bearer: Caller::all(&self::shipbound::filled(Kind::Bearer, &connections), &connections),
+            dpop: Caller::all(&self::shipbound::filled(Kind::Dpop, &connections), &connections),
             origin: Instant::now(),
             kept: connections.iter().map(|_| Lease::fresh()).collect(),
             dashmap: peers::filled(&connections),
@@ -91,6 +112,8 @@ impl Setup {
             case("floor", order, threads, |index| {
                 peers::fresh(&self.kept[index], self.now()).cloned()
             }),
+            case(BEARER, order, threads, |index| self.bearer[index].hit()),
+            case(DPOP, order, threads, |index| self.dpop[index].hit()),
             self.hits("peer/dashmap", &self.dashmap, order, threads),
             self.hits("peer/papaya", &self.papaya, order, threads),
             self.hits("peer/moka", &self.moka, order, threads),

@@ -4,10 +4,12 @@ use std::process::Command;
 
 use shipbound_benches_peers::harness::Options;
 use shipbound_benches_peers::inputs::access_token;
+use shipbound_benches_peers::report::Report;
 use stats_alloc::Region;
 
 use crate::peers::{self, Connection};
-use crate::{ALLOCATOR, CONNECTIONS};
+use crate::shipbound::{self, Kind};
+use crate::{ALLOCATOR, BEARER, CONNECTIONS, DPOP, PEERS};
 
 const CHILD: &str = "memory-of";
 
@@ -20,6 +22,8 @@ pub(crate) fn answer_child() -> bool {
     let connections: Vec<Connection> = (0..CONNECTIONS).map(Connection::numbered).collect();
     let id = arguments.next().unwrap_or_default();
     let (allocated, resident) = match id.as_str() {
+        BEARER => grown(|| shipbound::filled(Kind::Bearer, &connections)),
+        DPOP => grown(|| shipbound::filled(Kind::Dpop, &connections)),
         "peer/dashmap" => grown(|| peers::filled::<peers::Dashmap>(&connections)),
         "peer/papaya" => grown(|| peers::filled::<peers::Papaya>(&connections)),
         "peer/moka" => grown(|| peers::filled::<peers::Moka>(&connections)),
@@ -52,12 +56,13 @@ fn resident() -> usize {
 
 /// Prints the bytes per connection of each structure, less the bytes of the access token.
 pub(crate) fn print(options: &Options) {
+    let report = Report::new("lease", options);
     let token = access_token().len();
     if !options.json {
         println!("\nlease memory ({CONNECTIONS} connections, bytes each beside the token's {token})");
         println!("{:<28} {:>12} {:>12}", "", "allocated", "resident");
     }
-    for id in ["peer/dashmap", "peer/papaya", "peer/moka"] {
+    for id in [BEARER, DPOP].into_iter().chain(PEERS) {
         let Some((allocated, resident)) = of(id) else {
             eprintln!("{id}: not measured, the process could not be started again");
             continue;
@@ -70,6 +75,14 @@ pub(crate) fn print(options: &Options) {
             println!("{line}");
         } else {
             println!("{id:<28} {allocated:>12} {resident:>12}");
+        }
+        if [BEARER, DPOP].contains(&id) {
+            let bytes = allocated.max(resident) as f64;
+            report.at_most(
+                &format!("{id}: bytes per cached connection beside the token's"),
+                bytes,
+                1024.0,
+            );
         }
     }
 }

@@ -6,11 +6,14 @@ use foldhash::fast::RandomState;
 use http::HeaderValue;
 use shipbound_benches_peers::inputs::{access_token, ath};
 
+/// How many carriers the connections lead to.
+pub(crate) const CARRIERS: u16 = 40;
+
 /// Whose lease it is: the application has it in hand at each call.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Connection {
-    tenant: Box<str>,
-    carrier: u16,
+    pub(crate) tenant: Box<str>,
+    pub(crate) carrier: u16,
 }
 
 impl Connection {
@@ -18,7 +21,7 @@ impl Connection {
     pub(crate) fn numbered(number: usize) -> Self {
         Self {
             tenant: format!("tenant-{number:08}.eu-west").into(),
-            carrier: (number % 40) as u16,
+            carrier: (number % usize::from(CARRIERS)) as u16,
         }
     }
 }

@@ -1,10 +1,18 @@
 //! Making an ES256 proof: `shipbound` and other crates, in multiples of the signature alone.
 
 mod peers;
+mod shipbound;
+
+use std::alloc::System;
 
 use shipbound_benches_peers::harness::{Case, Options, interleave};
 use shipbound_benches_peers::inputs::Key;
 use shipbound_benches_peers::report::Report;
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+
+/// Counts the allocations of a proof: two additions each, for every crate alike.
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 fn main() {
     let options = Options::from_args();
@@ -14,9 +22,33 @@ fn main() {
     let key = Key::generate();
     let signing_input = key.signing_input();
     let mut cases = vec![Case::new("floor", || key.sign(&signing_input))];
+    cases.extend(self::shipbound::all(&key));
     cases.extend(peers::all(&key));
 
     let measured = interleave(&options, cases);
     let rows: Vec<(&str, &str)> = measured.ids().map(|id| (id, id)).collect();
-    Report::new("proof", &options).table("es256", &measured, &rows);
+    let report = Report::new("proof", &options);
+    report.table("es256", &measured, &rows);
+    report.at_most(
+        "proof / signature",
+        measured.ratio(self::shipbound::PROOF, "floor"),
+        1.06,
+    );
+    report.at_most(
+        "everything but the signature / signature",
+        measured.ratio(self::shipbound::UNSIGNED, "floor"),
+        0.05,
+    );
+    report.at_most("allocations of a proof", allocations(&key), 2.0);
+}
+
+/// How often the allocator is asked for one proof.
+fn allocations(key: &Key) -> f64 {
+    const PROOFS: usize = 100;
+    let prover = self::shipbound::Prover::stored(key);
+    drop(prover.prove());
+    let region = Region::new(ALLOCATOR);
+    (0..PROOFS).for_each(|_| drop(std::hint::black_box(prover.prove())));
+    let change = region.change();
+    (change.allocations + change.reallocations) as f64 / PROOFS as f64
 }
