@@ -416,11 +416,19 @@ mod tests {
         let all = log.all(|_| true);
         assert_eq!((all.len(), all[0].path()), (KEPT, "1"));
         log.settle(numbers[0], Judged::scripted(), None);
-        log.settle(numbers[1], Judged::scripted(), Some((StatusCode::OK, &HeaderMap::new())));
+        log.settle(
+            numbers[1],
+            Judged::scripted(),
+            Some((StatusCode::OK, &HeaderMap::new())),
+        );
         log.clear();
         let number = log.add(request("last".into(), Bytes::new()));
         log.settle(numbers[2], Judged::refused("late"), None);
-        log.settle(number, Judged::accepted(vec!["htm"]), Some((StatusCode::OK, &HeaderMap::new())));
+        log.settle(
+            number,
+            Judged::accepted(vec!["htm"]),
+            Some((StatusCode::OK, &HeaderMap::new())),
+        );
         let all = log.all(|_| true);
         assert_eq!(
             (all.len(), all[0].status(), all[0].checks()),
