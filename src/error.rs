@@ -53,6 +53,9 @@ pub enum ErrorKind {
     /// The caller set a header that only the library or the HTTP stack may set. User action: drop it.
     #[error("the header {0} must not be set by the caller")]
     HeaderRefused(HeaderName),
+    /// The method is `CONNECT` or `TRACE`, which are not for requests with credentials. User action: use another method.
+    #[error("the method must not be CONNECT or TRACE")]
+    MethodRefused,
     /// The request's body is over the limit. User action: send less, or raise `Limits::request_body`.
     #[error("the body of the request is over the limit")]
     RequestTooLarge,
@@ -343,6 +346,7 @@ impl ErrorKind {
             Self::Id(_) => "invalid_id",
             Self::ForeignOrigin => "foreign_origin",
             Self::HeaderRefused(_) => "header_refused",
+            Self::MethodRefused => "method_refused",
             Self::RequestTooLarge => "request_too_large",
             Self::NotSerializable => "not_serializable",
             Self::Build(_) => "invalid_configuration",
@@ -378,6 +382,7 @@ impl ErrorKind {
             | Self::Id(_)
             | Self::ForeignOrigin
             | Self::HeaderRefused(_)
+            | Self::MethodRefused
             | Self::RequestTooLarge
             | Self::NotSerializable
             | Self::NotJson => Culprit::Application,
@@ -412,6 +417,7 @@ impl ErrorKind {
             Self::Id(_) => "encode the application's id with A-Z a-z 0-9 . _ -",
             Self::ForeignOrigin => "correct the URL, or add the origin to the profile if it is the carrier's",
             Self::HeaderRefused(_) => "drop the header: the library or the HTTP stack sets it",
+            Self::MethodRefused => "use another method",
             Self::RequestTooLarge => "send less, or raise Limits::request_body",
             Self::NotSerializable => "correct the value that was to be sent as JSON",
             Self::Build(_) => "correct the client's configuration as the text says",

@@ -25,8 +25,9 @@ use crate::transport::Stage;
 
 use super::request::text_of;
 
-/// Headers that select where a request goes, how it is framed or who sends it: never taken from a caller.
-const REFUSED: [HeaderName; 27] = [
+/// Headers that select where a request goes, how it is framed or who sends it: never taken from a caller. See
+/// [`REFUSED_PREFIXES`] as well.
+const REFUSED: [HeaderName; 34] = [
     header::AUTHORIZATION,
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -34,27 +35,37 @@ const REFUSED: [HeaderName; 27] = [
     header::EXPECT,
     header::FORWARDED,
     header::HOST,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
+    header::MAX_FORWARDS,
+    header::SET_COOKIE,
     header::TE,
     header::TRAILER,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     header::VIA,
+    header::WWW_AUTHENTICATE,
+    HeaderName::from_static("authentication-info"),
+    HeaderName::from_static("client-cert"),
+    HeaderName::from_static("client-cert-chain"),
     HeaderName::from_static("dpop"),
+    HeaderName::from_static("dpop-nonce"),
+    HeaderName::from_static("front-end-https"),
     HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-port"),
-    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("true-client-ip"),
+    HeaderName::from_static("x-client-cert"),
+    HeaderName::from_static("x-client-ip"),
+    HeaderName::from_static("x-cluster-client-ip"),
+    HeaderName::from_static("x-host"),
+    HeaderName::from_static("x-http-host-override"),
     HeaderName::from_static("x-http-method"),
     HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-method-override"),
-    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-rewrite-url"),
 ];
+
+/// Whatever begins like this is refused as well: gateways and frameworks know ever more of them.
+const REFUSED_PREFIXES: [&str; 4] = ["proxy-", "x-forwarded-", "x-original-", "x-ssl-"];
 
 #[derive(Debug)]
 pub(super) struct Pipeline {
@@ -111,6 +122,13 @@ impl Pipeline {
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Response, Error> {
+        // TRACE has the request sent back, credentials and all (RFC 9110 9.3.8); CONNECT asks for a tunnel.
+        if ["CONNECT", "TRACE"]
+            .iter()
+            .any(|name| method.as_str().eq_ignore_ascii_case(name))
+        {
+            return Err(Error::before(ErrorKind::MethodRefused));
+        }
         let target = self.target(address)?;
         let headers = self.headers(headers)?;
         if body.len() > self.limits.request_body {
@@ -210,14 +228,28 @@ impl Pipeline {
     }
 
     fn headers(&self, mut headers: HeaderMap) -> Result<HeaderMap, Error> {
-        let locked = |name: &&HeaderName| REFUSED.contains(name) || self.profile.locked_headers.contains(name);
-        if let Some(name) = headers.keys().find(locked) {
+        if let Some(name) = headers.keys().find(|name| self.refuses(name)) {
             return Err(Error::before(ErrorKind::HeaderRefused(name.clone())));
         }
         for (name, value) in &self.profile.headers {
             headers.entry(name).or_insert_with(|| value.clone());
         }
         Ok(headers)
+    }
+
+    /// Whether a caller may not set this header. CGI and its heirs take `_` in a name for `-`, so it counts as that.
+    fn refuses(&self, name: &HeaderName) -> bool {
+        let folded;
+        let mut name = name.as_str();
+        if name.contains('_') {
+            folded = name.replace('_', "-");
+            name = &folded;
+        }
+        REFUSED
+            .iter()
+            .chain(&self.profile.locked_headers)
+            .any(|known| known == name)
+            || REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     }
 
     fn note(
