@@ -362,7 +362,7 @@ async fn redirects_are_not_followed() {
                 let answer = Canned::empty(status)
                     .header("location", location)
                     .header("refresh", &format!("0; url={location}"));
-                scene.sandbox.script(&acme(), Endpoint::Api, [Answer::reply(answer)]);
+                scene.sandbox.script(acme(), Endpoint::Api, [Answer::reply(answer)]);
                 let error = tenant.request(method, PATH).body("{}").send().await.unwrap_err();
                 assert_eq!((error.code(), error.stage()), ("redirect", Stage::Answered));
                 assert_eq!(error.response().unwrap().status(), status);

@@ -1,5 +1,9 @@
 //! The example `quickstart`: it must notice when a check is missing, and be quick.
-#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "a test may stop at the first thing that is wrong")]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "a test may stop at the first thing that is wrong"
+)]
 
 mod support;
 
