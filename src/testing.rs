@@ -53,7 +53,6 @@ pub(crate) fn headers(pairs: &Value) -> Option<HeaderMap> {
 #[derive(Debug)]
 pub(crate) enum Step {
     Answer(StatusCode, HeaderMap, Bytes),
-    Fail(TransportError),
     /// No answer ever comes.
     Silence,
 }
@@ -123,12 +122,6 @@ impl Proof {
 pub(crate) struct Script(Arc<Mutex<(VecDeque<Step>, Vec<Seen>)>>);
 
 impl Script {
-    pub(crate) fn new(steps: impl IntoIterator<Item = Step>) -> Self {
-        let script = Self::default();
-        script.add(steps);
-        script
-    }
-
     pub(crate) fn add(&self, steps: impl IntoIterator<Item = Step>) {
         self.0.lock().unwrap().0.extend(steps);
     }
@@ -158,7 +151,6 @@ impl Transport for Script {
                 *answer.headers_mut() = headers;
                 Ok(answer)
             }
-            Step::Fail(error) => Err(error),
             Step::Silence => pending().await,
         }
     }

@@ -106,6 +106,7 @@ impl Client {
     }
 
     /// Drops the tenant's token, so that the next call asks for a new one: after its credential was changed, for instance.
+    /// Failures of the past do not hold that call back; a pause that the issuer asked for does.
     pub fn forget(&self, tenant: &Tenant) {
         self.0.forget(tenant);
     }

@@ -143,8 +143,13 @@ impl Slot {
         state.flight.as_ref().is_some_and(waiting)
     }
 
-    /// Drops the lease, whatever it is.
+    /// Begins anew: the lease is dropped, what a flight in the air brings is for those who wait for it alone, and past
+    /// failures do not count.
     pub(crate) fn clear(&self) {
+        let mut state = self.lock();
+        state.flight = None;
+        state.failures = 0;
+        state.cooling = None;
         self.lease.store(None);
     }
 

@@ -1,1 +1,131 @@
+//! Tokens: the vectors of answers and metadata, flights and what fills them, the cache.
 
+mod answers;
+mod cached;
+mod flights;
+mod leases;
+mod metadata;
+
+use std::sync::{Arc, Mutex};
+
+use crate::binding::BindingStrategy;
+use crate::binding::dpop::Dpop;
+use crate::clock::{Clock, ManualClock, Timestamp};
+use crate::credentials::{Credential, MemoryCredentials};
+use crate::exchange::budget::Limits;
+use crate::journal::memory::MemorySink;
+use crate::journal::{EventKind, Journal, Sink};
+use crate::keys::{KeyStore, MemoryKeyStore};
+use crate::owner::{AccountId, CarrierId, DeploymentId, Environment, Tenant, TenantId};
+use crate::target::{Origin, Target};
+use crate::testing::Script;
+
+use super::TokenRequest;
+use super::client_auth::ClientAuth;
+use super::metadata::Issuer;
+use super::slot::{Scope, Slot};
+use super::source::{Place, TokenSource};
+
+const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+const ISSUER: &str = "https://auth.carrier.example";
+
+fn scope() -> Arc<Scope> {
+    Arc::new(Scope {
+        deployment: DeploymentId::default_deployment(),
+        carrier: CarrierId::new("carrier").unwrap(),
+        environment: Environment::Sandbox,
+        account: AccountId::main(),
+        request: [7; 32],
+    })
+}
+
+fn tenant(id: &str) -> Tenant {
+    TenantId::new(id).unwrap().into()
+}
+
+fn origin(url: &str) -> Origin {
+    Target::parse(url).unwrap().origin().clone()
+}
+
+/// A source of tokens at a scripted issuer, on a clock that stands still.
+struct World {
+    clock: Arc<ManualClock>,
+    script: Script,
+    events: Arc<MemorySink>,
+    source: Arc<TokenSource>,
+    slot: Arc<Slot>,
+}
+
+impl World {
+    fn new(change: impl FnOnce(&mut TokenSource)) -> Self {
+        let clock = Arc::new(ManualClock::at(NOW));
+        let (script, events) = (Script::default(), Arc::new(MemorySink::default()));
+        let credentials = MemoryCredentials::new();
+        let scope = scope();
+        credentials.put(
+            tenant("acme"),
+            &scope.carrier,
+            scope.environment,
+            Credential::new("client", "s3cr3t-s3cr3t"),
+        );
+        let shared: Arc<dyn Clock> = clock.clone();
+        let sinks: [Arc<dyn Sink>; 1] = [events.clone()];
+        let mut source = TokenSource {
+            at: Place::Endpoint(Target::parse(&format!("{ISSUER}/token")).unwrap()),
+            auth: ClientAuth::Basic,
+            request: TokenRequest::new(),
+            shape: Default::default(),
+            origins: Vec::new(),
+            exempt: Vec::new(),
+            limits: Limits::default(),
+            strategy: Arc::new(Dpop::es256()),
+            clock: Arc::clone(&shared),
+            transport: Arc::new(script.clone()),
+            keys: Arc::new(MemoryKeyStore::with_clock(Arc::clone(&shared))),
+            credentials: Arc::new(credentials),
+            journal: Journal::new(shared, sinks),
+            metadata: Mutex::new(None),
+        };
+        change(&mut source);
+        Self {
+            clock,
+            script,
+            events,
+            source: Arc::new(source),
+            slot: Arc::new(Slot::new(scope, tenant("acme"))),
+        }
+    }
+
+    fn plain() -> Self {
+        Self::new(|_| ())
+    }
+
+    fn with_keys(keys: impl KeyStore + 'static) -> Self {
+        Self::new(|source| source.keys = Arc::new(keys))
+    }
+
+    fn with_strategy(strategy: impl BindingStrategy + 'static) -> Self {
+        Self::new(|source| source.strategy = Arc::new(strategy))
+    }
+
+    fn at_issuer(issuer: &str, change: impl FnOnce(&mut TokenSource)) -> Self {
+        let issuer = Issuer::new(issuer).unwrap();
+        Self::new(|source| {
+            source.at = Place::Issuer(issuer);
+            change(source);
+        })
+    }
+
+    /// The lifetimes of the tokens that were issued, in seconds.
+    fn lifetimes(&self) -> Vec<u64> {
+        let lifetime = |kind: &EventKind| match kind {
+            EventKind::TokenIssued { lifetime, .. } => Some(lifetime.as_secs()),
+            _ => None,
+        };
+        self.events
+            .events()
+            .iter()
+            .filter_map(|event| lifetime(&event.kind))
+            .collect()
+    }
+}

@@ -1,0 +1,167 @@
+//! The vectors of metadata, each through the whole way from the well-known URL to the token request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use serde_json::Value;
+
+use super::{ISSUER, World, origin};
+use crate::binding::dpop::Dpop;
+use crate::error::Error;
+use crate::jose::Algorithm;
+use crate::testing::{Seen, Step, group, id};
+use crate::token::metadata::Issuer;
+
+/// What cannot be reached, and why.
+const NOT_APPLICABLE: [(&str, &str); 5] = [
+    (
+        "MD-16",
+        "there is no binding to a client certificate, so aliases for it are never used",
+    ),
+    (
+        "MD-17",
+        "there is no binding to a client certificate, so aliases for it are never used",
+    ),
+    (
+        "MD-19",
+        "there is no binding to a client certificate, so aliases for it are never used",
+    ),
+    (
+        "MD-20",
+        "there is no binding to a client certificate, so aliases for it are never used",
+    ),
+    (
+        "MD-21",
+        "there is no binding to a client certificate, so aliases for it are never used",
+    ),
+];
+
+fn fetch(world: &World, steps: impl IntoIterator<Item = Step>) -> (Result<(), Error>, Vec<Seen>) {
+    world.script.add(steps);
+    let outcome = world.slot.lease(&world.source).now_or_never().expect("nothing waits");
+    (outcome.map(drop), world.script.seen())
+}
+
+#[test]
+fn every_vector_of_metadata() {
+    let mut ran = 0;
+    for vector in group("metadata", 21) {
+        let (id, input, expect) = (id(&vector), &vector["input"], &vector["expect"]);
+        if NOT_APPLICABLE.iter().any(|(listed, _)| *listed == id) {
+            assert_eq!(input["mtls"], true, "{id}");
+            continue;
+        }
+        ran += 1;
+        let issuer = Issuer::new(input["issuer"].as_str().unwrap());
+        let Some(status) = input["url_status"].as_u64() else {
+            let got = issuer.as_ref().map(Issuer::well_known);
+            match expect["outcome"].as_str().unwrap() {
+                "accept" => {
+                    let [first, second] = got.unwrap();
+                    assert_eq!(expect["metadata_url"], first.as_str(), "{id}");
+                    assert_eq!(expect["then_on_404"], second.as_str(), "{id}");
+                }
+                _ => assert!(got.is_err(), "{id}"),
+            }
+            continue;
+        };
+
+        let allowed = input["allowed_origins"].as_array().cloned().unwrap_or_default();
+        let world = World::at_issuer(issuer.unwrap().as_str(), |source| {
+            source.origins = allowed.iter().map(|url| origin(url.as_str().unwrap())).collect();
+            source.strategy = Arc::new(Dpop::preferring([Algorithm::Ed25519, Algorithm::Es256]));
+            if cfg!(not(feature = "aws-lc-rs")) {
+                source.strategy = Arc::new(Dpop::es256());
+            }
+        });
+        let body = match &input["document"] {
+            Value::Null => String::new(),
+            document => document.to_string(),
+        };
+        let status = u16::try_from(status).unwrap();
+        let (outcome, seen) = fetch(&world, [Step::json(status, &body), Step::token("t", "60")]);
+        assert_eq!(seen[0].method, "GET", "{id}");
+        assert!(
+            seen[0].headers.get("authorization").is_none() && seen[0].proof().is_none(),
+            "{id}"
+        );
+        if expect["outcome"] == "reject" {
+            let error = outcome.unwrap_err();
+            assert_eq!(seen.len(), 1, "{id}: no token was asked for");
+            if let Some(code) = expect["error"].as_str() {
+                assert_eq!(error.code(), code, "{id}");
+            }
+            continue;
+        }
+        outcome.unwrap_or_else(|error| panic!("{id}: {error}"));
+        let endpoint = expect["endpoint_url"]
+            .as_str()
+            .unwrap_or("https://auth.carrier.example/token");
+        assert_eq!(seen[1].target.as_str(), endpoint, "{id}");
+        let proof = seen[1].proof().unwrap_or_else(|| panic!("{id}: no proof"));
+        if let Some(algorithm) = expect["selected_alg"].as_str() {
+            assert_eq!(proof.header["alg"], algorithm, "{id}");
+        }
+    }
+    assert_eq!(ran + NOT_APPLICABLE.len(), 21);
+}
+
+fn document(extra: &str) -> Step {
+    Step::json(
+        200,
+        &format!(r#"{{"issuer":"{ISSUER}","token_endpoint":"{ISSUER}/token"{extra}}}"#),
+    )
+}
+
+#[test]
+fn a_document_that_is_not_there_is_looked_for_in_the_other_place() {
+    let world = World::at_issuer(ISSUER, |_| ());
+    let (outcome, seen) = fetch(&world, [Step::json(404, ""), document(""), Step::token("t", "60")]);
+    outcome.unwrap();
+    let asked: Vec<_> = seen.iter().map(|seen| seen.target.path()).collect();
+    let oauth = "/.well-known/oauth-authorization-server";
+    assert_eq!(asked, [oauth, "/.well-known/openid-configuration", "/token"]);
+
+    let world = World::at_issuer(ISSUER, |_| ());
+    let (outcome, seen) = fetch(&world, [Step::json(404, ""), Step::json(500, "")]);
+    assert_eq!((outcome.unwrap_err().code(), seen.len()), ("metadata", 2));
+}
+
+#[test]
+fn a_document_must_be_json_and_say_so() {
+    let body = format!(r#"{{"issuer":"{ISSUER}","token_endpoint":"{ISSUER}/token"}}"#);
+    let doubled = format!(r#"{{"issuer":"{ISSUER}","issuer":"{ISSUER}","token_endpoint":"{ISSUER}/token"}}"#);
+    for step in [
+        Step::with(200, &[("content-type", "text/html")], &body),
+        Step::with(200, &[], &body),
+        Step::json(200, "[]"),
+        Step::json(200, &doubled),
+        Step::json(200, &format!(r#"{{"issuer":"{ISSUER}"}}"#)),
+        Step::json(
+            200,
+            &format!(r#"{{"issuer":"{ISSUER}","token_endpoint":["{ISSUER}/token"]}}"#),
+        ),
+        document(r#","dpop_signing_alg_values_supported":"ES256""#),
+    ] {
+        let world = World::at_issuer(ISSUER, |_| ());
+        let (outcome, seen) = fetch(&world, [step]);
+        assert_eq!((outcome.unwrap_err().code(), seen.len()), ("metadata", 1));
+    }
+}
+
+#[test]
+fn metadata_is_read_once_an_hour_and_a_failure_widens_nothing() {
+    let world = World::at_issuer(ISSUER, |_| ());
+    let (outcome, seen) = fetch(&world, [document(""), Step::token("t1", "60")]);
+    outcome.unwrap();
+    assert_eq!(seen.len(), 2);
+    world.clock.advance(Duration::from_secs(3599));
+    let (outcome, seen) = fetch(&world, [Step::token("t2", "60")]);
+    outcome.unwrap();
+    assert_eq!(seen.len(), 1);
+    world.clock.advance(Duration::from_secs(60));
+    let elsewhere = format!(r#"{{"issuer":"{ISSUER}","token_endpoint":"https://evil.example/token"}}"#);
+    let (outcome, seen) = fetch(&world, [Step::json(200, &elsewhere)]);
+    assert_eq!((outcome.unwrap_err().code(), seen.len()), ("metadata", 1));
+}
