@@ -135,7 +135,8 @@ pub enum ErrorKind {
     /// look-up by your own reference) before sending a label purchase again.
     #[error("it is not known whether the request was processed")]
     OutcomeUnknown(#[source] TransportErrorKind),
-    /// The request did not reach the server. User action: see the cause; it is safe to repeat.
+    /// The request did not reach the carrier; or the one for its token did not reach the issuer, or was not answered to the
+    /// end. User action: see the cause; it is safe to repeat.
     #[error("the request did not reach the server")]
     NotDelivered(#[source] TransportErrorKind),
     /// The server answered, but its body broke off. User action: as the status tells; look the shipment up before repeating.
@@ -265,11 +266,16 @@ impl Error {
     }
 
     /// An error of a preparation (a token, say) of a request that was itself not sent. What the issuer answered is not the
-    /// carrier's answer.
+    /// carrier's answer, and that a token request may have arrived leaves nothing to look up.
     #[must_use]
     pub(crate) fn not_sent(mut self) -> Self {
         self.0.stage = Stage::NotSent;
         self.0.answer = None;
+        self.0.kind = match self.0.kind {
+            ErrorKind::OutcomeUnknown(cause) => ErrorKind::NotDelivered(cause),
+            ErrorKind::AnswerIncomplete { .. } => ErrorKind::NotDelivered(TransportErrorKind::ConnectionLost),
+            kind => kind,
+        };
         self
     }
 
@@ -438,7 +444,7 @@ impl ErrorKind {
             Self::CoolingDown { .. } => "mend what the code names; calls go on by themselves",
             Self::Deadline(_) => "repeat if the stage allows it, or raise the limit",
             Self::OutcomeUnknown(_) => "look the shipment up before sending it again",
-            Self::NotDelivered(_) => "repeat: the server has not seen the request",
+            Self::NotDelivered(_) => "repeat: the carrier has not seen the request",
             Self::AnswerIncomplete { .. } => "look the shipment up before sending it again",
             Self::AnswerTooLarge => "ask for less, or raise the limit",
             Self::NotJson => "look at the answer's body",

@@ -67,7 +67,7 @@ impl fmt::Display for Line {
         let millis = |us: u64| format!("{}.{:03} ms", us / 1000, us % 1000);
         write!(
             f,
-            "{status}  {:6}  {} attempts  {} nonce retries  {} renewals  token {:>12}  proofs {:>10}  all {:>12}",
+            "{status}  {:6}  attempts {}  nonce retries {}  renewals {}  token {:>12}  proofs {:>10}  all {:>12}",
             self.token_type.unwrap_or("-"),
             self.attempts,
             self.nonce_retries,

@@ -165,14 +165,14 @@ function makeHandler() {
 }
 
 // What the log says about a request: the claims of proof and assertion as sent, and the answer.
-function entryOf(req, res, proof) {
+function entryOf(req, res, pathname, proof) {
   const { oidc, body: answer } = contexts.get(req) ?? {};
   const sent = oidc?.body ?? {};
   const authorization = req.headers.authorization ?? '';
   const basic = /^basic /i.test(authorization) ? Buffer.from(authorization.slice(6), 'base64').toString().split(':')[0] : undefined;
   const assertion = claimsOf(sent.client_assertion);
   return {
-    method: req.method, path: new URL(req.originalUrl ?? req.url, issuer).pathname, status: res.statusCode, error: clip(answer?.error),
+    method: req.method, path: pathname, status: res.statusCode, error: clip(answer?.error),
     client_id: clip(oidc?.client?.clientId ?? sent.client_id ?? basic ?? assertion.sub),
     grant: clip(sent.grant_type), scope: clip(sent.scope), resource: clip(sent.resource), token_type: clip(answer?.token_type),
     ...proof, assertion_jti: clip(assertion.jti), assertion_aud: assertion.aud ?? null, cert_x5t: x5tOf(req.socket),
@@ -190,9 +190,12 @@ async function serve(req, res) {
     return;
   }
   const proof = await proofFields(req.headers.dpop);
-  beforeEnd(res, () => log.record(entryOf(req, res, proof)));
+  beforeEnd(res, () => log.record(entryOf(req, res, pathname, proof)));
   // RFC 8414 3.1 puts the well-known part before the path of the issuer, OpenID Connect Discovery after it.
-  if (rfc8414 && pathname === `/.well-known/oauth-authorization-server${mount}`) req.url = mount + OIDC;
+  if (pathname === `/.well-known/oauth-authorization-server${mount}`) {
+    if (!rfc8414) { res.writeHead(404); res.end(); return; }
+    req.url = mount + OIDC;
+  }
   if (mount) {
     if (!req.url.startsWith(`${mount}/`)) { res.writeHead(404); res.end(); return; }
     req.originalUrl = req.url;

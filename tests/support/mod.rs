@@ -4,3 +4,4 @@
 
 pub mod examples;
 pub mod peers;
+pub mod shipper;

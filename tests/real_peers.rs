@@ -1,0 +1,18 @@
+//! The whole way of a call, against authorization and resource servers that other people wrote (`tests/peers/README.md`).
+//!
+//! What is asserted is what those servers saw: their logs show every proof as it arrived.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)] // helpers of tests may stop them
+
+mod support;
+
+#[path = "real_peers/combinations.rs"]
+mod combinations;
+#[path = "real_peers/issuer.rs"]
+mod issuer;
+#[path = "real_peers/nonces.rs"]
+mod nonces;
+#[path = "real_peers/refusals.rs"]
+mod refusals;
+#[path = "real_peers/seen.rs"]
+mod seen;
