@@ -152,6 +152,12 @@ example_call() {
   expect 2 call --no-such-option
 }
 
+# Ten seconds a target, with the coverage that stable compilers give.
+fuzz() {
+  have c++ || apt g++
+  tests/fuzz/run.sh 10
+}
+
 deny() {
   if ! cargo deny --version; then
     if [ "${SHIPBOUND_INSTALL_DENY:-1}" = 0 ]; then
@@ -199,6 +205,8 @@ step 'test, all features' run_tests --all-features
 step 'test, loom' run_tests -p shipbound-tests-loom
 step 'test, minimal' run_tests -p shipbound-tests-minimal
 step 'test, second opinion' run_tests -p shipbound-tests-second-opinion
+
+step 'fuzz, 10 s a target' fuzz
 
 step 'examples: build' cargo build --locked --examples
 step 'example quickstart' example_quickstart
