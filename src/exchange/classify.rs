@@ -105,7 +105,7 @@ fn at_resource(facts: &Facts<'_>) -> Verdict {
         Some("invalid_dpop_proof") if facts.binding == BindingKind::Dpop => proof_refused(facts),
         Some("invalid_token") => Verdict::Renew { certain: true },
         Some(_) => Verdict::Fail(ErrorKind::Unauthorized, None),
-        None if challenges.is_empty() && says_not_processed(facts) => Verdict::Renew { certain: false },
+        None if says_not_processed(facts) => Verdict::Renew { certain: false },
         None => Verdict::Fail(ErrorKind::Unauthorized, None),
     }
 }
