@@ -24,13 +24,14 @@ use crate::transport::Transport;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Parts {
-    pub(crate) deployment: DeploymentId,
-    pub(crate) keys: Arc<dyn KeyStore>,
-    pub(crate) credentials: Arc<dyn CredentialStore>,
+    // What every look-up of a lease reads stands together.
     pub(crate) tokens: Arc<TokenCache>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) credentials: Arc<dyn CredentialStore>,
+    pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) deployment: DeploymentId,
     pub(crate) journal: Journal,
     pub(crate) fingerprints: Fingerprints,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) transport: Arc<dyn Transport>,
 }
 

@@ -69,13 +69,13 @@ const REFUSED_PREFIXES: [&str; 4] = ["proxy-", "x-forwarded-", "x-original-", "x
 
 #[derive(Debug)]
 pub(super) struct Pipeline {
-    pub(super) profile: CarrierProfile,
+    pub(super) scope: Arc<Scope>,
+    pub(super) parts: Parts,
+    pub(super) source: Arc<TokenSource>,
     pub(super) base: Target,
     pub(super) origins: Vec<Origin>,
     pub(super) limits: Limits,
-    pub(super) scope: Arc<Scope>,
-    pub(super) source: Arc<TokenSource>,
-    pub(super) parts: Parts,
+    pub(super) profile: CarrierProfile,
 }
 
 impl Pipeline {
@@ -90,12 +90,13 @@ impl Pipeline {
 
     pub(super) fn forget(&self, tenant: &Tenant) {
         self.parts.tokens.slot(&self.scope, tenant).clear();
+        self.parts.tokens.show(&self.scope, tenant);
     }
 
     /// A lease that a call can use at once: fresh, its key signs, its credential is still the connection's.
     pub(super) fn lease_at_hand(&self, tenant: &Tenant, now: Monotonic) -> Option<Arc<Lease>> {
         let lease = self.parts.tokens.fresh(&self.scope, tenant, now)?;
-        self.source.is_good(&lease).then_some(lease)
+        lease.is_good(self.parts.credentials.generation()).then_some(lease)
     }
 
     /// A lease from the slot or a flight, within the call's own time.
@@ -105,7 +106,9 @@ impl Pipeline {
             self.source.review(&slot).await?;
             slot.lease(&self.source).await
         };
-        self.in_time(deadline, lease).await
+        let outcome = self.in_time(deadline, lease).await;
+        self.parts.tokens.show(&self.scope, tenant);
+        outcome
     }
 
     pub(super) async fn send(&self, tenant: &Tenant, request: Request<Bytes>) -> Result<Response, Error> {
@@ -346,10 +349,11 @@ impl Errand for Call<'_> {
             .parts
             .journal
             .record(&slot.connection.id, || EventKind::TokenRefused);
-        match pipeline
+        let replaced = pipeline
             .in_time(self.deadline, slot.replace(&self.lease, &pipeline.source))
-            .await?
-        {
+            .await;
+        pipeline.parts.tokens.show(&pipeline.scope, self.tenant);
+        match replaced? {
             Some(lease) => {
                 self.lease = lease;
                 Ok(true)
@@ -363,5 +367,6 @@ impl Errand for Call<'_> {
         let slot = pipeline.parts.tokens.slot(&pipeline.scope, self.tenant);
         let error = Error::before(ErrorKind::Unauthorized);
         slot.refused_again(&self.lease, error, &pipeline.source);
+        pipeline.parts.tokens.show(&pipeline.scope, self.tenant);
     }
 }

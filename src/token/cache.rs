@@ -1,13 +1,12 @@
 //! The token cache: connections to slots.
 //!
-//! A look-up takes no lock and touches few cache lines: one of many small tables is loaded, searched, and the slot in it
-//! yields its lease. A new connection copies its small table, which is rare and cheap.
+//! A hit touches few cache lines: one of many small tables, under a lock that readers share, has the lease beside its key. The
+//! slot behind it is looked at when that lease is not fresh, or was evicted.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
@@ -34,29 +33,28 @@ pub struct TokenCache {
     connections: AtomicUsize,
 }
 
-struct Shard {
-    table: ArcSwap<Table>,
-    writer: Mutex<()>,
-}
+/// A table on cache lines of its own, so that readers of one do not disturb those of the next.
+#[derive(Default)]
+#[repr(align(64))]
+struct Shard(RwLock<Table>);
 
 type Table = HashTable<Entry>;
 
-#[derive(Clone)]
 struct Entry {
     hash: u64,
+    scope: Arc<Scope>,
+    tenant: Tenant,
     slot: Arc<Slot>,
+    /// What the slot held when it was last [shown](TokenCache::show). An evicted lease says so itself.
+    lease: Option<Arc<Lease>>,
 }
 
 impl TokenCache {
     /// A cache for at most `capacity` connections, and at least one.
     pub fn new(capacity: usize) -> Self {
-        let shard = || Shard {
-            table: ArcSwap::from_pointee(Table::new()),
-            writer: Mutex::new(()),
-        };
-        let shards = (capacity / 64).clamp(1, MOST_SHARDS);
+        let shards = (capacity / 64).clamp(1, MOST_SHARDS).next_power_of_two();
         Self {
-            shards: (0..shards).map(|_| shard()).collect(),
+            shards: (0..shards).map(|_| Shard::default()).collect(),
             hasher: RandomState::default(),
             capacity: capacity.max(1),
             connections: AtomicUsize::new(0),
@@ -66,48 +64,65 @@ impl TokenCache {
     /// A fresh lease of this connection, if there is one: the path of almost every call.
     pub(crate) fn fresh(&self, scope: &Arc<Scope>, tenant: &Tenant, now: Monotonic) -> Option<Arc<Lease>> {
         let hash = scope.hash(tenant, &self.hasher);
-        let table = self.shard(hash)?.table.load();
-        table
-            .find(hash, |entry| entry.hash == hash && entry.slot.is(scope, tenant))?
-            .slot
-            .fresh(now)
+        let table = self.shard(hash)?.read();
+        let entry = table.find(hash, |entry| entry.is(hash, scope, tenant))?;
+        let shown = entry.lease.as_ref().filter(|lease| lease.is_fresh(now));
+        shown.cloned().or_else(|| entry.slot.fresh(now))
     }
 
     /// The slot of this connection, made if there is none.
     pub(crate) fn slot(&self, scope: &Arc<Scope>, tenant: &Tenant) -> Arc<Slot> {
         let hash = scope.hash(tenant, &self.hasher);
-        let made = || Arc::new(Slot::new(Arc::clone(scope), tenant.clone()));
+        let made = || Arc::new(Slot::new(scope.connection(tenant)));
         let Some(shard) = self.shard(hash) else { return made() };
         let find = |table: &Table| {
-            let entry = table.find(hash, |entry| entry.hash == hash && entry.slot.is(scope, tenant));
+            let entry = table.find(hash, |entry| entry.is(hash, scope, tenant));
             entry.map(|entry| Arc::clone(&entry.slot))
         };
-        if let Some(slot) = find(&shard.table.load()) {
+        if let Some(slot) = find(&shard.read()) {
             return slot;
         }
         let slot = {
-            let _writing = shard.lock();
-            let table = shard.table.load_full();
+            let mut table = shard.write();
             if let Some(slot) = find(&table) {
                 return slot;
             }
             let slot = made();
-            let mut next = Table::clone(&table);
-            next.insert_unique(
+            let entry = Entry {
                 hash,
-                Entry {
-                    hash,
-                    slot: Arc::clone(&slot),
-                },
-                |entry| entry.hash,
-            );
-            shard.table.store(Arc::new(next));
+                scope: Arc::clone(scope),
+                tenant: tenant.clone(),
+                slot: Arc::clone(&slot),
+                lease: None,
+            };
+            table.insert_unique(hash, entry, |entry| entry.hash);
             slot
         };
         self.connections.fetch_add(1, Ordering::Relaxed);
         // More than one where slots could not give way before, since callers waited for them.
         while self.len() > self.capacity && self.make_room(hash, &slot) {}
         slot
+    }
+
+    /// Puts what the connection's slot holds where [`TokenCache::fresh`] finds it.
+    pub(crate) fn show(&self, scope: &Arc<Scope>, tenant: &Tenant) {
+        let hash = scope.hash(tenant, &self.hasher);
+        let Some(shard) = self.shard(hash) else { return };
+        let shown = shard
+            .read()
+            .find(hash, |entry| entry.is(hash, scope, tenant))
+            .is_some_and(Entry::is_shown);
+        if shown {
+            return;
+        }
+        let replaced = {
+            let mut table = shard.write();
+            let entry = table.find_mut(hash, |entry| entry.is(hash, scope, tenant));
+            // Read under the lock, so that the last to write has read the newest.
+            entry.map(|entry| std::mem::replace(&mut entry.lease, entry.slot.held()))
+        };
+        // Token and key are wiped without anybody waiting for it.
+        drop(replaced);
     }
 
     /// How many connections have a slot.
@@ -124,16 +139,8 @@ impl TokenCache {
     fn make_room(&self, hash: u64, kept: &Arc<Slot>) -> bool {
         let start = self.place(hash);
         for shard in self.shards.iter().cycle().skip(start).take(self.shards.len()) {
-            let _writing = shard.lock();
-            let table = shard.table.load_full();
-            let spare = |entry: &&Entry| !Arc::ptr_eq(&entry.slot, kept) && !entry.slot.is_awaited();
-            let Some(first) = table.iter().filter(spare).min_by_key(|entry| entry.slot.ends()) else {
-                continue;
-            };
-            let mut next = Table::clone(&table);
-            if let Ok(entry) = next.find_entry(first.hash, |entry| Arc::ptr_eq(&entry.slot, &first.slot)) {
-                entry.remove();
-                shard.table.store(Arc::new(next));
+            let removed = take_spare(&mut shard.write(), kept);
+            if removed.is_some() {
                 self.connections.fetch_sub(1, Ordering::Relaxed);
                 return true;
             }
@@ -142,13 +149,22 @@ impl TokenCache {
     }
 
     fn place(&self, hash: u64) -> usize {
-        // The table itself uses the low bits for the place and the topmost for its tags.
-        (hash >> 32) as usize % self.shards.len().max(1)
+        // The table itself uses the low bits for the place and the topmost for its tags. The shards are a power of two.
+        (hash >> 32) as usize & (self.shards.len() - 1)
     }
 
     fn shard(&self, hash: u64) -> Option<&Shard> {
         self.shards.get(self.place(hash))
     }
+}
+
+/// Takes the entry whose token ends first out of `table`, other than that of `kept` and those that somebody waits for.
+fn take_spare(table: &mut Table, kept: &Arc<Slot>) -> Option<Entry> {
+    let spare = |entry: &&Entry| !Arc::ptr_eq(&entry.slot, kept) && !entry.slot.is_awaited();
+    let first = table.iter().filter(spare).min_by_key(|entry| entry.slot.ends())?;
+    let (hash, slot) = (first.hash, Arc::clone(&first.slot));
+    let found = table.find_entry(hash, |entry| Arc::ptr_eq(&entry.slot, &slot)).ok()?;
+    Some(found.remove().0)
 }
 
 impl Default for TokenCache {
@@ -159,8 +175,28 @@ impl Default for TokenCache {
 }
 
 impl Shard {
-    fn lock(&self) -> MutexGuard<'_, ()> {
-        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    #[inline]
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    #[inline]
+    fn is(&self, hash: u64, scope: &Arc<Scope>, tenant: &Tenant) -> bool {
+        self.hash == hash && (Arc::ptr_eq(&self.scope, scope) || self.scope == *scope) && self.tenant == *tenant
+    }
+
+    fn is_shown(&self) -> bool {
+        match (&self.lease, &self.slot.held()) {
+            (Some(shown), Some(held)) => Arc::ptr_eq(shown, held),
+            (None, None) => true,
+            _ => false,
+        }
     }
 }
 

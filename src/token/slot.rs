@@ -5,11 +5,10 @@
 //! leaves the good token where it is.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hash, Hasher};
+use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
@@ -47,12 +46,13 @@ impl Scope {
         )
     }
 
+    #[inline]
     pub(crate) fn hash(&self, tenant: &Tenant, state: &foldhash::fast::RandomState) -> u64 {
         let mut hasher = state.build_hasher();
         // The request's digest is uniform, so eight of its octets stand for the whole scope; equality decides.
         let [a, b, c, d, e, f, g, h, ..] = self.request;
         hasher.write_u64(u64::from_ne_bytes([a, b, c, d, e, f, g, h]));
-        tenant.id().as_str().hash(&mut hasher);
+        hasher.write(tenant.id().as_str().as_bytes());
         hasher.write_u128(tenant.incarnation().as_u128());
         hasher.finish()
     }
@@ -68,15 +68,13 @@ pub(crate) struct Landed {
 pub(crate) type Flight = Shared<BoxFuture<'static, Result<Arc<Landed>, Error>>>;
 
 pub(crate) struct Slot {
-    scope: Arc<Scope>,
-    tenant: Tenant,
     pub(crate) connection: Arc<Connection>,
-    lease: ArcSwapOption<Lease>,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    lease: Option<Arc<Lease>>,
     flight: Option<InTheAir>,
     flights: u64,
     failures: u32,
@@ -102,33 +100,23 @@ pub(crate) trait Fetch {
 }
 
 impl Slot {
-    pub(crate) fn new(scope: Arc<Scope>, tenant: Tenant) -> Self {
-        let connection = Arc::new(Connection::new(scope.connection(&tenant)));
+    pub(crate) fn new(connection: ConnectionId) -> Self {
         Self {
-            scope,
-            tenant,
-            connection,
-            lease: ArcSwapOption::empty(),
+            connection: Arc::new(Connection::new(connection)),
             state: Mutex::default(),
         }
     }
 
-    pub(crate) fn is(&self, scope: &Arc<Scope>, tenant: &Tenant) -> bool {
-        (Arc::ptr_eq(&self.scope, scope) || self.scope == *scope) && self.tenant == *tenant
-    }
-
     /// The lease, if it is fresh: no renewal is due.
     pub(crate) fn fresh(&self, now: Monotonic) -> Option<Arc<Lease>> {
-        let lease = self.lease.load();
-        lease.as_ref().filter(|lease| now < lease.renew_from).cloned()
+        self.held().filter(|lease| lease.is_fresh(now))
     }
 
     /// When the lease ends; the origin of time where there is none.
     pub(crate) fn ends(&self) -> Monotonic {
-        self.lease
-            .load()
-            .as_ref()
-            .map_or(Monotonic::ORIGIN, |lease| lease.usable_until)
+        let state = self.lock();
+        let ends = state.lease.as_ref().map(|lease| lease.usable_until);
+        ends.unwrap_or(Monotonic::ORIGIN)
     }
 
     /// Whether there is a flight in the air.
@@ -146,27 +134,32 @@ impl Slot {
     /// Begins anew: the lease is dropped, what a flight in the air brings is for those who wait for it alone, and past
     /// failures do not count.
     pub(crate) fn clear(&self) {
-        let mut state = self.lock();
-        state.flight = None;
-        state.failures = 0;
-        state.cooling = None;
-        self.lease.store(None);
+        let dropped = {
+            let mut state = self.lock();
+            state.flight = None;
+            state.failures = 0;
+            state.cooling = None;
+            state.lease.take()
+        };
+        dropped.iter().for_each(|lease| lease.evict());
     }
 
     /// The lease, whatever its state.
     pub(crate) fn held(&self) -> Option<Arc<Lease>> {
-        self.lease.load_full()
+        self.lock().lease.clone()
     }
 
-    /// Drops `lease` if it is still the one in the slot.
+    /// Drops `lease` if it is still the one in the slot. It is not fresh any more, wherever else it is held.
     pub(crate) fn evict(&self, lease: &Arc<Lease>) {
-        self.lease.compare_and_swap(lease, None);
+        lease.evict();
+        let dropped = self.lock().lease.take_if(|held| Arc::ptr_eq(held, lease));
+        drop(dropped);
     }
 
     /// A lease that can be used now, from the slot or from a flight.
     pub(crate) async fn lease(&self, fetch: &impl Fetch) -> Result<Arc<Lease>, Error> {
         let now = fetch.clock().monotonic();
-        let held = self.lease.load_full().filter(|lease| now < lease.usable_until);
+        let held = self.held().filter(|lease| now < lease.usable_until);
         let Some(held) = held else {
             return self.fly(fetch).await;
         };
@@ -189,8 +182,7 @@ impl Slot {
     pub(crate) async fn replace(&self, refused: &Arc<Lease>, fetch: &impl Fetch) -> Result<Option<Arc<Lease>>, Error> {
         let now = fetch.clock().monotonic();
         let held = self
-            .lease
-            .load_full()
+            .held()
             .filter(|held| !Arc::ptr_eq(held, refused) && now < held.usable_until);
         if held.is_some() {
             return Ok(held);
@@ -265,7 +257,7 @@ impl Slot {
                 state.failures = 0;
                 state.cooling = None;
                 if landed.keep {
-                    self.lease.store(Some(Arc::clone(&landed.lease)));
+                    state.lease = Some(Arc::clone(&landed.lease));
                 }
             }
             Err(error) => {

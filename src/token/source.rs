@@ -203,11 +203,6 @@ impl TokenSource {
         credential.map_err(|error| Error::before(ErrorKind::Credential(error)).of(Role::AuthorizationServer))
     }
 
-    /// Whether `lease` may still be used: its key signs, and its credential is still the connection's.
-    pub(crate) fn is_good(&self, lease: &Lease) -> bool {
-        lease.binding.is_usable() && lease.is_current(self.credentials.generation())
-    }
-
     /// Drops the slot's lease unless its key signs and its credential, looked up again after a change, is still the same.
     pub(crate) async fn review(&self, slot: &Slot) -> Result<(), Error> {
         let Some(lease) = slot.held() else { return Ok(()) };

@@ -92,7 +92,7 @@ impl World {
             script,
             events,
             source: Arc::new(source),
-            slot: Arc::new(Slot::new(scope, tenant("acme"))),
+            slot: Arc::new(Slot::new(scope.connection(&tenant("acme")))),
         }
     }
 

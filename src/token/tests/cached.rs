@@ -115,3 +115,25 @@ fn a_fresh_token_is_one_that_no_renewal_is_due_for() {
     fake.clock.advance(Duration::from_secs(1));
     assert!(cache.fresh(&scope(), &tenant("acme"), fake.clock.monotonic()).is_none());
 }
+
+#[test]
+fn what_is_shown_is_never_more_than_the_slot_has() {
+    let (cache, fake) = (TokenCache::default(), Fake::new());
+    let slot = fill(&cache, &fake, "acme", 100);
+    let (scope, acme, now) = (scope(), tenant("acme"), fake.clock.monotonic());
+    cache.show(&scope, &acme);
+    let first = cache.fresh(&scope, &acme, now).unwrap();
+    slot.evict(&first);
+    assert!(cache.fresh(&scope, &acme, now).is_none(), "evicted, though still shown");
+    // Whoever lets the next token land shows it; until then it is found all the same.
+    fake.answer(fake.token(&slot, 100));
+    let second = slot.lease(&fake).now_or_never().unwrap().unwrap();
+    assert!(Arc::ptr_eq(&cache.fresh(&scope, &acme, now).unwrap(), &second));
+    cache.show(&scope, &acme);
+    assert_eq!(Arc::strong_count(&first), 1, "the cache has let go of the first");
+    assert!(Arc::ptr_eq(&cache.fresh(&scope, &acme, now).unwrap(), &second));
+    slot.clear();
+    assert!(cache.fresh(&scope, &acme, now).is_none(), "cleared, though still shown");
+    cache.show(&scope, &acme);
+    assert_eq!(Arc::strong_count(&second), 1, "the cache has let go of the second");
+}

@@ -98,7 +98,7 @@ impl Fetch for Fake {
 }
 
 pub(super) fn slot() -> Slot {
-    Slot::new(scope(), tenant("acme"))
+    Slot::new(scope().connection(&tenant("acme")))
 }
 
 fn refusal() -> Outcome {

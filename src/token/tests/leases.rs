@@ -190,7 +190,7 @@ async fn a_new_key_knows_no_nonce_of_the_old_one() {
     let owner = Owner::from(world.slot.connection.id.clone());
     let key = world.source.keys.active(&owner, Purpose::Proof).await.unwrap().unwrap();
     key.close(Retired::Compromised);
-    assert!(!world.source.is_good(&first));
+    assert!(!first.is_good(world.source.credentials.generation()));
     world.source.review(&world.slot).await.unwrap();
     let second = leased(&world, "60");
     assert_ne!(first.confirmations(), second.confirmations());
