@@ -1,5 +1,9 @@
 //! What is printed of answers, and the exit status.
 
+use std::io::{BufRead, BufReader};
+use std::net::TcpListener;
+use std::thread;
+
 use serde_json::{Value, json};
 
 use crate::program::{Run, VARIABLE, file};
@@ -89,6 +93,34 @@ fn a_wrong_secret() {
         assert!(ran.err.contains(part), "{part} is missing: {}", ran.err);
     }
     assert!(carrier.log().is_empty());
+}
+
+/// The API takes the request and hangs up: a label may have been bought.
+#[test]
+fn an_answer_that_never_came() {
+    let issuer = peers::authorization_server(&[]);
+    let api = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/ship", api.local_addr().unwrap());
+    let visitors = thread::spawn(move || {
+        let (socket, _) = api.accept().unwrap();
+        let lines = BufReader::new(socket).lines().map_while(Result::ok);
+        lines.take_while(|line| !line.is_empty()).count();
+        api.set_nonblocking(true).unwrap();
+        api
+    });
+    let ran = Run::at(&issuer)
+        .args(["--allow-http-loopback", "--json", "POST", &url])
+        .run();
+    assert_eq!(ran.status, 1);
+    let line = ran.line();
+    assert_eq!((&line["status"], &line["stage"]), (&Value::Null, &json!("maybe_sent")));
+    assert_eq!(
+        (&line["error"], &line["attempts"]),
+        (&json!("outcome_unknown"), &json!(1))
+    );
+    assert_eq!(line["token_type"], "DPoP");
+    // A POST is not repeated by itself.
+    assert!(visitors.join().unwrap().accept().is_err());
 }
 
 #[test]
