@@ -3,6 +3,8 @@
 mod fedex;
 mod ups;
 
+use std::fmt;
+
 use http::{HeaderName, HeaderValue};
 
 use crate::exchange::quirks::Quirks;
@@ -29,7 +31,7 @@ pub use self::ups::ups;
 /// );
 /// # Ok::<(), shipbound::owner::InvalidId>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CarrierProfile {
     pub(crate) id: CarrierId,
     pub(crate) environment: Environment,
@@ -165,6 +167,21 @@ impl CarrierProfile {
             .find(|template| matches(template, path))
             .copied()
             .unwrap_or("{unclassified}")
+    }
+}
+
+impl fmt::Debug for CarrierProfile {
+    /// Shows the names of its headers, not their values: an API key may be among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("CarrierProfile")
+            .field("id", &self.id)
+            .field("environment", &self.environment)
+            .field("auth", &self.auth)
+            .field("headers", &headers)
+            .field("locked_headers", &self.locked_headers)
+            .field("exempt", &self.exempt)
+            .finish_non_exhaustive()
     }
 }
 

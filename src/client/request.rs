@@ -1,5 +1,7 @@
 //! Requests of one tenant, built step by step.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use serde::Serialize;
@@ -69,7 +71,8 @@ impl TenantClient {
 }
 
 /// One request of a tenant.
-#[derive(Debug)]
+///
+/// `Debug` shows the tenant and the method: address, headers and body hold personal data.
 #[must_use = "nothing is sent until send() is awaited"]
 pub struct RequestBuilder<'a> {
     client: &'a TenantClient,
@@ -121,6 +124,15 @@ impl RequestBuilder<'_> {
             .0
             .send_parts(&client.tenant, method, &target, headers, body)
             .await
+    }
+}
+
+impl fmt::Debug for RequestBuilder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBuilder")
+            .field("client", self.client)
+            .field("method", &self.method)
+            .finish_non_exhaustive()
     }
 }
 

@@ -286,7 +286,7 @@ fn issue(
         Dialect::Ups => ups::LIFETIME,
         _ => shared.settings.lifetime,
     };
-    let text = shared.seed.text(if dialect == Dialect::Ups { 750 } else { 32 });
+    let text = shared.seed.secret(if dialect == Dialect::Ups { 750 } else { 32 });
     let jkt = proven
         .and_then(|proven| proven.jkt)
         .filter(|_| !matches!(says, Says::Unbound));
@@ -326,7 +326,7 @@ fn issue(
         add("scope", Value::from(scope.as_str()));
     }
     if let Some(presented) = granted.refreshed.as_deref().filter(|_| shared.settings.rotate_refresh) {
-        let next = RefreshToken::new(shared.seed.text(32));
+        let next = RefreshToken::new(shared.seed.secret(32));
         shared.tokens.spend_grant(presented);
         add("refresh_token", Value::from(next.expose()));
         let grant = Grant {

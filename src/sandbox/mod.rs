@@ -99,6 +99,7 @@ pub use builder::{Check, MetadataAt, Nonces, SandboxBuilder, SandboxError, Vendo
 pub use canned::Canned;
 pub use gate::Gate;
 pub use record::{ProofClaims, Recorded, Verdict};
+pub use registry::SECRET_MARK;
 pub use script::{Answer, Endpoint, Pace, Who};
 
 use crate::carriers::CarrierProfile;
@@ -226,13 +227,13 @@ impl Sandbox {
     }
 
     fn new_secret(&self) -> ClientSecret {
-        ClientSecret::new(self.shared.seed.text(32))
+        ClientSecret::new(self.shared.seed.secret(32))
     }
 
     /// A refresh token for the tenant's client, as a shipper's consent would have made one.
     pub fn refresh_token(&self, tenant: &TenantId) -> RefreshToken {
         let client = self.credential(tenant);
-        let token = RefreshToken::new(self.shared.seed.text(32));
+        let token = RefreshToken::new(self.shared.seed.secret(32));
         let grant = registry::Grant {
             client: client.client_id().to_owned(),
             scope: None,

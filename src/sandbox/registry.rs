@@ -212,6 +212,13 @@ impl TokenPaths {
     }
 }
 
+/// What every secret that the sandbox makes begins with: client secrets, access tokens, refresh tokens. Whoever searches logs,
+/// errors or outputs for this text, and for its base64, finds what should not be there.
+pub const SECRET_MARK: &str = "sEcReTmArKeR";
+
+/// How many octets the mark stands for in base64url.
+const MARK_OCTETS: usize = 9;
+
 /// Where unguessable texts come from: randomness of the start, stretched by HMAC, so that nothing can fail later.
 pub(super) struct Seed {
     key: [u8; 32],
@@ -228,8 +235,14 @@ impl Seed {
         })
     }
 
-    /// A new text of `octets` octets, in base64url.
-    pub(super) fn text(&self, octets: usize) -> String {
+    /// A new secret as long as the base64url of `octets` octets, and itself base64url. It begins with [`SECRET_MARK`].
+    pub(super) fn secret(&self, octets: usize) -> String {
+        let mut secret = SECRET_MARK.to_owned();
+        secret.push_str(&self.text(octets.saturating_sub(MARK_OCTETS)));
+        secret
+    }
+
+    fn text(&self, octets: usize) -> String {
         let mut drawn = Vec::with_capacity(octets + 32);
         while drawn.len() < octets {
             let number = self.drawn.fetch_add(1, Ordering::SeqCst);

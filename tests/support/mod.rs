@@ -3,5 +3,6 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 pub mod examples;
+pub mod marker;
 pub mod peers;
 pub mod shipper;
