@@ -288,7 +288,7 @@ async fn sequence(vector: &Value, all: &[Value]) {
                     .filter_map(|event| offset(&event.kind))
                     .collect();
                 assert_eq!(reported, [wanted.as_i64().unwrap()], "{id}");
-                let dated = proofs().last().unwrap()["iat"].as_i64().unwrap();
+                let dated = proofs().next_back().unwrap()["iat"].as_i64().unwrap();
                 assert_eq!(dated, began.unix_seconds() + wanted.as_i64().unwrap(), "{id}");
             }
             "no_proof_later_than_now_plus_s" => {

@@ -4,8 +4,8 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Quirks {
-    /// Bodies of a 401 without a challenge that mean "not processed, the token is not good": such a call is repeated once
-    /// with a new token, a POST too. Any one of them is enough.
+    /// Bodies of a 401 whose challenge, if there is one, names no error, that mean "not processed, the token is not good":
+    /// such a call is repeated once with a new token, a POST too. Any one of them is enough.
     pub not_processed: Vec<BodyCode>,
     /// The shape of token answers.
     pub token_answer: TokenAnswerShape,

@@ -169,7 +169,7 @@ fn only_the_scheme_of_the_request_counts() {
     assert_eq!(bearer(r#"Bearer error="insufficient_scope""#), "unauthorized");
     assert_eq!(bearer(r#"Bearer error="use_dpop_nonce""#), "unauthorized");
     assert_eq!(bearer("Bearer"), "unauthorized");
-    // A profile's body counts only where there is no challenge at all.
+    // A profile's body counts where no challenge of the request's scheme names an error.
     let fedex = |challenge: Option<&str>, body| {
         let answer = Answer {
             binding: BindingKind::Bearer,
@@ -184,7 +184,16 @@ fn only_the_scheme_of_the_request_counts() {
     };
     let not_processed = r#"{"errors":[{"code":"NOT.AUTHORIZED.ERROR"}]}"#;
     assert_eq!(fedex(None, not_processed), "renew");
-    assert_eq!(fedex(Some("Bearer"), not_processed), "unauthorized");
+    assert_eq!(fedex(Some(r#"Bearer realm="x""#), not_processed), "renew");
+    assert_eq!(
+        fedex(Some(r#"Bearer error="insufficient_scope""#), not_processed),
+        "unauthorized"
+    );
+    assert_eq!(
+        fedex(Some(r#"Bearer error="x"#), not_processed),
+        "unauthorized",
+        "malformed"
+    );
     for body in ["", "{", "[]", r#"{"errors":[]}"#, r#"{"errors":[{"code":"OTHER"}]}"#] {
         assert_eq!(fedex(None, body), "unauthorized", "{body}");
     }

@@ -127,6 +127,24 @@ fn lifetimes_stand_where_the_profile_says() {
 }
 
 #[test]
+fn nothing_that_holds_a_token_shows_it() {
+    let world = World::plain();
+    world.script.add([Step::token("abcdefgh", "60")]);
+    let lease = lease(&world).unwrap();
+    assert_eq!(lease.authorization(), "DPoP abcdefgh");
+    let shown = format!(
+        "{lease:?} {:?} {:?} {:?}",
+        world.slot,
+        world.source,
+        world.events.events()
+    );
+    let token = crate::token::AccessToken::new("abcdefgh");
+    let shown = format!("{shown} {token:?} {:?} {:?}", lease.authorization(), lease.binding);
+    assert!(!shown.contains("abcdefgh") && !shown.contains("s3cr3t"), "{shown}");
+    assert!(!shown.contains(lease.ath().unwrap()), "{shown}");
+}
+
+#[test]
 fn no_limit_and_no_lifetime_overflows() {
     for (unknown, longest, exchange) in [
         (Duration::MAX, Duration::MAX, Duration::MAX),
