@@ -11,6 +11,9 @@ export CARGO_TERM_COLOR=never
 target=${CARGO_TARGET_DIR:-$PWD/target}
 logs=$target/all-logs
 mkdir -p "$logs"
+# What is logged is searched for secrets at the end: logs of earlier runs are not, and nobody's RUST_LOG is in the way.
+unset RUST_LOG
+touch "$logs/.began"
 began=$SECONDS
 count=0
 passed=0
@@ -82,10 +85,10 @@ peers() {
 
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps "$@"; }
 
-# Runs `cargo test`; a test that is ignored counts as missing.
+# Runs `cargo test`, with all that the tests print; a test that is ignored counts as missing.
 run_tests() {
   local out=$logs/tests.out
-  cargo test --locked "$@" 2>&1 | tee "$out"
+  cargo test --locked "$@" -- --show-output 2>&1 | tee "$out"
   if grep -E '^test result: .*[^0-9][1-9][0-9]* ignored' "$out"; then
     echo "ignored tests, see above"
     return 1
@@ -158,6 +161,13 @@ fuzz() {
   tests/fuzz/run.sh 10
 }
 
+# Whatever tests and examples of this run have printed, searched for the mark of their secrets.
+scan_logs() {
+  local files
+  mapfile -t files < <(find "$logs" -type f \( -name '*.log' -o -name '*.json*' \) -newer "$logs/.began" ! -name '*no-secret-in-any-log.log')
+  tests/scan-log.sh "${files[@]}"
+}
+
 deny() {
   if ! cargo deny --version; then
     if [ "${SHIPBOUND_INSTALL_DENY:-1}" = 0 ]; then
@@ -215,6 +225,8 @@ step 'example fedex' example_carrier fedex
 step 'example ups' example_carrier ups
 step 'example verify_proof' example_verify_proof
 step 'example call' example_call
+
+step 'no secret in any log' scan_logs
 
 step 'benches: check' cargo check --locked --benches -p shipbound -p shipbound-benches-peers
 step 'deny: bans, licences, sources' deny

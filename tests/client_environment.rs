@@ -16,7 +16,7 @@ use shipbound::credentials::{Credential, MemoryCredentials};
 use shipbound::exchange::budget::Limits;
 use shipbound::keys::MemoryKeyStore;
 use shipbound::owner::{CarrierId, Environment, TenantId};
-use shipbound::sandbox::{Answer, Canned, Endpoint, Sandbox};
+use shipbound::sandbox::{Answer, Canned, Endpoint, SECRET_MARK, Sandbox};
 use shipbound::token::TokenAt;
 use shipbound::transport::reqwest::ReqwestTransport;
 use shipbound::transport::{Route, Stage, Transport};
@@ -75,7 +75,7 @@ async fn calls_in_the_hostile_environment() {
         acme(),
         profile.id(),
         Environment::Production,
-        Credential::new("id", "secret"),
+        Credential::new("id", SECRET_MARK),
     );
     let parts = Parts::builder()
         .keys(MemoryKeyStore::new())
@@ -197,7 +197,7 @@ async fn a_production_client_does_not_talk_to_this_machine() {
             acme(),
             profile.id(),
             profile.environment(),
-            Credential::new("id", "secret"),
+            Credential::new("id", SECRET_MARK),
         );
         Parts::builder()
             .keys(MemoryKeyStore::new())

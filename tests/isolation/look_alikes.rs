@@ -11,7 +11,7 @@ use shipbound::clock::{Clock, SystemClock};
 use shipbound::credentials::MemoryCredentials;
 use shipbound::keys::{KeyStore, MemoryKeyStore, Purpose};
 use shipbound::owner::{AccountId, CarrierId, ConnectionId, DeploymentId, Environment, Owner, Tenant, TenantId};
-use shipbound::sandbox::{Nonces, Sandbox};
+use shipbound::sandbox::{Nonces, SECRET_MARK, Sandbox};
 use shipbound::transport::Stage;
 use shipbound::{CarrierClient, Client, Parts};
 use uuid::Uuid;
@@ -117,7 +117,7 @@ async fn the_next_holder_of_an_id_finds_nothing_of_the_last_one() {
     );
     let (keys, store) = (Arc::new(MemoryKeyStore::new()), Arc::new(MemoryCredentials::new()));
     let put = |tenant: &Tenant, id: &str| {
-        let credential = sandbox.add_client(&acme, id, format!("secret of {id}").into());
+        let credential = sandbox.add_client(&acme, id, format!("{SECRET_MARK}-{id}").into());
         store.put(tenant.clone(), profile.id(), profile.environment(), credential);
     };
     let parts = Parts::builder()

@@ -16,7 +16,7 @@ use shipbound::credentials::{CredentialStore, MemoryCredentials};
 use shipbound::journal::memory::MemorySink;
 use shipbound::keys::{KeyStore, MemoryKeyStore};
 use shipbound::owner::{AccountId, Environment, Tenant, TenantId};
-use shipbound::sandbox::{Answer, Endpoint, Nonces, Sandbox};
+use shipbound::sandbox::{Answer, Endpoint, Nonces, SECRET_MARK, Sandbox};
 use shipbound::secret::ClientSecret;
 use shipbound::{CarrierClient, Client, Parts};
 
@@ -110,7 +110,7 @@ impl World {
                     continue;
                 }
                 let client = TenantId::new(&format!("client-{number}-{service}")).unwrap();
-                let secret = ClientSecret::new(format!("secret of {client}"));
+                let secret = ClientSecret::new(format!("{SECRET_MARK}-{client}"));
                 let credential = sandbox.add_client(&client, client.as_str(), secret);
                 let profile = profile(&sandbox, service);
                 let account = AccountId::new(account).unwrap();
