@@ -161,8 +161,8 @@ pub enum Awaited {
     Answer,
     /// A token: key, credential, metadata and the issuer's answer together.
     Token,
-    /// The key's signature.
-    Signature,
+    /// A proof: the key's signature, or the turn to use a nonce.
+    Proof,
     /// The whole call.
     Call,
 }
@@ -172,7 +172,7 @@ impl fmt::Display for Awaited {
         f.write_str(match self {
             Self::Answer => "the server's answer",
             Self::Token => "a token",
-            Self::Signature => "the key's signature",
+            Self::Proof => "a proof",
             Self::Call => "the end of the call",
         })
     }

@@ -361,7 +361,7 @@ fn a_signature_that_does_not_come_ends_with_the_token_exchange() {
     let world = World::with(clock(), Box::new(|_| Reply::Never), Dpop::es256(), limits, Some(keys));
     let (outcome, seconds) = world.call(Method::POST);
     let (awaited, stage) = late(&outcome.unwrap_err());
-    assert!(matches!(awaited, Awaited::Signature | Awaited::Token));
+    assert!(matches!(awaited, Awaited::Proof | Awaited::Token));
     assert_eq!((stage, seconds), (Stage::NotSent, 10));
     assert!(world.sent().is_empty(), "a token is not asked for without a proof");
 }

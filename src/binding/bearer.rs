@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::HeaderMap;
 
 use crate::keys::KeyError;
 
 use super::{
-    Attempt, BindContext, BindError, BindingKind, BindingStrategy, Confirmation, Learned, Proof, TokenBinding,
+    Answered, Attempt, BindContext, BindError, BindingKind, BindingStrategy, Confirmation, Learned, Proof, TokenBinding,
 };
 
 /// Tokens that anyone may use who has them: what carriers issue today.
@@ -46,7 +45,7 @@ impl TokenBinding for Bearer {
         Ok(None)
     }
 
-    fn learn(&self, _attempt: &Attempt<'_>, _headers: &HeaderMap) -> Learned {
+    fn learn(&self, _attempt: &Attempt<'_>, _answer: &Answered<'_>) -> Learned {
         Learned::Nothing
     }
 }

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use base64::write::EncoderWriter;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 
 use crate::crypto;
 use crate::jose::{Algorithm, base64url};
@@ -17,7 +17,7 @@ use crate::owner::Owner;
 
 use super::nonce::{Nonce, NonceBook};
 use super::{
-    Attempt, BindContext, BindError, BindingKind, BindingStrategy, Confirmation, Learned, Proof, TokenBinding,
+    Answered, Attempt, BindContext, BindError, BindingKind, BindingStrategy, Confirmation, Learned, Proof, TokenBinding,
 };
 
 /// The request header that carries a proof.
@@ -250,10 +250,10 @@ impl TokenBinding for DpopBinding {
     }
 
     async fn prove(&self, attempt: &Attempt<'_>) -> Result<Option<Proof>, KeyError> {
-        let nonce = match attempt.nonce {
-            Some(nonce) => Some(nonce.clone()),
-            None => self.nonces.get(attempt.role, attempt.target.origin()),
-        };
+        let (nonce, turn) = self
+            .nonces
+            .turn(attempt.role, attempt.target.origin(), attempt.nonce)
+            .await;
         let mut proof = self.signing_input(attempt, nonce.as_ref())?;
         let signature = match self.key.sign(&proof) {
             Signing::Now(signature) => signature?,
@@ -263,18 +263,19 @@ impl TokenBinding for DpopBinding {
         base64url::encode_into(signature.as_bytes(), &mut proof);
         let value =
             HeaderValue::from_maybe_shared(Bytes::from(proof)).map_err(|_not_a_header| KeyError::SignerFailed)?;
-        Ok(Some(Proof::new(DPOP, value, nonce)))
+        Ok(Some(Proof::new(DPOP, value, nonce, turn)))
     }
 
-    fn learn(&self, attempt: &Attempt<'_>, headers: &HeaderMap) -> Learned {
-        match Nonce::from_headers(headers) {
-            Ok(None) => Learned::Nothing,
-            Ok(Some(nonce)) => {
-                self.nonces.put(attempt.role, attempt.target.origin(), nonce.clone());
-                Learned::Nonce(nonce)
-            }
-            Err(refused) => Learned::Refused(refused),
-        }
+    fn learn(&self, attempt: &Attempt<'_>, answer: &Answered<'_>) -> Learned {
+        let (nonce, learned) = match Nonce::from_headers(answer.headers) {
+            Ok(None) => (None, Learned::Nothing),
+            Ok(Some(nonce)) => (Some(nonce.clone()), Learned::Nonce(nonce)),
+            Err(refused) => (None, Learned::Refused(refused)),
+        };
+        let origin = attempt.target.origin();
+        self.nonces
+            .answered(attempt.role, origin, answer.status, answer.sent, nonce.as_ref());
+        learned
     }
 }
 

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::clock::{Clock, Timestamp};
 use crate::jose::Thumbprint;
@@ -22,7 +22,7 @@ use crate::keys::{KeyError, KeyStore};
 use crate::owner::ConnectionId;
 use crate::target::Target;
 
-use self::nonce::{Nonce, NonceRefused};
+use self::nonce::{Nonce, NonceRefused, Turn};
 
 /// What a token is tied to, from weak to strong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,13 +99,19 @@ pub struct Proof {
     name: HeaderName,
     value: HeaderValue,
     nonce: Option<Nonce>,
+    turn: Turn,
 }
 
 impl Proof {
-    /// A proof that travels in the header `name`, made with `nonce`.
-    pub fn new(name: HeaderName, mut value: HeaderValue, nonce: Option<Nonce>) -> Self {
+    /// A proof that travels in the header `name`, made with `nonce` in this turn.
+    pub fn new(name: HeaderName, mut value: HeaderValue, nonce: Option<Nonce>, turn: Turn) -> Self {
         value.set_sensitive(true);
-        Self { name, value, nonce }
+        Self {
+            name,
+            value,
+            nonce,
+            turn,
+        }
     }
 
     /// The nonce that the proof holds.
@@ -113,9 +119,11 @@ impl Proof {
         self.nonce.as_ref()
     }
 
-    /// Puts the proof on the request it was made for, in the place of any other.
-    pub fn attach(self, headers: &mut HeaderMap) {
+    /// Puts the proof on the request it was made for, in the place of any other. The turn is to be held until the answer has
+    /// been [learned](TokenBinding::learn) from.
+    pub fn attach(self, headers: &mut HeaderMap) -> Turn {
         headers.insert(self.name, self.value);
+        self.turn
     }
 }
 
@@ -125,6 +133,17 @@ impl fmt::Debug for Proof {
             .field("name", &self.name)
             .finish_non_exhaustive()
     }
+}
+
+/// The head of an answer, as far as a binding learns from it.
+#[derive(Debug)]
+pub struct Answered<'a> {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// The nonce that the attempt's proof held.
+    pub sent: Option<&'a Nonce>,
 }
 
 /// What a binding took from an answer. It says nothing about what the answer means.
@@ -159,7 +178,7 @@ pub trait TokenBinding: fmt::Debug + Send + Sync {
     async fn prove(&self, attempt: &Attempt<'_>) -> Result<Option<Proof>, KeyError>;
 
     /// Takes from an answer what the next proof needs. Called for every answer, successes included (RFC 9449 8.2).
-    fn learn(&self, attempt: &Attempt<'_>, headers: &HeaderMap) -> Learned;
+    fn learn(&self, attempt: &Attempt<'_>, answer: &Answered<'_>) -> Learned;
 }
 
 /// What a [`BindingStrategy`] may use to bind a connection.

@@ -1,9 +1,10 @@
 //! Server-provided nonces (RFC 9449 8 and 9): their syntax, and the book in which a binding keeps them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, StatusCode};
+use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::target::Origin;
 
@@ -70,7 +71,7 @@ pub enum NonceRefused {
     Syntax,
 }
 
-/// The newest nonce of each server that one binding talks to.
+/// The newest nonce of each server that one binding talks to, and how that server treats nonces.
 ///
 /// A book belongs to one connection and one key, so nonces of two connections, or of a key and its successor, never mix.
 #[derive(Default)]
@@ -80,30 +81,128 @@ struct Page {
     role: Role,
     origin: Origin,
     nonce: Nonce,
+    habit: Habit,
+    gate: Arc<RwLock<()>>,
+}
+
+/// How a server treats a nonce that was used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Habit {
+    /// Not known: no answer to a proof with a nonce has told.
+    Unknown,
+    /// It is good for more requests.
+    Kept,
+    /// It is spent: the answer gave another one.
+    Spent,
+}
+
+/// The right to use a nonce until the answer has been learned from. To be held that long.
+///
+/// A server that takes each nonce once refuses requests that were made with the same one. A repeat that answers such a
+/// refusal therefore goes alone, after the requests that are on their way, since an exchange has one repeat for this cause.
+/// Servers whose nonces last are not affected.
+#[derive(Debug, Default)]
+pub struct Turn {
+    _held: Option<Held>,
+}
+
+#[derive(Debug)]
+enum Held {
+    Shared { _gate: OwnedRwLockReadGuard<()> },
+    Alone { _gate: OwnedRwLockWriteGuard<()> },
 }
 
 impl NonceBook {
-    pub(crate) fn get(&self, role: Role, origin: &Origin) -> Option<Nonce> {
-        let mut pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The nonce to use, and the turn to use it in. `challenged` is the nonce of the challenge that is being answered.
+    pub(crate) async fn turn(&self, role: Role, origin: &Origin, challenged: Option<&Nonce>) -> (Option<Nonce>, Turn) {
+        let Some((gate, habit)) = self.page(role, origin, |page| (Arc::clone(&page.gate), page.habit)) else {
+            return (challenged.cloned(), Turn::default());
+        };
+        let held = if challenged.is_some() && habit != Habit::Kept {
+            let gate = gate.write_owned().await;
+            // Those before may have found out that nonces last, so that nobody need wait.
+            match self.page(role, origin, |page| page.habit) {
+                Some(Habit::Kept) => Held::Shared {
+                    _gate: gate.downgrade(),
+                },
+                _ => Held::Alone { _gate: gate },
+            }
+        } else {
+            Held::Shared {
+                _gate: gate.read_owned().await,
+            }
+        };
+        // The nonce of the challenge itself, unless another request has spent it meanwhile.
+        let newest = self.page(role, origin, |page| (page.nonce.clone(), page.habit));
+        let nonce = match (challenged, newest) {
+            (Some(_), Some((newest, Habit::Spent))) if matches!(held, Held::Alone { .. }) => Some(newest),
+            (Some(challenged), _) => Some(challenged.clone()),
+            (None, newest) => newest.map(|(newest, _)| newest),
+        };
+        (nonce, Turn { _held: Some(held) })
+    }
+
+    /// Takes in what an answer said: `given` is its nonce, `sent` the one that the proof held.
+    pub(crate) fn answered(
+        &self,
+        role: Role,
+        origin: &Origin,
+        status: StatusCode,
+        sent: Option<&Nonce>,
+        given: Option<&Nonce>,
+    ) {
+        let refused = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED);
+        let mut pages = self.lock();
+        let Some(page) = pages
+            .iter_mut()
+            .find(|page| page.role == role && page.origin == *origin)
+        else {
+            if let Some(nonce) = given {
+                if pages.len() >= MAX_ORIGINS {
+                    pages.remove(0);
+                }
+                let (origin, nonce) = (origin.clone(), nonce.clone());
+                pages.push(Page {
+                    role,
+                    origin,
+                    nonce,
+                    habit: Habit::Unknown,
+                    gate: Arc::default(),
+                });
+            }
+            return;
+        };
+        if refused {
+            // A late refusal of an old nonce tells nothing newer than what the book has.
+            if let Some(nonce) = given.filter(|_| sent.is_none_or(|sent| page.nonce == *sent)) {
+                page.nonce = nonce.clone();
+            }
+            return;
+        }
+        if let Some(sent) = sent {
+            page.habit = if given.is_none_or(|given| given == sent) {
+                Habit::Kept
+            } else {
+                Habit::Spent
+            };
+        }
+        if let Some(nonce) = given {
+            page.nonce = nonce.clone();
+        }
+    }
+
+    fn page<T>(&self, role: Role, origin: &Origin, read: impl FnOnce(&Page) -> T) -> Option<T> {
+        let mut pages = self.lock();
         let at = pages
             .iter()
             .position(|page| page.role == role && page.origin == *origin)?;
         // Last used, last to give way.
         pages.get_mut(at..)?.rotate_left(1);
-        pages.last().map(|page| page.nonce.clone())
+        pages.last().map(read)
     }
 
-    pub(crate) fn put(&self, role: Role, origin: &Origin, nonce: Nonce) {
-        let mut pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        pages.retain(|page| page.role != role || page.origin != *origin);
-        if pages.len() >= MAX_ORIGINS {
-            pages.remove(0);
-        }
-        pages.push(Page {
-            role,
-            origin: origin.clone(),
-            nonce,
-        });
+    fn lock(&self) -> MutexGuard<'_, Vec<Page>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -1,14 +1,15 @@
 //! What is in a proof, who is named in it, and how much of servers' nonces is kept.
 
 use std::collections::HashSet;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 
 use super::dpop::DpopBinding;
 use super::nonce::{MAX_NONCE, MAX_ORIGINS, Nonce, NonceBook, NonceRefused};
-use super::{Attempt, Learned, Role, TokenBinding};
+use super::{Answered, Attempt, Learned, Role, TokenBinding};
 use crate::clock::Timestamp;
 use crate::jose::{Algorithm, ath, verify_compact};
 use crate::keys::{Backend, KeyError, KeyHandle, KeyId, LocalKey, Purpose, Signature, Signer, Signing};
@@ -111,8 +112,8 @@ fn every_vector_of_nonce_headers() {
         if let Some(headers) = headers(&vector["input"]["headers"]) {
             let (binding, target) = (binding(Algorithm::Es256), target("https://a.example/"));
             let attempt = attempt(Role::ResourceServer, &Method::GET, &target);
-            binding.learn(&attempt, &nonce_header("known"));
-            let learned = binding.learn(&attempt, &headers);
+            binding.learn(&attempt, &ok(&nonce_header("known")));
+            let learned = binding.learn(&attempt, &ok(&headers));
             let next = Proof::read(&prove(&binding, &attempt));
             match taken {
                 Ok(Some(nonce)) => assert_eq!(next.nonce(), Some(nonce.as_str()), "{id}"),
@@ -328,12 +329,12 @@ fn a_nonce_goes_back_to_the_server_that_gave_it_alone() {
     };
     let (api, issuer) = (Role::ResourceServer, Role::AuthorizationServer);
     assert_eq!(known(api, &here), None, "no nonce where none was given");
-    binding.learn(&attempt(api, &Method::GET, &here), &nonce_header("r1"));
+    binding.learn(&attempt(api, &Method::GET, &here), &ok(&nonce_header("r1")));
     assert_eq!(known(api, &here).as_deref(), Some("r1"));
     for (role, target) in [(issuer, &here), (api, &there), (api, &port)] {
         assert_eq!(known(role, target), None);
     }
-    binding.learn(&attempt(api, &Method::GET, &here), &nonce_header("r2"));
+    binding.learn(&attempt(api, &Method::GET, &here), &ok(&nonce_header("r2")));
     assert_eq!(known(api, &here).as_deref(), Some("r2"), "the newest one counts");
 
     // The nonce of a challenge goes before what another request has learned meanwhile.
@@ -351,14 +352,14 @@ fn the_book_of_nonces_is_bounded_and_the_least_used_gives_way() {
     let origins: Vec<_> = (0..10_000)
         .map(|number| target(&format!("https://h{number}.example/")).origin().clone())
         .collect();
-    book.put(role, &origins[0], nonce("first"));
+    let put = |origin, text| book.answered(role, origin, StatusCode::OK, None, Some(&nonce(text)));
+    let get = |origin| book.turn(role, origin, None).now_or_never().unwrap().0;
+    put(&origins[0], "first");
     for origin in &origins[1..] {
-        assert!(book.get(role, &origins[0]).is_some(), "what is used stays");
-        book.put(role, origin, nonce("n"));
+        assert!(get(&origins[0]).is_some(), "what is used stays");
+        put(origin, "n");
     }
-    let known: Vec<_> = (0..10_000)
-        .filter(|at| book.get(role, &origins[*at]).is_some())
-        .collect();
+    let known: Vec<_> = (0..10_000).filter(|at| get(&origins[*at]).is_some()).collect();
     assert_eq!(known.len(), MAX_ORIGINS);
     let newest: Vec<_> = std::iter::once(0).chain(10_001 - MAX_ORIGINS..10_000).collect();
     assert_eq!(known, newest);
@@ -366,4 +367,54 @@ fn the_book_of_nonces_is_bounded_and_the_least_used_gives_way() {
         format!("{book:?} {:?}", nonce("secret")),
         "NonceBook Nonce(6 characters)"
     );
+}
+
+/// The head of a 200 answer to a proof without a nonce.
+fn ok(headers: &HeaderMap) -> Answered<'_> {
+    Answered {
+        status: StatusCode::OK,
+        headers,
+        sent: None,
+    }
+}
+
+#[test]
+fn repeats_go_alone_where_nonces_are_spent_and_together_where_they_last() {
+    let (role, api) = (Role::ResourceServer, target("https://a.example/").origin().clone());
+    let (n1, n2, n3) = (nonce("n1"), nonce("n2"), nonce("n3"));
+    let refused = |book: &NonceBook, sent, given: &Nonce| {
+        book.answered(role, &api, StatusCode::UNAUTHORIZED, sent, Some(given));
+    };
+
+    // Three cold requests were refused with the same nonce. The first repeat goes alone.
+    let book = NonceBook::default();
+    (0..3).for_each(|_| refused(&book, None, &n1));
+    let (used, first) = book.turn(role, &api, Some(&n1)).now_or_never().unwrap();
+    assert_eq!(used, Some(n1.clone()));
+    let mut second = pin!(book.turn(role, &api, Some(&n1)));
+    let mut fresh = pin!(book.turn(role, &api, None));
+    assert!(second.as_mut().now_or_never().is_none() && fresh.as_mut().now_or_never().is_none());
+
+    // Its answer gave another nonce: the server takes each once, so the next repeat has the newest one, and goes alone too.
+    book.answered(role, &api, StatusCode::CREATED, Some(&n1), Some(&n2));
+    drop(first);
+    let (used, second) = second.now_or_never().unwrap();
+    assert_eq!(used, Some(n2.clone()));
+    assert!(fresh.as_mut().now_or_never().is_none());
+    // A late refusal of the first nonce does not hide the newest.
+    book.answered(role, &api, StatusCode::CREATED, Some(&n2), Some(&n3));
+    refused(&book, Some(&n1), &n2);
+    drop(second);
+    assert_eq!(fresh.now_or_never().unwrap().0, Some(n3.clone()));
+
+    // Where the answer gave none, nonces last: all go at once, each with the nonce of its own challenge.
+    let book = NonceBook::default();
+    refused(&book, None, &n1);
+    let first = book.turn(role, &api, Some(&n1)).now_or_never().unwrap();
+    book.answered(role, &api, StatusCode::CREATED, Some(&n1), None);
+    drop(first);
+    let together: Vec<_> = (0..3)
+        .map(|_| book.turn(role, &api, Some(&n1)).now_or_never().unwrap())
+        .collect();
+    assert!(together.iter().all(|(used, _)| used.as_ref() == Some(&n1)));
 }

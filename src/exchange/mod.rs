@@ -23,8 +23,8 @@ use bytes::Bytes;
 use futures_util::future::{Either, poll_fn, select};
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::binding::nonce::Nonce;
-use crate::binding::{Attempt, Learned, Role, TokenBinding};
+use crate::binding::nonce::{Nonce, Turn};
+use crate::binding::{Answered, Attempt, Learned, Role, TokenBinding};
 use crate::clock::{Clock, Monotonic};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::journal::{AttemptRecord, EventKind, Journal, Repeat};
@@ -108,12 +108,13 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
         };
         let proof = match within(env.clock, env.deadline, binding.prove(&attempt)).await {
             Some(proof) => proof.map_err(|error| Error::before(ErrorKind::Key(error)).of(role))?,
-            None => return Err(Error::before(ErrorKind::Deadline(Awaited::Signature)).of(role)),
+            None => return Err(Error::before(ErrorKind::Deadline(Awaited::Proof)).of(role)),
         };
         let mut sent = None;
+        let mut turn = Turn::default();
         if let Some(proof) = proof {
             sent = proof.nonce().cloned();
-            proof.attach(&mut outgoing.headers);
+            turn = proof.attach(&mut outgoing.headers);
             report.proof_time += env.clock.monotonic().saturating_since(started);
         }
 
@@ -163,7 +164,7 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
             Err(Failure::Body(parts, error)) => {
                 record(Some(parts.status), Stage::Answered);
                 // A broken body does not make the nonce in the head worse.
-                let _learned = learn(env, &binding, &attempt, &parts.headers);
+                let _learned = learn(env, &binding, &attempt, &parts, sent.as_ref());
                 let kind = match error {
                     ReadError::TooLarge { .. } => ErrorKind::AnswerTooLarge,
                     _ => ErrorKind::AnswerIncomplete { status: parts.status },
@@ -173,7 +174,8 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
         };
         record(Some(parts.status), Stage::Answered);
 
-        let learned = learn(env, &binding, &attempt, &parts.headers);
+        let learned = learn(env, &binding, &attempt, &parts, sent.as_ref());
+        drop(turn);
         let verdict = classify::classify(&Facts {
             role,
             binding: binding.kind(),
@@ -261,8 +263,19 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
     }
 }
 
-fn learn(env: &Env<'_>, binding: &Arc<dyn TokenBinding>, attempt: &Attempt<'_>, headers: &HeaderMap) -> Learned {
-    let learned = binding.learn(attempt, headers);
+fn learn(
+    env: &Env<'_>,
+    binding: &Arc<dyn TokenBinding>,
+    attempt: &Attempt<'_>,
+    head: &http::response::Parts,
+    sent: Option<&Nonce>,
+) -> Learned {
+    let answer = Answered {
+        status: head.status,
+        headers: &head.headers,
+        sent,
+    };
+    let learned = binding.learn(attempt, &answer);
     if let Learned::Refused(reason) = learned {
         env.journal.record(&env.connection.id, || EventKind::NonceIgnored {
             role: attempt.role,

@@ -9,7 +9,8 @@ use http::{HeaderMap, Request};
 use shipbound::binding::dpop::Dpop;
 use shipbound::binding::nonce::Nonce;
 use shipbound::binding::{
-    Attempt, BindContext, BindError, BindingKind, BindingStrategy, Confirmation, Learned, Proof, Role, TokenBinding,
+    Answered, Attempt, BindContext, BindError, BindingKind, BindingStrategy, Confirmation, Learned, Proof, Role,
+    TokenBinding,
 };
 use shipbound::carriers::CarrierProfile;
 use shipbound::client::Response;
@@ -294,8 +295,8 @@ impl TokenBinding for Mixed {
         self.own.prove(&attempt).await
     }
 
-    fn learn(&self, attempt: &Attempt<'_>, headers: &HeaderMap) -> Learned {
-        let learned = self.own.learn(attempt, headers);
+    fn learn(&self, attempt: &Attempt<'_>, answer: &Answered<'_>) -> Learned {
+        let learned = self.own.learn(attempt, answer);
         if let Learned::Nonce(nonce) = &learned {
             *self.common.nonce.lock().unwrap() = Some(nonce.clone());
         }

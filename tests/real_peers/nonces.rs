@@ -65,6 +65,26 @@ async fn a_new_nonce_for_every_request() {
     }
 }
 
+/// The same, many at once: each request may be repeated once, and none of them is refused twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_nonce_for_every_request_of_many_at_once() {
+    const CALLS: usize = 40;
+    let issuer = peers::authorization_server(&[]);
+    let carrier = issuer.resource_server(&[("RS_NONCE", "every")]);
+    let client = Setup::new(&issuer, &carrier).client(Dpop::es256());
+    for _ in 0..2 {
+        let calls = (0..CALLS).map(|_| async {
+            let tenant = client.tenant(TENANT).unwrap();
+            ship(&tenant).await.0
+        });
+        for answer in futures_util::future::join_all(calls).await {
+            assert!(answer.status().is_success());
+            assert!(effort(&answer).0 <= 2);
+        }
+    }
+    seen::nonces_are_used_once(&carrier.log());
+}
+
 /// The nonce that the issuer gave for one token request serves the next, as long as the issuer takes it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nonces_of_the_issuer_outlive_the_token() {
