@@ -70,15 +70,6 @@ pub(crate) fn nonces_follow(entries: &[Value]) {
     }
 }
 
-/// No two requests that were accepted held the same nonce.
-pub(crate) fn nonces_are_used_once(entries: &[Value]) {
-    let mut seen = HashSet::new();
-    for entry in entries.iter().filter(|entry| entry["error"].is_null()) {
-        assert!(seen.insert(entry["nonce"].as_str().unwrap()), "used twice: {entry}");
-    }
-    assert!(!seen.is_empty());
-}
-
 pub(crate) fn each_jti_is_new(entries: &[Value]) {
     let mut seen = HashSet::new();
     for entry in entries {
