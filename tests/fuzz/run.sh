@@ -38,7 +38,8 @@ for target in "${targets[@]}"; do
     >"$log" 2>&1 || status=$?
   if [ "$status" -ne 0 ]; then
     tail -n 60 "$log"
-    echo "$target: exit status $status; to repeat: SHIPBOUND_FUZZ=$target cargo run -p shipbound-tests-fuzz $out/found/$target-..."
+    input=$(find "$out/found" -name "$target-*" -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d ' ' -f 2-)
+    echo "$target: exit status $status; to repeat: SHIPBOUND_FUZZ=$target cargo run -p shipbound-tests-fuzz $input"
     exit "$status"
   fi
   executed=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")

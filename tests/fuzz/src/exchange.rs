@@ -278,6 +278,7 @@ fn client(options: u8, clock: &Arc<ManualClock>, script: &Arc<Script>) -> Client
     let shipper = TenantId::new("acme").unwrap();
     credentials.put(shipper, &carrier, Environment::Sandbox, Credential::new("id", SECRET));
     let parts = Parts::builder()
+        .token_capacity(1)
         .keys(MemoryKeyStore::with_clock(Arc::clone(clock) as Arc<dyn Clock>))
         .credentials(credentials)
         .clock(Arc::clone(clock) as Arc<dyn Clock>)

@@ -47,7 +47,7 @@ pub(crate) fn proofs() -> Vec<Vec<u8>> {
 
 pub(crate) fn signed_proofs() -> Vec<Vec<u8>> {
     let header = honest_header();
-    [
+    let honest = [
         honest_claims(&[]),
         honest_claims(&[
             ("nonce", json!("n-1")),
@@ -59,15 +59,32 @@ pub(crate) fn signed_proofs() -> Vec<Vec<u8>> {
             "htu",
             json!("HTTPS://API.carrier.example:443/a/../ship/v1/%73hipments?x#y"),
         )]),
-        honest_claims(&[
-            ("jti", json!("a\u{e4}\"")),
-            ("iat", json!(1_799_999_940)),
-            ("x", json!([{ "y": null }])),
-        ]),
-    ]
-    .into_iter()
-    .map(|claims| format!("{header}\n{claims}").into_bytes())
-    .collect()
+        honest_claims(&[("jti", json!("a\u{e4}\"")), ("x", json!([{ "y": null }]))]),
+    ];
+    let names = ["jti", "htm", "htu", "iat", "ath", "nonce", "exp", "nbf"];
+    let odd = names
+        .iter()
+        .flat_map(|name| ODD.map(|value| honest_claims(&[(name, value())])));
+    let odd_header = ["typ", "alg", "jwk", "crit", "b64", "kid"]
+        .into_iter()
+        .flat_map(|name| {
+            let header = &header;
+            ODD.map(|value| format!("{}\n{}", with(header, name, value()), honest_claims(&[])))
+        });
+    let signed = honest
+        .into_iter()
+        .chain(odd)
+        .map(|claims| format!("{header}\n{claims}"));
+    signed.chain(odd_header).map(String::into_bytes).collect()
+}
+
+/// Values that a member may be given by a peer who wants to know what happens.
+const ODD: [fn() -> Value; 5] = [|| json!(""), || json!(0), || json!(null), || json!([]), || json!({})];
+
+fn with(object: &str, name: &str, value: Value) -> String {
+    let mut object: Value = serde_json::from_str(object).unwrap();
+    object[name] = value;
+    object.to_string()
 }
 
 pub(crate) fn requests() -> Vec<Vec<u8>> {
@@ -96,10 +113,16 @@ pub(crate) fn requests() -> Vec<Vec<u8>> {
 }
 
 pub(crate) fn jwks() -> Vec<Vec<u8>> {
-    let keys = group("thumbprints")
-        .into_iter()
-        .map(|vector| vector["input"]["jwk"].to_string());
-    keys.map(String::into_bytes).collect()
+    let honest: Vec<_> = group("thumbprints")
+        .iter()
+        .map(|vector| vector["input"]["jwk"].to_string())
+        .collect();
+    let names = ["d", "p", "oth", "k", "use", "key_ops", "alg", "crv", "x5c"];
+    let odd = honest
+        .iter()
+        .flat_map(|jwk| names.map(|name| with(jwk, name, json!(""))))
+        .collect::<Vec<_>>();
+    honest.into_iter().chain(odd).map(String::into_bytes).collect()
 }
 
 pub(crate) fn jws() -> Vec<Vec<u8>> {
