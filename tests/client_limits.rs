@@ -421,8 +421,8 @@ fn no_date_of_a_server_moves_a_proof_out_of_its_bounds() {
     let mut moved = 0;
     for claimed in [
         60,
-        61,
         -300,
+        61,
         -301,
         59,
         3600,

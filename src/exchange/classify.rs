@@ -27,6 +27,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) learned: &'a Learned,
     /// The nonce that the proof held.
     pub(crate) sent: Option<&'a Nonce>,
+    /// Whether this exchange has been repeated for a nonce before.
+    pub(crate) nonce_tried: bool,
     /// The clock, without any offset.
     pub(crate) now: Timestamp,
     /// The offset that the proof was made with.
@@ -133,9 +135,12 @@ fn nonce(facts: &Facts<'_>) -> Verdict {
 }
 
 /// Some servers say `invalid_dpop_proof` for a missing or old nonce too; and one whose clock differs refuses every proof.
+/// When a nonce that the server gave has been tried, a new one beside the refusal is not why the proof was refused: servers
+/// give one with every answer.
 fn proof_refused(facts: &Facts<'_>) -> Verdict {
     if let Learned::Nonce(nonce) = facts.learned
         && facts.sent != Some(nonce)
+        && !facts.nonce_tried
     {
         return Verdict::Nonce(nonce.clone());
     }

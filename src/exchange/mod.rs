@@ -89,6 +89,8 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
         }
         let binding = Arc::clone(errand.binding());
         let draft = errand.draft()?;
+        // The nonce of a challenge is for the next attempt; what follows that uses the newest one that the binding knows.
+        let challenged = nonce.take();
         let started = env.clock.monotonic();
         let offset = env.connection.skew.offset(role, errand.target().origin(), started);
         let wall = env.clock.now();
@@ -98,7 +100,7 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
             target: errand.target(),
             ath: errand.ath(),
             now: wall.offset_seconds(offset),
-            nonce: nonce.as_ref(),
+            nonce: challenged.as_ref(),
         };
         let mut outgoing = Outgoing {
             method: attempt.method.clone(),
@@ -184,6 +186,7 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
             body: &body,
             learned: &learned,
             sent: sent.as_ref(),
+            nonce_tried: spent.nonce,
             now: env.clock.now(),
             offset_seconds: offset,
             not_processed: errand.not_processed(),
@@ -226,8 +229,6 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
                     return fail(ErrorKind::Unauthorized, response);
                 }
                 report.renewals += 1;
-                // The nonce of an old challenge was for the old token's binding; the book knows the newest one.
-                nonce = None;
                 cause = Some(Repeat::Renewal);
             }
             Verdict::Skew(seconds) => {

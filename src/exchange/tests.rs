@@ -40,6 +40,7 @@ struct Answer<'a> {
     headers: Vec<(&'static str, String)>,
     body: &'a str,
     sent: Option<Nonce>,
+    nonce_tried: bool,
     offset_seconds: i64,
 }
 
@@ -57,6 +58,7 @@ impl Answer<'_> {
             body: self.body.as_bytes(),
             learned: &learned(&map),
             sent: self.sent.as_ref(),
+            nonce_tried: self.nonce_tried,
             now: NOW,
             offset_seconds: self.offset_seconds,
             not_processed: &[BodyCode {
@@ -76,6 +78,7 @@ impl Default for Answer<'_> {
             headers: Vec::new(),
             body: "",
             sent: None,
+            nonce_tried: false,
             offset_seconds: 0,
         }
     }
@@ -133,6 +136,7 @@ fn every_vector_of_www_authenticate() {
             body: b"",
             learned: &learned,
             sent: None,
+            nonce_tried: false,
             now: NOW,
             offset_seconds: 0,
             not_processed: &[],

@@ -197,6 +197,43 @@ fn nonces_outlive_failures_and_refused_tokens() {
     assert_eq!(nonces(&world), [Some("n2".to_owned())]);
 }
 
+#[test]
+fn an_issuer_that_rotates_nonces_may_have_another_clock_too() {
+    let world = World::plain();
+    let refusal = |error: &str, nonce: &str, offset_seconds| {
+        let micros = u64::try_from(NOW.offset_seconds(offset_seconds).unix_micros()).unwrap();
+        let date = httpdate::fmt_http_date(std::time::UNIX_EPOCH + Duration::from_micros(micros));
+        let headers = [
+            ("content-type", "application/json"),
+            ("dpop-nonce", nonce),
+            ("date", &date),
+        ];
+        Step::with(400, &headers, &format!(r#"{{"error":"{error}"}}"#))
+    };
+    world.script.add([
+        refusal("use_dpop_nonce", "n1", -90),
+        refusal("invalid_dpop_proof", "n2", -90),
+    ]);
+    leased(&world, "60");
+    let proofs: Vec<_> = world.script.seen().iter().map(|seen| seen.proof().unwrap()).collect();
+    let nonces: Vec<_> = proofs.iter().map(crate::testing::Proof::nonce).collect();
+    assert_eq!(nonces, [None, Some("n1"), Some("n2")]);
+    let dated: Vec<_> = proofs
+        .iter()
+        .map(|proof| proof.claims["iat"].as_i64().unwrap() - NOW.unix_seconds())
+        .collect();
+    assert_eq!(dated, [0, 0, -90]);
+
+    // With the same clock it is the proof, and no loop of nonces.
+    let world = World::plain();
+    world.script.add([
+        refusal("use_dpop_nonce", "n1", 0),
+        refusal("invalid_dpop_proof", "n2", 0),
+    ]);
+    assert_eq!(lease(&world).unwrap_err().code(), "invalid_dpop_proof");
+    assert_eq!(world.script.seen().len(), 2);
+}
+
 #[tokio::test]
 async fn a_new_key_knows_no_nonce_of_the_old_one() {
     let world = World::plain();
