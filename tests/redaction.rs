@@ -1,37 +1,35 @@
 //! The vectors of redaction: what must not be seen in anything that is shown, logged or kept.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
-use std::collections::VecDeque;
-use std::error::Error as _;
-use std::fmt;
-use std::io;
-use std::sync::{Arc, Mutex};
+#[path = "support/recorded.rs"]
+mod recorded;
 
-use async_trait::async_trait;
+use std::error::Error as _;
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::Value;
-use shipbound::binding::dpop::{Dpop, DpopBinding};
+use shipbound::Error;
+use shipbound::binding::dpop::DpopBinding;
 use shipbound::binding::{Attempt, Role, TokenBinding};
 use shipbound::carriers::{CarrierProfile, ups};
-use shipbound::client::{Client, Response};
 use shipbound::clock::{Clock, ManualClock, Timestamp};
-use shipbound::credentials::{Credential, MemoryCredentials};
+use shipbound::credentials::Credential;
 use shipbound::journal::EventKind;
-use shipbound::journal::memory::MemorySink;
-use shipbound::journal::tracing::TracingSink;
 use shipbound::keys::{Backend, KeyHandle, KeyId, LocalKey, MemoryKeyStore, Purpose};
 use shipbound::owner::{CarrierId, DeploymentId, Environment, Owner, TenantId};
 use shipbound::secret::{ClientSecret, KeyMaterial, RefreshToken};
 use shipbound::target::Target;
 use shipbound::token::TokenAt;
 use shipbound::token::client_auth::ClientAuth;
-use shipbound::transport::{Body, Outgoing, Route, Stage, Transport, TransportError, TransportErrorKind};
+use shipbound::transport::{Body, Outgoing, Stage, TransportError, TransportErrorKind};
 use shipbound::verify::{MemoryReplayLog, ProofVerifier, Received};
-use shipbound::{Error, Parts};
+
+use recorded::{Step, World};
 
 const COUNT: usize = 6;
 
@@ -56,120 +54,6 @@ fn every_vector_of_redaction_has_a_test_here() {
         .collect();
     assert_eq!(ids, ["RD-01", "RD-02", "RD-03", "RD-04", "RD-05", "RD-06"]);
     assert_eq!(vectors["counts"]["redaction"], COUNT);
-}
-
-type Step = Result<(u16, Vec<(&'static str, String)>, String), TransportError>;
-
-/// A transport that meets each request with the next of its steps.
-#[derive(Clone, Default)]
-struct Script(Arc<Mutex<(VecDeque<Step>, Vec<Outgoing>)>>);
-
-impl fmt::Debug for Script {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Script")
-    }
-}
-
-#[async_trait]
-impl Transport for Script {
-    async fn send(&self, request: Outgoing, _route: &Route) -> Result<http::Response<Body>, TransportError> {
-        let mut script = self.0.lock().unwrap();
-        script.1.push(request);
-        let (status, headers, body) = script.0.pop_front().unwrap()?;
-        let mut answer = http::Response::new(Body::from(Bytes::from(body)));
-        *answer.status_mut() = StatusCode::from_u16(status).unwrap();
-        answer
-            .headers_mut()
-            .insert("content-type", HeaderValue::from_static("application/json"));
-        for (name, value) in headers {
-            answer.headers_mut().append(name, value.parse().unwrap());
-        }
-        Ok(answer)
-    }
-}
-
-/// A writer whose text can be looked at.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(octets);
-        Ok(octets.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-struct World {
-    script: Script,
-    events: Arc<MemorySink>,
-    parts: Parts,
-    client: Client,
-    log: Log,
-}
-
-impl World {
-    fn new(profile: CarrierProfile) -> Self {
-        Self::with(profile, "s3cr3t-of-client", MemoryKeyStore::new())
-    }
-
-    fn with(profile: CarrierProfile, secret: &str, keys: MemoryKeyStore) -> Self {
-        let (script, events) = (Script::default(), Arc::new(MemorySink::default()));
-        let credentials = MemoryCredentials::new();
-        let tenant = TenantId::new("acme").unwrap();
-        let credential = Credential::new("client", secret);
-        credentials.put(tenant, profile.id(), profile.environment(), credential);
-        let clock = ManualClock::at(Timestamp::from_unix_seconds(1_800_000_000));
-        let parts = Parts::builder()
-            .keys(keys)
-            .credentials(credentials)
-            .clock(Arc::new(clock))
-            .shared_sink(events.clone())
-            .sink(TracingSink)
-            .transport(script.clone())
-            .build()
-            .unwrap();
-        let client = Client::builder(profile, &parts).binding(Dpop::es256()).build().unwrap();
-        Self {
-            script,
-            events,
-            parts,
-            client,
-            log: Log::default(),
-        }
-    }
-
-    fn call(&self, method: Method, url: &str, steps: impl IntoIterator<Item = Step>) -> Result<Response, Error> {
-        self.script.0.lock().unwrap().0.extend(steps);
-        let log = self.log.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .with_writer(move || log.clone())
-            .finish();
-        let tenant = self.client.tenant("acme").unwrap();
-        tracing::subscriber::with_default(subscriber, || {
-            tenant
-                .request(method, url)
-                .send()
-                .now_or_never()
-                .expect("nothing waits")
-        })
-    }
-
-    fn sent(&self) -> Vec<Outgoing> {
-        std::mem::take(&mut self.script.0.lock().unwrap().1)
-    }
-
-    /// All that was logged and recorded.
-    fn records(&self) -> String {
-        let log = String::from_utf8(self.log.0.lock().unwrap().clone()).unwrap();
-        assert!(log.contains("shipbound"), "something was logged");
-        format!("{log}\n{:?}", self.events.events())
-    }
 }
 
 fn carrier() -> CarrierProfile {
