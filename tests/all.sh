@@ -214,6 +214,7 @@ step 'build, default features' cargo build --locked
 step 'test, all features' run_tests --all-features
 step 'test, loom' run_tests -p shipbound-tests-loom
 step 'test, minimal' run_tests -p shipbound-tests-minimal
+step 'test, unified features' run_tests -p shipbound-tests-unified
 step 'test, second opinion' run_tests -p shipbound-tests-second-opinion
 
 step 'fuzz, 10 s a target' fuzz

@@ -3,6 +3,8 @@
 //! Variables cannot be set in a running test, so the test runs itself in a child process.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+#[path = "support/bomb.rs"]
+mod bomb;
 mod transport_support;
 
 use std::path::PathBuf;
@@ -246,39 +248,12 @@ async fn a_production_client_does_not_talk_to_this_machine() {
     assert!(here.untouched());
 }
 
-/// A million zeros and one, in a few thousand octets (RFC 1951 3.2.6, RFC 1952).
-fn bomb() -> Vec<u8> {
-    const MATCHES: usize = 4_000;
-    let mut bits: Vec<bool> = Vec::new();
-    let mut put = |code: u32, length: u32| bits.extend((0..length).rev().map(|place| code >> place & 1 == 1));
-    // The last block, with fixed codes; a zero, then 258 times what was before, again and again; the end.
-    put(0b1_10, 3);
-    put(0b0011_0000, 8);
-    for _ in 0..MATCHES {
-        put(0b1100_0101, 8);
-        put(0, 5);
-    }
-    put(0, 7);
-    let length = 1 + 258 * MATCHES;
-    let mut crc = u32::MAX;
-    for _ in 0..length * 8 {
-        crc = crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 };
-    }
-    let mut gzip = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-    for octet in bits.chunks(8) {
-        gzip.push(octet.iter().rev().fold(0, |all, bit| all << 1 | u8::from(*bit)));
-    }
-    gzip.extend((!crc).to_le_bytes());
-    gzip.extend(u32::try_from(length).unwrap().to_le_bytes());
-    gzip
-}
-
 #[tokio::test]
 async fn a_compressed_answer_is_handed_over_as_it_came_and_counted_so() {
     for http2 in [true, false] {
         let sandbox = Sandbox::builder().http2(http2).start().await.unwrap();
         let client = client(&sandbox, Limits::default().answer(8_000).token_answer(8_000)).await;
-        let bomb = bomb();
+        let bomb = bomb::gzip();
         assert!((6_000..8_000).contains(&bomb.len()));
         for coding in ["gzip", "deflate", "br", "zstd", "gzip, gzip"] {
             let answer = Canned::bytes(200, "application/json", bomb.clone()).header("content-encoding", coding);

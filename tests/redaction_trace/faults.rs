@@ -113,12 +113,9 @@ pub(crate) async fn of_the_issuer(stage: &Stage, shown: &mut Shown) {
                 &json!({"error": "invalid_dpop_proof", "error_description": t}),
             )),
         ),
-        ("outcome_unknown", vec![Answer::drop_before_answer()]),
-        ("outcome_unknown", vec![Answer::normal().lost()]),
-        (
-            "answer_incomplete|outcome_unknown",
-            vec![Answer::normal().cut_mid_body()],
-        ),
+        ("not_delivered", vec![Answer::drop_before_answer()]),
+        ("not_delivered", vec![Answer::normal().lost()]),
+        ("not_delivered", vec![Answer::normal().cut_mid_body()]),
     ];
     for (code, answers) in faults {
         let differs = Differs {

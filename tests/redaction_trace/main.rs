@@ -73,7 +73,12 @@ async fn nothing_shows_a_secret() {
 
     assert_eq!(scanner.find(&shown.0), [""; 0], "shown");
     let logged = capture.text(0);
-    for target in ["shipbound", "h2::", "reqwest", "hyper_util"] {
+    let mut loggers = vec!["shipbound", "h2::", "reqwest", "hyper_util"];
+    // In the build in which another crate has switched its records on.
+    if env!("CARGO_PKG_NAME").ends_with("unified") {
+        loggers.push("rustls::");
+    }
+    for target in loggers {
         assert!(logged.contains(&format!(" {target}")), "no record of {target}");
     }
     assert_eq!(scanner.find(&logged), [""; 0], "logged, in {} octets", logged.len());
