@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Request};
+use http::Request;
 use shipbound::binding::dpop::Dpop;
 use shipbound::binding::nonce::Nonce;
 use shipbound::binding::{
