@@ -1,22 +1,28 @@
 //! Whole requests over loopback, HTTP/1.1 in clear and over TLS 1.3: what `shipbound` adds to plain reqwest.
 //!
-//! One at a time the figure is the median latency; 64 at a time it is the time that each takes of the whole (1 / throughput).
+//! One at a time the figure is the median latency, pinned to a core for each side and as the scheduler has it; 64 at a time it is the time
+//! that each takes of the whole (1 / throughput).
 
 mod cores;
 mod plain;
 mod server;
+mod shipbound;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ::shipbound::binding::bearer::Bearer;
+use ::shipbound::binding::dpop::Dpop;
 use bytes::Bytes;
-use plain::Plain;
-use server::{Manner, Server};
 use shipbound_benches_peers::harness::{Case, Options, interleave, quantile};
 use shipbound_benches_peers::inputs::Key;
 use shipbound_benches_peers::report::Report;
 use tokio::runtime::Runtime;
+
+use self::plain::Plain;
+use self::server::{Manner, Server};
+use self::shipbound::Shipbound;
 
 /// Where every request goes.
 const PATH: &str = "/rate/v1/rates/quotes";
@@ -40,43 +46,82 @@ fn main() {
     let report = Report::new("request", &options);
 
     for (transport, tls) in [("http1", false), ("tls13", true)] {
-        for concurrent in [1, 64] {
-            let prefix = format!("{transport}/{concurrent}");
+        for (load, concurrent, pinned) in [("1", 1, false), ("1-pinned", 1, true), ("64", 64, false)] {
+            let prefix = format!("{transport}/{load}");
             if !["bearer", "dpop", "nonce"]
                 .iter()
                 .any(|kind| options.wants(&format!("{prefix}/{kind}")))
             {
                 continue;
             }
-            // One at a time: a core for each side. Many at a time: both sides use every core.
-            let pinned = concurrent == 1;
+            // Pinned: a core for each side. Else the scheduler decides, as it does where users run.
             if pinned {
                 cores::only(0)
             } else {
                 cores::all()
             }
-            let server = Server::start(Manner {
-                tls,
-                nonces: false,
-                pinned,
-            });
-            let runtime = runtime(if pinned { 1 } else { cores });
+            let runtime = runtime(if concurrent == 1 { 1 } else { cores });
+            let start = |nonces| Server::start(Manner { tls, nonces, pinned });
+            let (server, noncing) = (start(false), start(true));
             let cases = vec![
                 case("floor", &runtime, concurrent, Plain::bearer(&server)),
+                case("bearer", &runtime, concurrent, Shipbound::new(&server, Bearer)),
                 case("floor-proof", &runtime, concurrent, Plain::proof_sized(&server, &key)),
+                case("dpop", &runtime, concurrent, Shipbound::new(&server, Dpop::es256())),
+                case("floor-nonce", &runtime, concurrent, Plain::proof_sized(&noncing, &key)),
+                case("nonce", &runtime, concurrent, Shipbound::new(&noncing, Dpop::es256())),
                 Case::new("signature", || key.sign(&signing_input)),
             ];
             let mut measured = interleave(&options, cases);
-            // What a request with a proof must take: the plain one, and the signature on whichever core is free.
-            measured.derive("allowed", ["floor-proof", "signature"], |floor, signature| {
-                floor + signature / cores as f64
-            });
-            report.table(&format!("{prefix}/bearer"), &measured, &[("floor", "floor")]);
+            // What a request with a proof must take: the plain one, and the signature on whichever core is free. One at a time nothing else
+            // is there for the other cores to do.
+            let share = if concurrent == 1 { 1.0 } else { cores as f64 };
+            for (allowed, floor) in [("allowed", "floor-proof"), ("allowed-nonce", "floor-nonce")] {
+                measured.derive(allowed, [floor, "signature"], |floor, signature| {
+                    floor + signature / share
+                });
+            }
+            report.table(
+                &format!("{prefix}/bearer"),
+                &measured,
+                &[("floor", "floor"), ("shipbound", "bearer")],
+            );
             report.table(
                 &format!("{prefix}/dpop"),
                 &measured,
-                &[("floor", "floor-proof"), ("allowed", "allowed")],
+                &[
+                    ("allowed", "allowed"),
+                    ("floor", "floor-proof"),
+                    ("signature", "signature"),
+                    ("shipbound", "dpop"),
+                ],
             );
+            report.table(
+                &format!("{prefix}/nonce"),
+                &measured,
+                &[
+                    ("allowed", "allowed-nonce"),
+                    ("floor", "floor-nonce"),
+                    ("signature", "signature"),
+                    ("shipbound", "nonce"),
+                ],
+            );
+            if concurrent == 1 {
+                report.at_most(
+                    &format!("{prefix}/bearer: median / floor"),
+                    measured.ratio("bearer", "floor"),
+                    1.08,
+                );
+            } else {
+                for (kind, allowed) in [("dpop", "allowed"), ("nonce", "allowed-nonce")] {
+                    let share = measured.ratio(allowed, kind);
+                    report.at_least(
+                        &format!("{prefix}/{kind}: throughput / what the CPU allows"),
+                        share,
+                        0.95,
+                    );
+                }
+            }
         }
     }
 }

@@ -40,6 +40,7 @@ pub(crate) struct Server {
     address: SocketAddr,
     manner: Manner,
     certificate: CertificateDer<'static>,
+    pem: String,
 }
 
 impl Server {
@@ -71,7 +72,18 @@ impl Server {
             address,
             manner,
             certificate,
+            pem: issued.cert.pem(),
         }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The certificate in PEM.
+    pub(crate) fn certificate_pem(&self) -> &str {
+        &self.pem
     }
 
     /// `https://127.0.0.1:port` or without the `s`.
