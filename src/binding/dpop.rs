@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use base64::write::EncoderWriter;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
@@ -204,33 +202,29 @@ impl DpopBinding {
         proof.extend_from_slice(self.header.as_bytes());
 
         // No value needs escaping: a method is a token, a Target has only URI characters, a nonce only NQCHAR, the others
-        // are base64url. So the payload is written as it is, through the encoder, without a JSON tree.
-        let mut write = || -> std::io::Result<()> {
-            let mut out = EncoderWriter::new(&mut proof, &URL_SAFE_NO_PAD);
-            for piece in [
-                JTI.as_bytes(),
-                &jti,
-                HTM.as_bytes(),
-                htm.as_bytes(),
-                HTU.as_bytes(),
-                htu.as_bytes(),
-            ] {
-                out.write_all(piece)?;
+        // are base64url. So the payload is written as it is, without a JSON tree.
+        let mut out = Encoder::new(&mut proof);
+        for piece in [
+            JTI.as_bytes(),
+            &jti,
+            HTM.as_bytes(),
+            htm.as_bytes(),
+            HTU.as_bytes(),
+            htu.as_bytes(),
+        ] {
+            out.write(piece);
+        }
+        out.write(IAT.as_bytes());
+        out.write(iat);
+        for (name, value) in [(ATH, ath), (NONCE, nonce)] {
+            if !value.is_empty() {
+                out.write(name.as_bytes());
+                out.write(value.as_bytes());
+                out.write(b"\"");
             }
-            out.write_all(IAT.as_bytes())?;
-            out.write_all(iat)?;
-            for (name, value) in [(ATH, ath), (NONCE, nonce)] {
-                if !value.is_empty() {
-                    out.write_all(name.as_bytes())?;
-                    out.write_all(value.as_bytes())?;
-                    out.write_all(b"\"")?;
-                }
-            }
-            out.write_all(b"}")?;
-            out.finish().map(drop)
-        };
-        // Writing to a Vec does not fail.
-        write().map_err(|_io| KeyError::SignerFailed)?;
+        }
+        out.write(b"}");
+        out.flush();
         Ok(proof)
     }
 }
@@ -276,6 +270,47 @@ impl TokenBinding for DpopBinding {
         self.nonces
             .answered(attempt.role, origin, answer.status, answer.sent, nonce.as_ref());
         learned
+    }
+}
+
+/// How many octets of a payload are encoded at a time: a multiple of three, so that nothing but the end has a remainder.
+const GATHERED: usize = 384;
+
+/// Appends the base64url of pieces to a buffer. They are gathered first, so that a usual payload is encoded in one go.
+struct Encoder<'a> {
+    out: &'a mut Vec<u8>,
+    gathered: [u8; GATHERED],
+    length: usize,
+}
+
+impl<'a> Encoder<'a> {
+    fn new(out: &'a mut Vec<u8>) -> Self {
+        Self {
+            out,
+            gathered: [0; GATHERED],
+            length: 0,
+        }
+    }
+
+    fn write(&mut self, piece: &[u8]) {
+        let mut left = piece;
+        while !left.is_empty() {
+            let (now, later) = left.split_at(left.len().min(GATHERED - self.length));
+            if let Some(room) = self.gathered.get_mut(self.length..self.length + now.len()) {
+                room.copy_from_slice(now);
+            }
+            self.length += now.len();
+            left = later;
+            if self.length == GATHERED {
+                self.flush();
+            }
+        }
+    }
+
+    /// Encodes what is gathered. To be called once more at the end.
+    fn flush(&mut self) {
+        base64url::encode_into(self.gathered.get(..self.length).unwrap_or_default(), self.out);
+        self.length = 0;
     }
 }
 

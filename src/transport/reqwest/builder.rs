@@ -71,7 +71,7 @@ impl Default for ReqwestTransportBuilder {
             user_agent: concat!("shipbound/", env!("CARGO_PKG_VERSION")).to_owned(),
             connect_timeout: Duration::from_secs(5),
             pool_idle_timeout: Duration::from_secs(90),
-            pool_max_idle_per_host: 16,
+            pool_max_idle_per_host: 128,
             loopback: Vec::new(),
             private_hosts: HashSet::new(),
             lookup: Arc::new(SystemLookup),
@@ -119,7 +119,8 @@ impl ReqwestTransportBuilder {
         self
     }
 
-    /// How many unused connections to one origin stay open; 0 turns the pool off. Default: 16.
+    /// How many unused connections to one origin stay open; 0 turns the pool off. Default: 128. With fewer than there are
+    /// requests at a time over HTTP/1.1, connections are closed only to be opened again.
     pub fn pool_max_idle_per_host(mut self, limit: usize) -> Self {
         self.pool_max_idle_per_host = limit;
         self

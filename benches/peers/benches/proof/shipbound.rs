@@ -26,7 +26,7 @@ pub(crate) const UNSIGNED: &str = "shipbound, no signature";
 pub(crate) fn all(key: &Key) -> Vec<Case<'_>> {
     let signed = Prover::stored(key);
     key.check(&signed.text());
-    let unsigned = Prover::new(unsigned(key));
+    let unsigned = Prover::unsigned(key);
     vec![
         Case::new(PROOF, move || signed.prove()),
         Case::new(UNSIGNED, move || unsigned.prove()),
@@ -56,6 +56,11 @@ impl Prover {
     /// With the key in a store in memory.
     pub(crate) fn stored(key: &Key) -> Self {
         Self::new(stored(key))
+    }
+
+    /// With a signer whose signature is there already.
+    pub(crate) fn unsigned(key: &Key) -> Self {
+        Self::new(unsigned(key))
     }
 
     /// One proof with a fresh `jti` and `iat`; the token's hash is kept with the token.
