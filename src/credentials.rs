@@ -88,7 +88,8 @@ impl CredentialError {
     }
 }
 
-/// Where credentials come from. Asked once for each token request, never for a call that a cached token serves.
+/// Where credentials come from. Asked once for each token request; for a call that a cached token serves only after
+/// [`generation`](CredentialStore::generation) has moved.
 #[async_trait]
 pub trait CredentialStore: fmt::Debug + Send + Sync {
     /// The newest credential of this connection.
@@ -106,7 +107,7 @@ pub trait CredentialStore: fmt::Debug + Send + Sync {
     }
 }
 
-/// Whose credential one is. The deployment is not part of it: a process serves one deployment.
+/// Whose credential one is. The deployment is not part of it: a store in memory serves the process that fills it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Place {
     tenant: Tenant,

@@ -127,6 +127,8 @@ pub enum ErrorKind {
     CoolingDown {
         /// The code of the failure.
         code: &'static str,
+        /// Whose fault that failure is.
+        culprit: Culprit,
     },
     /// Something did not come in time. User action: repeat if [`Error::stage`] allows it, or raise the limit.
     #[error("{0} did not come in time")]
@@ -145,9 +147,20 @@ pub enum ErrorKind {
         /// The status that was answered.
         status: StatusCode,
     },
-    /// The server's answer is over the limit. User action: ask for less, or raise the limit.
-    #[error("the server's answer is over the limit")]
-    AnswerTooLarge,
+    /// The server answered, but its body is over the limit. User action: as the status tells; look the shipment up before
+    /// repeating. Ask for less, or raise the limit.
+    #[error("the server answered {status}, with a body over the limit")]
+    AnswerTooLarge {
+        /// The status that was answered.
+        status: StatusCode,
+    },
+    /// The caller gave the call up: its future was dropped. Seen in the journal alone. User action: as the stage tells.
+    #[error("the caller gave the call up")]
+    Cancelled,
+    /// A store, sink, transport or strategy that was handed in panicked. User action: mend it; its message is where the
+    /// process writes panics.
+    #[error("something that was handed in panicked")]
+    Panicked,
     /// The answer's body is not the JSON that was asked for. User action: look at the body.
     #[error("the answer is not the JSON that was expected")]
     NotJson,
@@ -161,6 +174,10 @@ pub enum Awaited {
     Answer,
     /// A token: key, credential, metadata and the issuer's answer together.
     Token,
+    /// A key from the key store.
+    Key,
+    /// A credential from the credential store.
+    Credential,
     /// A proof: the key's signature, or the turn to use a nonce.
     Proof,
     /// The whole call.
@@ -172,6 +189,8 @@ impl fmt::Display for Awaited {
         f.write_str(match self {
             Self::Answer => "the server's answer",
             Self::Token => "a token",
+            Self::Key => "a key from the key store",
+            Self::Credential => "a credential from the credential store",
             Self::Proof => "a proof",
             Self::Call => "the end of the call",
         })
@@ -280,7 +299,8 @@ impl Culprit {
 }
 
 impl Error {
-    pub(crate) fn new(kind: ErrorKind, stage: Stage) -> Self {
+    /// An error of this kind at this stage: for [`CarrierClient`](crate::CarrierClient)s of tests.
+    pub fn new(kind: ErrorKind, stage: Stage) -> Self {
         Self(Box::new(Inner {
             kind,
             stage,
@@ -294,6 +314,11 @@ impl Error {
     /// An error before anything was sent.
     pub(crate) fn before(kind: ErrorKind) -> Self {
         Self::new(kind, Stage::NotSent)
+    }
+
+    /// Whether the connection has no credential, which no waiting mends.
+    pub(crate) fn is_credential_missing(&self) -> bool {
+        matches!(self.kind(), ErrorKind::Credential(cause) if cause.is_missing())
     }
 
     /// Says which server the error is about.
@@ -414,7 +439,9 @@ impl ErrorKind {
             Self::OutcomeUnknown(_) => "outcome_unknown",
             Self::NotDelivered(_) => "not_delivered",
             Self::AnswerIncomplete { .. } => "answer_incomplete",
-            Self::AnswerTooLarge => "answer_too_large",
+            Self::AnswerTooLarge { .. } => "answer_too_large",
+            Self::Cancelled => "cancelled",
+            Self::Panicked => "panicked",
             Self::NotJson => "not_json",
         }
     }
@@ -429,16 +456,19 @@ impl ErrorKind {
             | Self::MethodRefused
             | Self::RequestTooLarge
             | Self::NotSerializable
+            | Self::Cancelled
+            | Self::Panicked
             | Self::NotJson => Culprit::Application,
             Self::Build(_)
             | Self::NoCommonAlgorithm
             | Self::TokenRefused(_)
             | Self::UnboundToken
-            | Self::Unauthorized
-            | Self::CoolingDown { .. } => Culprit::Configuration,
+            | Self::Unauthorized => Culprit::Configuration,
+            Self::CoolingDown { culprit, .. } => *culprit,
             Self::Credential(error) if error.is_missing() => Culprit::Configuration,
             Self::Credential(_) => Culprit::CredentialStore,
             Self::Key(_) => Culprit::KeyStore,
+            Self::TokenAnswer(TokenAnswerError::ScopeNotGranted) => Culprit::Configuration,
             Self::Metadata(_) | Self::TokenAnswer(_) => Culprit::Issuer,
             Self::NonceLoop
             | Self::NonceUnusable
@@ -447,7 +477,9 @@ impl ErrorKind {
             | Self::Redirect
             | Self::RateLimited
             | Self::Misdirected
-            | Self::AnswerTooLarge => Culprit::Carrier,
+            | Self::AnswerTooLarge { .. } => Culprit::Carrier,
+            Self::Deadline(Awaited::Key | Awaited::Proof) => Culprit::KeyStore,
+            Self::Deadline(Awaited::Credential) => Culprit::CredentialStore,
             Self::Deadline(_) | Self::OutcomeUnknown(_) | Self::NotDelivered(_) | Self::AnswerIncomplete { .. } => {
                 Culprit::Network
             }
@@ -469,6 +501,7 @@ impl ErrorKind {
             Self::Key(_) => "mend the key store, or rotate the connection's key",
             Self::NoCommonAlgorithm => "allow one of the issuer's algorithms",
             Self::Metadata(_) => "check the issuer's URL and its metadata",
+            Self::TokenAnswer(TokenAnswerError::ScopeNotGranted) => "ask for fewer scopes, or have them granted",
             Self::TokenAnswer(_) => "tell the issuer's operator; the answer breaks RFC 6749",
             Self::UnboundToken => "have the client registered for DPoP at the issuer, or choose Mode::Off knowingly",
             Self::TokenRefused(_) => "check the credential, scopes and resources of this connection",
@@ -484,7 +517,9 @@ impl ErrorKind {
             Self::OutcomeUnknown(_) => "look the shipment up before sending it again",
             Self::NotDelivered(_) => "repeat: the carrier has not seen the request",
             Self::AnswerIncomplete { .. } => "look the shipment up before sending it again",
-            Self::AnswerTooLarge => "ask for less, or raise the limit",
+            Self::AnswerTooLarge { .. } => "look the shipment up before sending it again; raise the limit",
+            Self::Cancelled => "look the shipment up before sending it again if the stage is not not_sent",
+            Self::Panicked => "mend the store, sink, transport or strategy that panicked",
             Self::NotJson => "look at the answer's body",
         }
     }

@@ -78,10 +78,9 @@ impl World {
         let endpoint = TokenAt::Endpoint(server.url("/token"));
         let mut quirks = Quirks::default();
         if fedex {
-            quirks.not_processed.push(BodyCode {
-                pointer: "/errors/0/code",
-                code: "NOT.AUTHORIZED.ERROR",
-            });
+            quirks
+                .not_processed
+                .push(BodyCode::new("/errors/0/code", "NOT.AUTHORIZED.ERROR"));
         }
         let profile = CarrierProfile::custom(carrier, Environment::Sandbox, server.url(""), endpoint)
             .quirks(quirks)

@@ -21,7 +21,8 @@ use super::{
 /// The request header that carries a proof.
 const DPOP: HeaderName = HeaderName::from_static("dpop");
 
-/// How long the old key goes on signing when a key of another algorithm takes its place: no token is trusted for longer.
+/// How long the old key goes on signing when a key of another algorithm takes its place: as long as a token is trusted
+/// unless `Limits::longest_lifetime` says otherwise.
 const DRAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often the key store may have been quicker in another process before this one gives up.
@@ -36,6 +37,8 @@ const ATH: &str = r#","ath":""#;
 const NONCE: &str = r#","nonce":""#;
 
 /// Binds tokens to a proof key of the connection's own (RFC 9449).
+///
+/// Clients of one connection should allow the same algorithms: keys that only some of them accept replace each other.
 ///
 /// The key is made at first use, or ahead of it by `Client::prepare`, and is durable in the key store before a token is
 /// asked for. Tokens that the issuer declares unbound are refused (RFC 9449 5).
@@ -124,8 +127,8 @@ impl BindingStrategy for Dpop {
             {
                 return Ok(Arc::new(DpopBinding::new(made, context.algorithms)?));
             }
-            // Another process was first: ours was never used, so nothing is lost with it.
-            keys.retire(&owner, &made.id(), Retired::Destroyed).await?;
+            // Another process was first: ours was never used, so nothing is lost with it, or with a store that keeps it.
+            let _kept = keys.retire(&owner, &made.id(), Retired::Destroyed).await;
         }
         Err(BindError::Key(KeyError::Contended))
     }
@@ -136,6 +139,7 @@ impl BindingStrategy for Dpop {
 pub struct DpopBinding {
     key: KeyHandle,
     confirmations: [Confirmation; 1],
+    algorithm: &'static str,
     /// The base64url of the JOSE header, with the dot behind it: the same for every proof of a key.
     header: Box<str>,
     signature: usize,
@@ -161,6 +165,7 @@ impl DpopBinding {
         header.push('.');
         Ok(Self {
             confirmations: [Confirmation::Jkt(key.jkt())],
+            algorithm: name,
             header: header.into_boxed_str(),
             signature: base64url::encoded_len(key.public().signature_len()),
             nonces: NonceBook::default(),
@@ -237,6 +242,10 @@ impl TokenBinding for DpopBinding {
 
     fn confirmations(&self) -> &[Confirmation] {
         &self.confirmations
+    }
+
+    fn algorithm(&self) -> Option<&'static str> {
+        Some(self.algorithm)
     }
 
     fn is_usable(&self) -> bool {

@@ -168,6 +168,11 @@ pub trait TokenBinding: fmt::Debug + Send + Sync {
     /// The confirmations that a token of this binding carries; empty for a bearer token.
     fn confirmations(&self) -> &[Confirmation];
 
+    /// The `alg` of its proofs, as the issuer names it; `None` where there are none.
+    fn algorithm(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Whether the key may still sign. A cheap look, made each time a token is used.
     fn is_usable(&self) -> bool;
 

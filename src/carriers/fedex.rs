@@ -27,14 +27,11 @@ pub fn fedex(environment: Environment) -> CarrierProfile {
     let mut profile = CarrierProfile::custom(CarrierId::of_profile("fedex"), environment, host, token)
         .client_auth(ClientAuth::Post)
         .quirks(Quirks {
-            not_processed: vec![BodyCode {
-                pointer: "/errors/0/code",
-                code: "NOT.AUTHORIZED.ERROR",
-            }],
+            not_processed: vec![BodyCode::new("/errors/0/code", "NOT.AUTHORIZED.ERROR")],
             ..Quirks::default()
         })
         .allow_origin(documents);
-    profile.routes = &[
+    profile.routes = [
         "/rate/v1/rates/quotes",
         "/availability/v1/transittimes",
         "/ship/v1/shipments",
@@ -43,6 +40,8 @@ pub fn fedex(environment: Environment) -> CarrierProfile {
         "/track/v1/trackingnumbers",
         "/address/v1/addresses/resolve",
         "/country/v1/postal/validate",
-    ];
+    ]
+    .map(Into::into)
+    .into();
     profile
 }

@@ -5,6 +5,8 @@ mod ups;
 
 use std::fmt;
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue};
 
 use crate::exchange::quirks::Quirks;
@@ -43,7 +45,7 @@ pub struct CarrierProfile {
     pub(crate) quirks: Quirks,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) locked_headers: Vec<HeaderName>,
-    pub(crate) routes: &'static [&'static str],
+    pub(crate) routes: Vec<Arc<str>>,
     pub(crate) exempt: Vec<Loopback>,
 }
 
@@ -64,7 +66,7 @@ impl CarrierProfile {
             quirks: Quirks::default(),
             headers: Vec::new(),
             locked_headers: Vec::new(),
-            routes: &[],
+            routes: Vec::new(),
             exempt: Vec::new(),
         }
     }
@@ -160,13 +162,18 @@ impl CarrierProfile {
         self
     }
 
-    /// The carrier's route that a path belongs to, with its personal parts left out.
-    pub(crate) fn route(&self, path: &str) -> &'static str {
-        self.routes
-            .iter()
-            .find(|template| matches(template, path))
-            .copied()
-            .unwrap_or("{unclassified}")
+    /// Names a route of the carrier, by which calls are known in the journal: a path in which segments in braces stand for
+    /// any one segment, `/track/v1/details/{number}` for instance. Paths of no route are `{unclassified}`.
+    #[must_use]
+    pub fn route(mut self, template: impl Into<Arc<str>>) -> Self {
+        self.routes.push(template.into());
+        self
+    }
+
+    /// The route that a path belongs to, with its personal parts left out.
+    pub(crate) fn route_of(&self, path: &str) -> Arc<str> {
+        let known = self.routes.iter().find(|template| matches(template, path));
+        known.map_or_else(|| Arc::from("{unclassified}"), Arc::clone)
     }
 }
 

@@ -20,13 +20,10 @@ pub fn ups(environment: Environment) -> CarrierProfile {
     let token = TokenAt::Endpoint(format!("{host}/security/v1/oauth/token"));
     let base = format!("{host}/api");
     let mut profile = CarrierProfile::custom(CarrierId::of_profile("ups"), environment, base, token).quirks(Quirks {
-        not_processed: vec![BodyCode {
-            pointer: "/response/errors/0/code",
-            code: "250002",
-        }],
+        not_processed: vec![BodyCode::new("/response/errors/0/code", "250002")],
         ..Quirks::default()
     });
-    profile.routes = &[
+    profile.routes = [
         "/api/rating/{version}/{option}",
         "/api/shipments/{version}/ship",
         "/api/shipments/{version}/void/cancel/{shipment}",
@@ -34,6 +31,8 @@ pub fn ups(environment: Environment) -> CarrierProfile {
         "/api/track/v1/details/{number}",
         "/api/labels/{version}/recovery",
         "/api/addressvalidation/{version}/{option}",
-    ];
+    ]
+    .map(Into::into)
+    .into();
     profile
 }

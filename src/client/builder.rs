@@ -1,6 +1,6 @@
 //! From a profile and the application's choices to a client.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::binding::bearer::Bearer;
 use crate::binding::{BindingKind, BindingStrategy};
@@ -132,7 +132,7 @@ impl ClientBuilder {
             keys: Arc::clone(&parts.keys),
             credentials: Arc::clone(&parts.credentials),
             journal: parts.journal.clone(),
-            metadata: Mutex::new(None),
+            metadata: tokio::sync::Mutex::default(),
         };
         Ok(Client(Arc::new(Pipeline {
             profile,

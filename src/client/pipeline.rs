@@ -9,6 +9,7 @@ use http::{Method, Request};
 use crate::binding::{Confirmation, Role, TokenBinding};
 use crate::carriers::CarrierProfile;
 use crate::clock::Monotonic;
+use crate::credentials::CredentialError;
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::answer::{Report, Response};
 use crate::exchange::budget::Limits;
@@ -67,6 +68,9 @@ const REFUSED: [HeaderName; 34] = [
 /// Whatever begins like this is refused as well: gateways and frameworks know ever more of them.
 const REFUSED_PREFIXES: [&str; 4] = ["proxy-", "x-forwarded-", "x-original-", "x-ssl-"];
 
+/// How many leases a call looks at: one that is held, one of a flight that began before a change, one that began after it.
+const LEASES: usize = 3;
+
 #[derive(Debug)]
 pub(super) struct Pipeline {
     pub(super) scope: Arc<Scope>,
@@ -103,8 +107,14 @@ impl Pipeline {
     async fn lease(&self, tenant: &Tenant, deadline: Monotonic) -> Result<Arc<Lease>, Error> {
         let slot = self.parts.tokens.slot(&self.scope, tenant);
         let lease = async {
-            self.source.review(&slot).await?;
-            slot.lease(&self.source).await
+            for _ in 0..LEASES {
+                let lease = slot.lease(&self.source, deadline).await?;
+                if self.source.review(&slot, &lease).await? {
+                    return Ok(lease);
+                }
+            }
+            // Key or credential were changed while each of these tokens was asked for.
+            Err(Error::before(ErrorKind::Credential(CredentialError::Unavailable)))
         };
         let outcome = self.in_time(deadline, lease).await;
         self.parts.tokens.show(&self.scope, tenant);
@@ -141,12 +151,28 @@ impl Pipeline {
         let clock = &*self.parts.clock;
         let started = clock.monotonic();
         let deadline = started + self.limits.call;
-        let mut report = Report::default();
+        let mut call = Unfinished {
+            pipeline: self,
+            tenant,
+            method: &method,
+            target: &target,
+            report: Some(Report::default()),
+        };
         let outcome = self
-            .call(tenant, &method, &target, headers, body, started, deadline, &mut report)
+            .call(
+                tenant,
+                &method,
+                &target,
+                headers,
+                body,
+                started,
+                deadline,
+                call.report.get_or_insert_default(),
+            )
             .await;
+        let mut report = call.report.take().unwrap_or_default();
         report.total = clock.monotonic().saturating_since(started);
-        self.note(tenant, method, &target, &outcome, &report);
+        self.note(tenant, &method, &target, outcome.as_ref(), &report);
         match outcome {
             Ok(mut response) => {
                 response.report = report;
@@ -258,9 +284,9 @@ impl Pipeline {
     fn note(
         &self,
         tenant: &Tenant,
-        method: Method,
+        method: &Method,
         target: &Target,
-        outcome: &Result<Response, Error>,
+        outcome: Result<&Response, &Error>,
         report: &Report,
     ) {
         let journal = &self.parts.journal;
@@ -270,8 +296,8 @@ impl Pipeline {
         let connection = self.scope.connection(tenant);
         journal.record(&connection, || {
             EventKind::Call(CallRecord {
-                method,
-                route: self.profile.route(target.path()),
+                method: method.clone(),
+                route: self.profile.route_of(target.path()),
                 address: self
                     .parts
                     .fingerprints
@@ -280,14 +306,38 @@ impl Pipeline {
                     Ok(response) => Some(response.status()),
                     Err(error) => error.response().map(Response::status),
                 },
-                stage: outcome.as_ref().map_or_else(Error::stage, |_| Stage::Answered),
-                error: outcome.as_ref().err().map(Error::code),
+                stage: outcome.map_or_else(Error::stage, |_| Stage::Answered),
+                error: outcome.err().map(Error::code),
                 attempts: report.attempts,
                 binding: report.binding,
                 jkt: report.jkt,
                 took: report.total,
             })
         });
+    }
+}
+
+/// A call that has not ended. When its future is dropped the journal is told: the request may be on its way.
+struct Unfinished<'a> {
+    pipeline: &'a Pipeline,
+    tenant: &'a Tenant,
+    method: &'a Method,
+    target: &'a Target,
+    /// `None` once the call has ended.
+    report: Option<Report>,
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        let Some(report) = &self.report else { return };
+        let stage = if report.attempts == 0 {
+            Stage::NotSent
+        } else {
+            Stage::MaybeSent
+        };
+        let given_up = Error::new(ErrorKind::Cancelled, stage);
+        self.pipeline
+            .note(self.tenant, self.method, self.target, Err(&given_up), report);
     }
 }
 
@@ -349,9 +399,13 @@ impl Errand for Call<'_> {
             .parts
             .journal
             .record(&slot.connection.id, || EventKind::TokenRefused);
-        let replaced = pipeline
-            .in_time(self.deadline, slot.replace(&self.lease, &pipeline.source))
-            .await;
+        let replaced = async {
+            match slot.replace(&self.lease, &pipeline.source).await? {
+                Some(lease) => Ok(pipeline.source.review(&slot, &lease).await?.then_some(lease)),
+                None => Ok(None),
+            }
+        };
+        let replaced = pipeline.in_time(self.deadline, replaced).await;
         pipeline.parts.tokens.show(&pipeline.scope, self.tenant);
         match replaced? {
             Some(lease) => {
@@ -362,11 +416,17 @@ impl Errand for Call<'_> {
         }
     }
 
+    fn doubted(&mut self) {
+        let pipeline = self.pipeline;
+        let slot = pipeline.parts.tokens.slot(&pipeline.scope, self.tenant);
+        slot.doubt(&self.lease, pipeline.parts.clock.monotonic());
+        pipeline.parts.tokens.show(&pipeline.scope, self.tenant);
+    }
+
     fn refused_again(&mut self) {
         let pipeline = self.pipeline;
         let slot = pipeline.parts.tokens.slot(&pipeline.scope, self.tenant);
-        let error = Error::before(ErrorKind::Unauthorized);
-        slot.refused_again(&self.lease, error, &pipeline.source);
+        slot.evict(&self.lease);
         pipeline.parts.tokens.show(&pipeline.scope, self.tenant);
     }
 }

@@ -61,6 +61,19 @@ impl Response {
     }
 }
 
+impl From<http::Response<Bytes>> for Response {
+    /// An answer as it came, for [`CarrierClient`](crate::CarrierClient)s of tests. Its report is empty.
+    fn from(response: http::Response<Bytes>) -> Self {
+        let (head, body) = response.into_parts();
+        Self {
+            status: head.status,
+            headers: head.headers,
+            body,
+            report: Report::default(),
+        }
+    }
+}
+
 impl fmt::Debug for Response {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Response")

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// The limits of a client. Every one has a default; set another by struct update.
+/// The limits of a client. Every one has a default; set others by the methods of their names.
 ///
 /// ```
 /// use std::time::Duration;

@@ -15,6 +15,9 @@ use super::challenge::{self, Challenge};
 use super::quirks::BodyCode;
 use super::skew;
 
+/// The longest body that a carrier's own error code is looked for in, in octets.
+const MAX_ERROR_BODY: usize = 64 * 1024;
+
 /// An answer, and what is needed of the request to judge it.
 #[derive(Debug)]
 pub(crate) struct Facts<'a> {
@@ -29,7 +32,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) sent: Option<&'a Nonce>,
     /// Whether this exchange has been repeated for a nonce before.
     pub(crate) nonce_tried: bool,
-    /// The clock, without any offset.
+    /// Our clock when the head of the answer came, without any offset.
     pub(crate) now: Timestamp,
     /// The offset that the proof was made with.
     pub(crate) offset_seconds: i64,
@@ -46,6 +49,8 @@ pub(crate) enum Verdict {
     /// Repeat with a new token. Certain when the server says that the token is invalid; a carrier's own code for "not
     /// processed" may also mean that the credential is not entitled to this API.
     Renew { certain: bool },
+    /// Give up, since the credential was refused; nothing says whether another token would do better.
+    Doubt,
     /// Repeat with this offset of the server's clock from ours, in seconds.
     Skew(i64),
     /// Repeat on a fresh connection.
@@ -96,7 +101,7 @@ fn at_issuer(facts: &Facts<'_>) -> Verdict {
 /// RFC 9449 7.1 and 9, RFC 6750 3.1: only challenges of the scheme that the request used count.
 fn at_resource(facts: &Facts<'_>) -> Verdict {
     let Some(challenges) = challenge::parse(facts.headers) else {
-        return Verdict::Fail(ErrorKind::Unauthorized, None);
+        return Verdict::Doubt;
     };
     let error = match facts.binding {
         BindingKind::Dpop => dpop_error(&challenges),
@@ -108,7 +113,7 @@ fn at_resource(facts: &Facts<'_>) -> Verdict {
         Some("invalid_token") => Verdict::Renew { certain: true },
         Some(_) => Verdict::Fail(ErrorKind::Unauthorized, None),
         None if says_not_processed(facts) => Verdict::Renew { certain: false },
-        None => Verdict::Fail(ErrorKind::Unauthorized, None),
+        None => Verdict::Doubt,
     }
 }
 
@@ -158,7 +163,8 @@ fn proof_refused(facts: &Facts<'_>) -> Verdict {
 }
 
 fn says_not_processed(facts: &Facts<'_>) -> bool {
-    if facts.not_processed.is_empty() {
+    // An error body is short; a long one is not worth a JSON tree of many times its size.
+    if facts.not_processed.is_empty() || facts.body.len() > MAX_ERROR_BODY {
         return false;
     }
     let Ok(body) = serde_json::from_slice::<serde_json::Value>(facts.body) else {
@@ -167,7 +173,7 @@ fn says_not_processed(facts: &Facts<'_>) -> bool {
     facts
         .not_processed
         .iter()
-        .any(|known| body.pointer(known.pointer).and_then(|v| v.as_str()) == Some(known.code))
+        .any(|known| body.pointer(&known.pointer).and_then(|v| v.as_str()) == Some(&*known.code))
 }
 
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
@@ -180,6 +186,8 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duratio
     let seconds = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         text.parse().unwrap_or(u64::MAX)
     } else {
+        // By the server's own clock, where it shows it.
+        let now = date(headers).unwrap_or(now);
         u64::try_from(http_date(text)?.unix_seconds().saturating_sub(now.unix_seconds())).unwrap_or(0)
     };
     Some(Duration::from_secs(seconds).min(LONGEST_PAUSE))

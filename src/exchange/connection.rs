@@ -70,7 +70,8 @@ impl Connection {
     }
 
     pub(crate) fn pause_until(&self, role: Role, until: Monotonic) {
-        self.pause(role).store(millis(until), Ordering::Relaxed);
+        // Of two answers the longer pause counts, whichever comes last.
+        self.pause(role).fetch_max(millis(until), Ordering::Relaxed);
     }
 
     /// Takes the right to a renewal that a 401 asks for; false when one was taken within the last minute.
@@ -82,14 +83,6 @@ impl Connection {
             })
             .is_ok()
     }
-
-    /// How long until a renewal that a 401 asks for is allowed again; zero when it is.
-    pub(crate) fn renewal_wait(&self, now: Monotonic) -> Duration {
-        match self.renewed.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            last => RENEWAL_INTERVAL.saturating_sub(Duration::from_millis(millis(now).saturating_sub(last))),
-        }
-    }
 }
 
 fn millis(now: Monotonic) -> u64 {
@@ -97,5 +90,8 @@ fn millis(now: Monotonic) -> u64 {
 }
 
 fn same_key(one: &dyn TokenBinding, other: &dyn TokenBinding) -> bool {
-    one.kind() == other.kind() && one.confirmations() == other.confirmations() && one.is_usable()
+    one.kind() == other.kind()
+        && one.confirmations() == other.confirmations()
+        && one.algorithm() == other.algorithm()
+        && one.is_usable()
 }

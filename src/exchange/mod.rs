@@ -25,7 +25,7 @@ use http::{HeaderMap, Method, StatusCode};
 
 use crate::binding::nonce::{Nonce, Turn};
 use crate::binding::{Answered, Attempt, Learned, Role, TokenBinding};
-use crate::clock::{Clock, Monotonic};
+use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::journal::{AttemptRecord, EventKind, Journal, Repeat};
 use crate::target::Target;
@@ -73,6 +73,8 @@ pub(crate) trait Errand: Send {
     fn renew(&mut self) -> impl Future<Output = Result<bool, Error>> + Send;
     /// The renewed token was called invalid as well.
     fn refused_again(&mut self) {}
+    /// The server refused the credential and did not say why.
+    fn doubted(&mut self) {}
 }
 
 /// Runs `errand` to its end: an answer that is the caller's, or the error that ends it. What it took is written to `report`.
@@ -120,6 +122,9 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
             report.proof_time += env.clock.monotonic().saturating_since(started);
         }
 
+        if env.clock.monotonic() >= env.deadline {
+            return Err(Error::before(ErrorKind::Deadline(env.awaited)).of(role));
+        }
         report.attempts += 1;
         let outcome = deliver(env, outgoing, &route).await;
         let finished = env.clock.monotonic();
@@ -138,8 +143,8 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
             });
         };
 
-        let (parts, body) = match outcome {
-            Ok(answered) => answered,
+        let Answer { head, arrived, body } = match outcome {
+            Ok(answer) => answer,
             Err(Failure::Transport(error)) => {
                 record(None, error.stage());
                 let repeatable = errand.method().is_safe() && error.stage() != Stage::Answered && passing(error.kind());
@@ -154,46 +159,40 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
                 };
                 return Err(Error::new(kind, error.stage()).of(role));
             }
-            Err(Failure::Deadline(stage)) => {
-                record(None, stage);
-                let awaited = if finished >= env.deadline {
-                    env.awaited
-                } else {
-                    Awaited::Answer
-                };
-                return Err(Error::new(ErrorKind::Deadline(awaited), stage).of(role));
-            }
-            Err(Failure::Body(parts, error)) => {
-                record(Some(parts.status), Stage::Answered);
-                // A broken body does not make the nonce in the head worse.
-                let _learned = learn(env, &binding, &attempt, &parts, sent.as_ref());
-                let kind = match error {
-                    ReadError::TooLarge { .. } => ErrorKind::AnswerTooLarge,
-                    _ => ErrorKind::AnswerIncomplete { status: parts.status },
-                };
-                return Err(Error::new(kind, Stage::Answered).of(role));
+            Err(Failure::Deadline) => {
+                record(None, Stage::MaybeSent);
+                return Err(Error::new(late(env, finished), Stage::MaybeSent).of(role));
             }
         };
-        record(Some(parts.status), Stage::Answered);
+        record(Some(head.status), Stage::Answered);
 
-        let learned = learn(env, &binding, &attempt, &parts, sent.as_ref());
+        // What the head says holds, whatever becomes of the body.
+        let learned = learn(env, &binding, &attempt, &head, sent.as_ref());
         drop(turn);
+        let (body, broken) = match body {
+            Ok(body) => (body, None),
+            Err(Some(ReadError::TooLarge { .. })) => {
+                (Bytes::new(), Some(ErrorKind::AnswerTooLarge { status: head.status }))
+            }
+            Err(Some(_)) => (Bytes::new(), Some(ErrorKind::AnswerIncomplete { status: head.status })),
+            Err(None) => (Bytes::new(), Some(late(env, finished))),
+        };
         let verdict = classify::classify(&Facts {
             role,
             binding: binding.kind(),
-            status: parts.status,
-            headers: &parts.headers,
+            status: head.status,
+            headers: &head.headers,
             body: &body,
             learned: &learned,
             sent: sent.as_ref(),
             nonce_tried: spent.nonce,
-            now: env.clock.now(),
+            now: arrived,
             offset_seconds: offset,
             not_processed: errand.not_processed(),
         });
         let response = Response {
-            status: parts.status,
-            headers: parts.headers,
+            status: head.status,
+            headers: head.headers,
             body,
             report: Report::default(),
         };
@@ -201,7 +200,10 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
             |kind: ErrorKind, response: Response| Err(Error::new(kind, Stage::Answered).of(role).with_answer(response));
         let again = report.attempts < MOST_ATTEMPTS;
         match verdict {
-            Verdict::Done => return Ok(response),
+            Verdict::Done => match broken {
+                None => return Ok(response),
+                Some(kind) => return fail(kind, response),
+            },
             Verdict::Nonce(challenged) => {
                 if spent.nonce || !again {
                     return fail(ErrorKind::NonceLoop, response);
@@ -253,6 +255,10 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
                 route = Route::new().fresh();
                 cause = Some(Repeat::Misdirected);
             }
+            Verdict::Doubt => {
+                errand.doubted();
+                return fail(ErrorKind::Unauthorized, response);
+            }
             Verdict::Fail(kind, pause) => {
                 let until = pause.map(|pause| {
                     env.connection.pause_until(role, finished + pause);
@@ -286,26 +292,38 @@ fn learn(
     learned
 }
 
+/// The head of an answer, when it came, and its body. `Err(None)` is a body that did not come in time.
+struct Answer {
+    head: http::response::Parts,
+    arrived: Timestamp,
+    body: Result<Bytes, Option<ReadError>>,
+}
+
 enum Failure {
     Transport(TransportError),
-    Deadline(Stage),
-    Body(http::response::Parts, ReadError),
+    Deadline,
+}
+
+fn late(env: &Env<'_>, now: Monotonic) -> ErrorKind {
+    let of_the_attempt = now < env.deadline;
+    ErrorKind::Deadline(if of_the_attempt { Awaited::Answer } else { env.awaited })
 }
 
 /// Sends one attempt and reads the whole answer, under the deadline of the attempt and of the exchange.
-async fn deliver(env: &Env<'_>, outgoing: Outgoing, route: &Route) -> Result<(http::response::Parts, Bytes), Failure> {
+async fn deliver(env: &Env<'_>, outgoing: Outgoing, route: &Route) -> Result<Answer, Failure> {
     let deadline = env.deadline.min(env.clock.monotonic() + env.attempt_limit);
     let answer = match within(env.clock, deadline, env.transport.send(outgoing, route)).await {
         Some(Ok(answer)) => answer,
         Some(Err(error)) => return Err(Failure::Transport(error)),
-        None => return Err(Failure::Deadline(Stage::MaybeSent)),
+        None => return Err(Failure::Deadline),
     };
-    let (parts, body) = answer.into_parts();
-    match within(env.clock, deadline, Body::read_to_limit(body, env.answer_limit)).await {
-        Some(Ok(body)) => Ok((parts, body)),
-        Some(Err(error)) => Err(Failure::Body(parts, error)),
-        None => Err(Failure::Deadline(Stage::Answered)),
-    }
+    let arrived = env.clock.now();
+    let (head, body) = answer.into_parts();
+    let body = match within(env.clock, deadline, Body::read_to_limit(body, env.answer_limit)).await {
+        Some(body) => body.map_err(Some),
+        None => Err(None),
+    };
+    Ok(Answer { head, arrived, body })
 }
 
 /// What `future` yields, or `None` when the deadline comes first. A future that is ready at once costs no timer.

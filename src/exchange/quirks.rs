@@ -1,5 +1,7 @@
 //! Where a carrier differs from the RFCs, as plain values that its profile fills in.
 
+use std::borrow::Cow;
+
 /// How the answers of one carrier are to be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -13,11 +15,22 @@ pub struct Quirks {
 
 /// A value at one place of a JSON body.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BodyCode {
     /// Where: a JSON pointer (RFC 6901), `/errors/0/code` for instance.
-    pub pointer: &'static str,
+    pub pointer: Cow<'static, str>,
     /// The string that stands there.
-    pub code: &'static str,
+    pub code: Cow<'static, str>,
+}
+
+impl BodyCode {
+    /// The string `code` at the place `pointer`.
+    pub fn new(pointer: impl Into<Cow<'static, str>>, code: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            pointer: pointer.into(),
+            code: code.into(),
+        }
+    }
 }
 
 /// The members of a token answer that carriers name or type in their own way.

@@ -61,7 +61,7 @@ pub enum EventKind {
     },
     /// The issuer gave an unbound token where a binding is required: it was neither stored nor used.
     UnboundTokenRefused,
-    /// A server refused a token that the cache held; it was dropped.
+    /// A server refused a token that the cache held.
     TokenRefused,
     /// A server's clock was found to differ, and proofs to it follow.
     ClockOffset {
@@ -124,7 +124,7 @@ pub struct CallRecord {
     /// The method.
     pub method: Method,
     /// The carrier's route, `/track/v1/details/{id}` for instance; `{unclassified}` where the profile does not know it.
-    pub route: &'static str,
+    pub route: Arc<str>,
     /// A keyed digest of the proof's `htu`: equal for equal addresses of one connection, and not to be enumerated without
     /// the key.
     pub address: Fingerprint,

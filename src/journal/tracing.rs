@@ -13,11 +13,15 @@ impl Sink for TracingSink {
     fn record(&self, event: &Event) {
         let tenant = event.connection.tenant().id().as_str();
         let carrier = event.connection.carrier().as_str();
+        let environment = event.connection.environment().as_str();
+        let account = event.connection.account().as_str();
         match &event.kind {
             EventKind::Attempt(attempt) => debug!(
                 target: "shipbound",
                 tenant,
                 carrier,
+                environment,
+                account,
                 role = ?attempt.role,
                 server = %attempt.origin,
                 method = %attempt.method,
@@ -32,8 +36,10 @@ impl Sink for TracingSink {
                 target: "shipbound",
                 tenant,
                 carrier,
+                environment,
+                account,
                 method = %call.method,
-                route = call.route,
+                route = &*call.route,
                 address = %call.address,
                 status = call.status.map(|status| status.as_u16()),
                 stage = ?call.stage,
@@ -47,23 +53,27 @@ impl Sink for TracingSink {
                 target: "shipbound",
                 tenant,
                 carrier,
+                environment,
+                account,
                 binding = binding.as_str(),
                 jkt = jkt.map(|jkt| jkt.to_string()),
                 lifetime_s = lifetime.as_secs(),
                 "token issued"
             ),
             EventKind::TokenFailed { code, pause } => {
-                warn!(target: "shipbound", tenant, carrier, code, pause_s = pause.as_secs(), "no token");
+                warn!(target: "shipbound", tenant, carrier, environment, account, code, pause_s = pause.as_secs(), "no token");
             }
             EventKind::UnboundTokenRefused => {
-                warn!(target: "shipbound", tenant, carrier, "the issuer gave an unbound token; it was refused");
+                warn!(target: "shipbound", tenant, carrier, environment, account, "the issuer gave an unbound token; it was refused");
             }
-            EventKind::TokenRefused => info!(target: "shipbound", tenant, carrier, "the carrier refused the token"),
+            EventKind::TokenRefused => {
+                info!(target: "shipbound", tenant, carrier, environment, account, "the carrier refused the token")
+            }
             EventKind::ClockOffset { role, offset_seconds } => {
-                warn!(target: "shipbound", tenant, carrier, ?role, offset_seconds, "a server's clock differs");
+                warn!(target: "shipbound", tenant, carrier, environment, account, ?role, offset_seconds, "a server's clock differs");
             }
             EventKind::NonceIgnored { role, reason } => {
-                warn!(target: "shipbound", tenant, carrier, ?role, %reason, "a nonce was ignored");
+                warn!(target: "shipbound", tenant, carrier, environment, account, ?role, %reason, "a nonce was ignored");
             }
         }
     }

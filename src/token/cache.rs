@@ -3,15 +3,17 @@
 //! A hit touches few cache lines: one of many small tables, under a lock that readers share, has the lease beside its key. The
 //! slot behind it is looked at when that lease is not fresh, or was evicted.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use crate::clock::Monotonic;
-use crate::owner::Tenant;
+use crate::exchange::connection::Connection;
+use crate::owner::{ConnectionId, Tenant};
 
 use super::lease::Lease;
 use super::slot::{Scope, Slot};
@@ -31,6 +33,8 @@ pub struct TokenCache {
     hasher: RandomState,
     capacity: usize,
     connections: AtomicUsize,
+    /// What all slots of one connection share, however many clients have one.
+    shared: Mutex<HashMap<ConnectionId, Weak<Connection>>>,
 }
 
 /// A table on cache lines of its own, so that readers of one do not disturb those of the next.
@@ -58,6 +62,7 @@ impl TokenCache {
             hasher: RandomState::default(),
             capacity: capacity.max(1),
             connections: AtomicUsize::new(0),
+            shared: Mutex::default(),
         }
     }
 
@@ -73,7 +78,7 @@ impl TokenCache {
     /// The slot of this connection, made if there is none.
     pub(crate) fn slot(&self, scope: &Arc<Scope>, tenant: &Tenant) -> Arc<Slot> {
         let hash = scope.hash(tenant, &self.hasher);
-        let made = || Arc::new(Slot::new(scope.connection(tenant)));
+        let made = || Arc::new(Slot::new(self.connection(scope.connection(tenant))));
         let Some(shard) = self.shard(hash) else { return made() };
         let find = |table: &Table| {
             let entry = table.find(hash, |entry| entry.is(hash, scope, tenant));
@@ -133,6 +138,20 @@ impl TokenCache {
     /// Whether no connection has a slot.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    fn connection(&self, id: ConnectionId) -> Arc<Connection> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(connection) = shared.get(&id).and_then(Weak::upgrade) {
+            return connection;
+        }
+        // What nobody holds any more goes before the map would grow.
+        if shared.len() == shared.capacity() {
+            shared.retain(|_, connection| connection.strong_count() > 0);
+        }
+        let connection = Arc::new(Connection::new(id.clone()));
+        shared.insert(id, Arc::downgrade(&connection));
+        connection
     }
 
     /// Drops one slot other than `kept`, from the first table behind `hash` that has one to give; false when none has.

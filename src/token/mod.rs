@@ -75,8 +75,8 @@ pub enum InvalidRequest {
     /// A resource is not an absolute URI without fragment (RFC 8707 2).
     #[error("a resource is not an absolute URI without fragment")]
     Resource,
-    /// A parameter that the library sets itself.
-    #[error("a parameter that the library sets itself")]
+    /// A parameter that was given before, that the library sets itself, or that would be a secret.
+    #[error("a parameter that was given before, that the library sets itself, or that would be a secret")]
     Parameter,
 }
 
@@ -117,10 +117,24 @@ impl TokenRequest {
     /// Sends a further parameter, its name's case as it is. Not for secrets: those belong into the credential store.
     ///
     /// # Errors
-    /// [`InvalidRequest::Parameter`] for a parameter that the library sets itself.
+    /// [`InvalidRequest::Parameter`] for a parameter that was given before (RFC 6749 3.2), that the library sets itself, or
+    /// that would be a secret.
     pub fn parameter(mut self, name: &str, value: &str) -> Result<Self, InvalidRequest> {
-        const OWN: [&str; 5] = ["grant_type", "client_id", "client_secret", "scope", "resource"];
-        if name.is_empty() || OWN.contains(&name) {
+        const OWN: [&str; 11] = [
+            "grant_type",
+            "client_id",
+            "client_secret",
+            "client_assertion",
+            "client_assertion_type",
+            "assertion",
+            "password",
+            "refresh_token",
+            "code",
+            "scope",
+            "resource",
+        ];
+        let given = self.parameters.iter().any(|(known, _)| known == name);
+        if name.is_empty() || given || OWN.contains(&name) {
             return Err(InvalidRequest::Parameter);
         }
         self.parameters.push((name.to_owned(), value.to_owned()));

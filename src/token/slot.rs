@@ -12,9 +12,11 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
+use crate::binding::Role;
 use crate::clock::{Clock, Monotonic};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::connection::Connection;
+use crate::exchange::within;
 use crate::owner::{AccountId, CarrierId, ConnectionId, DeploymentId, Environment, Tenant};
 
 use super::lease::Lease;
@@ -84,8 +86,22 @@ struct State {
 struct InTheAir {
     number: u64,
     flight: Flight,
+    /// From when on a flight that nobody drives is given up: what is left of its time would be too short for another caller.
+    stale: Monotonic,
     /// By when it would have ended if anyone had driven it.
     overdue: Monotonic,
+}
+
+impl InTheAir {
+    /// Whether somebody waits for it. One that all callers have left goes on when the next one comes.
+    fn is_driven(&self) -> bool {
+        self.flight.strong_count().is_some_and(|holders| holders > 1)
+    }
+
+    /// Whether it is to be waited for.
+    fn is_good(&self, now: Monotonic) -> bool {
+        now <= self.overdue && (now <= self.stale || self.is_driven())
+    }
 }
 
 /// How a slot can be filled.
@@ -100,9 +116,9 @@ pub(crate) trait Fetch {
 }
 
 impl Slot {
-    pub(crate) fn new(connection: ConnectionId) -> Self {
+    pub(crate) fn new(connection: Arc<Connection>) -> Self {
         Self {
-            connection: Arc::new(Connection::new(connection)),
+            connection,
             state: Mutex::default(),
         }
     }
@@ -119,16 +135,14 @@ impl Slot {
         ends.unwrap_or(Monotonic::ORIGIN)
     }
 
-    /// Whether there is a flight in the air.
-    fn is_busy(&self) -> bool {
-        self.lock().flight.is_some()
+    /// Whether there is a flight in the air that is to be waited for.
+    fn is_busy(&self, now: Monotonic) -> bool {
+        self.lock().flight.as_ref().is_some_and(|flight| flight.is_good(now))
     }
 
     /// Whether somebody waits for a flight. One that all callers have left does not keep its slot in the cache.
     pub(crate) fn is_awaited(&self) -> bool {
-        let state = self.lock();
-        let waiting = |flying: &InTheAir| flying.flight.strong_count().is_some_and(|holders| holders > 1);
-        state.flight.as_ref().is_some_and(waiting)
+        self.lock().flight.as_ref().is_some_and(InTheAir::is_driven)
     }
 
     /// Begins anew: the lease is dropped, what a flight in the air brings is for those who wait for it alone, and past
@@ -156,8 +170,8 @@ impl Slot {
         drop(dropped);
     }
 
-    /// A lease that can be used now, from the slot or from a flight.
-    pub(crate) async fn lease(&self, fetch: &impl Fetch) -> Result<Arc<Lease>, Error> {
+    /// A lease that can be used now, from the slot or from a flight. `deadline` is when the caller's own time ends.
+    pub(crate) async fn lease(&self, fetch: &impl Fetch, deadline: Monotonic) -> Result<Arc<Lease>, Error> {
         let now = fetch.clock().monotonic();
         let held = self.held().filter(|lease| now < lease.usable_until);
         let Some(held) = held else {
@@ -166,14 +180,22 @@ impl Slot {
         if now < held.renew_from || !self.may_renew_early(now) {
             return Ok(held);
         }
-        // Nobody else renews: this caller does, and keeps what there is if that fails.
-        match self.fly(fetch).await {
-            Ok(lease) => Ok(lease),
-            Err(error) if fetch.clock().monotonic() < held.usable_until => {
-                drop(error);
+        // Nobody else renews: this caller does, with a part of its time, and keeps what there is if that fails.
+        let patience = now + deadline.saturating_since(now) / 4;
+        match within(fetch.clock(), patience, self.fly(fetch)).await {
+            Some(Ok(lease)) => Ok(lease),
+            // Who has no credential any more has no token.
+            Some(Err(error)) if error.is_credential_missing() => {
+                self.evict(&held);
+                Err(error)
+            }
+            Some(Err(error)) if fetch.clock().monotonic() >= held.usable_until => Err(error),
+            Some(Err(_journaled)) => Ok(held),
+            None => {
+                let late = Error::before(ErrorKind::Deadline(Awaited::Token)).of(Role::AuthorizationServer);
+                self.cool_down(&late, fetch);
                 Ok(held)
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -187,23 +209,23 @@ impl Slot {
         if held.is_some() {
             return Ok(held);
         }
-        if !self.is_busy() && !self.connection.claim_renewal(now) {
+        if !self.is_busy(now) && !self.connection.claim_renewal(now) {
             return Ok(None);
         }
         self.evict(refused);
         self.fly(fetch).await.map(Some)
     }
 
-    /// A renewed token was called invalid as well: it is dropped, and the issuer is left alone until another 401 may ask for one.
-    pub(crate) fn refused_again(&self, lease: &Arc<Lease>, error: Error, fetch: &impl Fetch) {
-        let now = fetch.clock().monotonic();
-        self.evict(lease);
-        self.lock().cooling = Some((now + self.connection.renewal_wait(now), error));
+    /// A server refused `lease` without saying why. Once a minute that makes the next call ask for a new token.
+    pub(crate) fn doubt(&self, lease: &Arc<Lease>, now: Monotonic) {
+        if self.connection.claim_renewal(now) {
+            self.evict(lease);
+        }
     }
 
     fn may_renew_early(&self, now: Monotonic) -> bool {
         let state = self.lock();
-        let flying = state.flight.as_ref().is_some_and(|flight| now <= flight.overdue);
+        let flying = state.flight.as_ref().is_some_and(|flight| flight.is_good(now));
         let cooling = state.cooling.as_ref().is_some_and(|(until, _)| now < *until);
         !flying && !cooling
     }
@@ -219,8 +241,7 @@ impl Slot {
     fn board(&self, fetch: &impl Fetch) -> Result<(u64, Flight), Error> {
         let now = fetch.clock().monotonic();
         let mut state = self.lock();
-        // A flight that nobody drove past its time is given up: its answer, if any, is too old to trust its lifetime.
-        if let Some(flying) = state.flight.as_ref().filter(|flight| now <= flight.overdue) {
+        if let Some(flying) = state.flight.as_ref().filter(|flight| flight.is_good(now)) {
             return Ok((flying.number, flying.flight.clone()));
         }
         if let Some((until, error)) = state.cooling.as_ref().filter(|(until, _)| now < *until) {
@@ -234,19 +255,18 @@ impl Slot {
             .shared();
         state.flights += 1;
         let number = state.flights;
-        // A second beyond the limit, within which a driven flight has ended by itself.
-        let overdue = now + fetch.limit() + Duration::from_secs(1);
         state.flight = Some(InTheAir {
             number,
             flight: flight.clone(),
-            overdue,
+            stale: now + fetch.limit() / 2,
+            // A second beyond the limit, within which a driven flight has ended by itself.
+            overdue: now + fetch.limit() + Duration::from_secs(1),
         });
         Ok((number, flight))
     }
 
     /// Takes the outcome over, once per flight: by the first of those who waited.
     fn land(&self, number: u64, outcome: &Result<Arc<Landed>, Error>, fetch: &impl Fetch) {
-        let now = fetch.clock().monotonic();
         let mut state = self.lock();
         if state.flight.as_ref().is_none_or(|flight| flight.number != number) {
             return;
@@ -261,19 +281,26 @@ impl Slot {
                 }
             }
             Err(error) => {
-                let pause = FIRST_COOL_DOWN
-                    .saturating_mul(1 << state.failures.min(16))
-                    .min(LONGEST_COOL_DOWN);
-                let asked = error.retry_at().map_or(Duration::ZERO, |at| {
-                    Duration::from_secs(u64::try_from(at.seconds_since(fetch.clock().now())).unwrap_or(0))
-                });
-                let pause = pause.max(asked);
-                state.failures += 1;
-                state.cooling = Some((now + pause, error.clone()));
                 drop(state);
-                fetch.failed(&self.connection, error, pause);
+                self.cool_down(error, fetch);
             }
         }
+    }
+
+    /// Leaves the issuer alone for a while, longer with every failure.
+    fn cool_down(&self, error: &Error, fetch: &impl Fetch) {
+        let mut state = self.lock();
+        let pause = FIRST_COOL_DOWN
+            .saturating_mul(1 << state.failures.min(16))
+            .min(LONGEST_COOL_DOWN);
+        let asked = error.retry_at().map_or(Duration::ZERO, |at| {
+            Duration::from_secs(u64::try_from(at.seconds_since(fetch.clock().now())).unwrap_or(0))
+        });
+        let pause = pause.max(asked);
+        state.failures = state.failures.saturating_add(1);
+        state.cooling = Some((fetch.clock().monotonic() + pause, error.clone()));
+        drop(state);
+        fetch.failed(&self.connection, error, pause);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -284,11 +311,12 @@ impl Slot {
 fn cooling_down(last: &Error, at: crate::clock::Timestamp) -> Error {
     let kind = match last.kind() {
         ErrorKind::RateLimited => ErrorKind::RateLimited,
-        other => ErrorKind::CoolingDown { code: other.code() },
+        other => ErrorKind::CoolingDown {
+            code: other.code(),
+            culprit: last.culprit(),
+        },
     };
-    Error::before(kind)
-        .of(crate::binding::Role::AuthorizationServer)
-        .retry_at_opt(Some(at))
+    Error::before(kind).of(Role::AuthorizationServer).retry_at_opt(Some(at))
 }
 
 impl fmt::Debug for Slot {

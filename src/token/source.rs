@@ -1,13 +1,15 @@
 //! Where the tokens of one client come from: key, credential, metadata and the token request, in this order.
 
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
+use tokio::sync::Mutex;
 
 use crate::binding::bearer::Bearer;
 use crate::binding::{BindContext, BindingStrategy, Confirmation, Role, TokenBinding};
@@ -34,6 +36,15 @@ use super::slot::{Fetch, Landed, Slot};
 
 /// How long metadata is used before it is read again.
 const METADATA_LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// How long metadata goes on when it cannot be read again.
+const METADATA_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the issuer is not asked again after its metadata could not be read: for those who waited meanwhile.
+const METADATA_PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a call with a good token waits to hear whether its credential is still the same.
+const REVIEW: Duration = Duration::from_secs(1);
 
 /// A new token is asked for at this share of the lifetime, in percent, give or take [`RENEW_JITTER`].
 const RENEW_AT: f64 = 80.0;
@@ -71,28 +82,55 @@ pub(crate) struct TokenSource {
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) credentials: Arc<dyn CredentialStore>,
     pub(crate) journal: Journal,
-    pub(crate) metadata: Mutex<Option<(Monotonic, Arc<Metadata>)>>,
+    pub(crate) metadata: Mutex<Known>,
+}
+
+/// What is known of the issuer's metadata. The lock around it is held while it is read, so that one caller reads for all.
+#[derive(Debug, Default)]
+pub(crate) struct Known {
+    read: Option<(Monotonic, Arc<Metadata>)>,
+    /// The last failure, and until when the issuer is not asked again.
+    failed: Option<(Monotonic, Error)>,
 }
 
 impl TokenSource {
     /// Makes and promotes the key of a connection, so that its first call need not.
     pub(crate) async fn prepare(&self, connection: &Connection) -> Result<(), Error> {
         let deadline = self.clock.monotonic() + self.limits.token_exchange;
-        let (_endpoint, algorithms) = self.endpoint(connection, deadline).await?;
-        self.bind(connection, algorithms.as_deref()).await.map(drop)
+        let prepared = async {
+            let (_endpoint, algorithms) = self.endpoint(connection, deadline).await?;
+            self.bind(connection, algorithms.as_deref(), deadline).await.map(drop)
+        };
+        self.in_time(deadline, Awaited::Token, prepared).await
     }
 
-    async fn bind(&self, connection: &Connection, listed: Option<&[String]>) -> Result<Arc<dyn TokenBinding>, Error> {
+    async fn bind(
+        &self,
+        connection: &Connection,
+        listed: Option<&[String]>,
+        deadline: Monotonic,
+    ) -> Result<Arc<dyn TokenBinding>, Error> {
         let context = BindContext {
             connection: &connection.id,
             keys: &*self.keys,
             clock: &*self.clock,
             algorithms: listed,
         };
-        self.strategy
+        let bound = self
+            .strategy
             .bind(&context)
-            .await
-            .map_err(|error| Error::before(error.into()).of(Role::AuthorizationServer))
+            .map_err(|error| Error::before(error.into()).of(Role::AuthorizationServer));
+        self.in_time(deadline, Awaited::Key, bound).await
+    }
+
+    async fn in_time<T>(
+        &self,
+        deadline: Monotonic,
+        awaited: Awaited,
+        future: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let late = || Err(Error::before(ErrorKind::Deadline(awaited)).of(Role::AuthorizationServer));
+        within(&*self.clock, deadline, future).await.unwrap_or_else(late)
     }
 
     /// The token endpoint, and the proof algorithms that the issuer lists.
@@ -110,21 +148,53 @@ impl TokenSource {
         }
     }
 
-    /// The issuer's metadata, read again when it is an hour old. When that fails nothing wider is used than before: the
-    /// request fails.
+    /// The issuer's metadata, read again when it is an hour old. While the issuer cannot be read, what it last said goes on
+    /// for a day; a document with a fault ends that.
     async fn metadata(
         &self,
         issuer: &Issuer,
         connection: &Connection,
         deadline: Monotonic,
     ) -> Result<Arc<Metadata>, Error> {
+        let mut known = self.metadata.lock().await;
         let now = self.clock.monotonic();
-        let known = self.metadata.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((read, metadata)) = known
-            && now.saturating_since(read) < METADATA_LIFE
+        let age = |read: Monotonic| now.saturating_since(read);
+        if let Some((read, metadata)) = &known.read
+            && age(*read) < METADATA_LIFE
         {
-            return Ok(metadata);
+            return Ok(Arc::clone(metadata));
         }
+        let failure = match &known.failed {
+            Some((until, error)) if now < *until => error.clone(),
+            _ => match self.read_metadata(issuer, connection, deadline).await {
+                Ok(metadata) => {
+                    let metadata = Arc::new(metadata);
+                    known.read = Some((now, Arc::clone(&metadata)));
+                    known.failed = None;
+                    return Ok(metadata);
+                }
+                Err(error) => {
+                    known.failed = Some((self.clock.monotonic() + METADATA_PAUSE, error.clone()));
+                    error
+                }
+            },
+        };
+        let unread = !matches!(
+            failure.kind(),
+            ErrorKind::Metadata(error) if !matches!(error, MetadataError::NotFound(_))
+        );
+        match &known.read {
+            Some((read, metadata)) if unread && age(*read) < METADATA_GRACE => Ok(Arc::clone(metadata)),
+            _ => Err(failure),
+        }
+    }
+
+    async fn read_metadata(
+        &self,
+        issuer: &Issuer,
+        connection: &Connection,
+        deadline: Monotonic,
+    ) -> Result<Metadata, Error> {
         let fault = |error| Error::before(ErrorKind::Metadata(error)).of(Role::AuthorizationServer);
         let mut status = StatusCode::NOT_FOUND;
         for place in issuer.well_known() {
@@ -134,12 +204,8 @@ impl TokenSource {
             };
             let response = self.drive(&mut errand, connection, deadline).await?;
             if response.status == StatusCode::OK {
-                let metadata = Metadata::read(issuer, &response.headers, &response.body, &self.origins, &self.exempt)
-                    .map(Arc::new)
-                    .map_err(fault)?;
-                let mut known = self.metadata.lock().unwrap_or_else(PoisonError::into_inner);
-                *known = Some((now, Arc::clone(&metadata)));
-                return Ok(metadata);
+                return Metadata::read(issuer, &response.headers, &response.body, &self.origins, &self.exempt)
+                    .map_err(fault);
             }
             status = response.status;
         }
@@ -171,10 +237,10 @@ impl TokenSource {
     async fn ask(&self, connection: &Arc<Connection>, deadline: Monotonic) -> Result<Landed, Error> {
         let (target, algorithms) = self.endpoint(connection, deadline).await?;
         // The key is durable in its store before a token is asked for it.
-        let bound = self.bind(connection, algorithms.as_deref()).await?;
+        let bound = self.bind(connection, algorithms.as_deref(), deadline).await?;
         let binding = connection.bind(bound);
         let generation = self.credentials.generation();
-        let credential = self.credential(connection).await?;
+        let credential = self.credential(connection, deadline).await?;
         let seen = (credential.revision(), generation);
         let asked = self.clock.monotonic();
         let mut errand = TokenErrand {
@@ -198,33 +264,39 @@ impl TokenSource {
         self.landed(granted, binding, connection, asked, seen)
     }
 
-    async fn credential(&self, connection: &Connection) -> Result<Credential, Error> {
-        let credential = self.credentials.credential(&connection.id).await;
-        credential.map_err(|error| Error::before(ErrorKind::Credential(error)).of(Role::AuthorizationServer))
+    async fn credential(&self, connection: &Connection, deadline: Monotonic) -> Result<Credential, Error> {
+        let credential = self
+            .credentials
+            .credential(&connection.id)
+            .map_err(|error| Error::before(ErrorKind::Credential(error)).of(Role::AuthorizationServer));
+        self.in_time(deadline, Awaited::Credential, credential).await
     }
 
-    /// Drops the slot's lease unless its key signs and its credential, looked up again after a change, is still the same.
-    pub(crate) async fn review(&self, slot: &Slot) -> Result<(), Error> {
-        let Some(lease) = slot.held() else { return Ok(()) };
+    /// Whether `lease` may be used: its key signs, and its credential, looked up again after a change, is still the
+    /// connection's. One that may not is evicted.
+    pub(crate) async fn review(&self, slot: &Slot, lease: &Arc<Lease>) -> Result<bool, Error> {
         let generation = self.credentials.generation();
-        if !lease.binding.is_usable() {
-            slot.evict(&lease);
-        } else if !lease.is_current(generation) {
-            match self.credential(&slot.connection).await {
+        if lease.is_good(generation) {
+            return Ok(true);
+        }
+        if lease.binding.is_usable() {
+            let deadline = self.clock.monotonic() + REVIEW;
+            match self.credential(&slot.connection, deadline).await {
                 Ok(credential) if credential.revision() == lease.revision => {
                     lease.generation.store(generation, Ordering::Relaxed);
+                    return Ok(true);
                 }
-                Ok(_changed) => slot.evict(&lease),
-                Err(error) => {
-                    // A store that does not answer does not end a good token; one that has no credential any more does.
-                    if matches!(error.kind(), ErrorKind::Credential(cause) if cause.is_missing()) {
-                        slot.evict(&lease);
-                        return Err(error);
-                    }
+                Ok(_changed) => {}
+                Err(error) if error.is_credential_missing() => {
+                    slot.evict(lease);
+                    return Err(error);
                 }
+                // A store that does not answer does not end a good token.
+                Err(_unavailable) => return Ok(true),
             }
         }
-        Ok(())
+        slot.evict(lease);
+        Ok(false)
     }
 
     fn refusal(&self, error: TokenAnswerError, connection: &Connection) -> Error {
@@ -297,10 +369,11 @@ impl Fetch for Arc<TokenSource> {
         async move {
             let deadline = source.clock.monotonic() + source.limits.token_exchange;
             let asked = source.ask(&connection, deadline);
-            match within(&*source.clock, deadline, asked).await {
-                Some(landed) => landed,
-                None => Err(Error::before(ErrorKind::Deadline(Awaited::Token)).of(Role::AuthorizationServer)),
-            }
+            // A panic of what was handed in would otherwise be everybody's who waits for this flight, again and again.
+            let outcome = AssertUnwindSafe(source.in_time(deadline, Awaited::Token, asked))
+                .catch_unwind()
+                .await;
+            outcome.unwrap_or_else(|_panic| Err(Error::before(ErrorKind::Panicked)))
         }
         .boxed()
     }

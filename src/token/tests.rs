@@ -6,13 +6,14 @@ mod flights;
 mod leases;
 mod metadata;
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use crate::binding::BindingStrategy;
 use crate::binding::dpop::Dpop;
-use crate::clock::{Clock, ManualClock, Timestamp};
+use crate::clock::{Clock, ManualClock, Monotonic, Timestamp};
 use crate::credentials::{Credential, MemoryCredentials};
 use crate::exchange::budget::Limits;
+use crate::exchange::connection::Connection;
 use crate::journal::memory::MemorySink;
 use crate::journal::{EventKind, Journal, Sink};
 use crate::keys::{KeyStore, MemoryKeyStore};
@@ -25,6 +26,9 @@ use super::client_auth::ClientAuth;
 use super::metadata::Issuer;
 use super::slot::{Scope, Slot};
 use super::source::{Place, TokenSource};
+
+/// A caller's deadline that never comes.
+const LATE: Monotonic = Monotonic::from_origin(std::time::Duration::from_secs(1_000_000_000));
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 const ISSUER: &str = "https://auth.carrier.example";
@@ -84,7 +88,7 @@ impl World {
             keys: Arc::new(MemoryKeyStore::with_clock(Arc::clone(&shared))),
             credentials: Arc::new(credentials),
             journal: Journal::new(shared, sinks),
-            metadata: Mutex::new(None),
+            metadata: tokio::sync::Mutex::default(),
         };
         change(&mut source);
         Self {
@@ -92,7 +96,7 @@ impl World {
             script,
             events,
             source: Arc::new(source),
-            slot: Arc::new(Slot::new(scope.connection(&tenant("acme")))),
+            slot: Arc::new(Slot::new(Arc::new(Connection::new(scope.connection(&tenant("acme")))))),
         }
     }
 

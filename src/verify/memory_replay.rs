@@ -30,6 +30,9 @@ const BUCKET_SECONDS: i64 = 30;
 /// It is empty after a restart, so it refuses proofs whose `iat` is before its start, floored to the second. It keeps the
 /// greatest time that it has seen, and refuses proofs whose entry would have expired by then: setting the clock back does
 /// not bring a used proof to life.
+///
+/// What remains is a proof that was dated ahead, by at most the verifier's `max_future`, and used before a restart: it counts
+/// once more until the clock has passed its `iat`. Where that matters, demand nonces of a key that is made at the start.
 pub struct MemoryReplayLog {
     secret: Zeroizing<[u8; 32]>,
     limits: Limits,

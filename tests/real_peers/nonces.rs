@@ -82,7 +82,11 @@ async fn a_new_nonce_for_every_request_of_many_at_once() {
             assert!(effort(&answer).0 <= 2);
         }
     }
-    let refused = carrier.log().iter().filter(|entry| entry["error"] == "use_dpop_nonce").count();
+    let refused = carrier
+        .log()
+        .iter()
+        .filter(|entry| entry["error"] == "use_dpop_nonce")
+        .count();
     assert!(refused > 1, "the calls were not made at once");
 }
 

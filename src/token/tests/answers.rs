@@ -1,5 +1,6 @@
 //! The vectors of token answers, each through the whole way of a token request.
 
+use super::LATE;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -32,7 +33,7 @@ fn code(error: &Error) -> &'static str {
         ErrorKind::NonceUnusable => return "T_NONCE_INVALID",
         ErrorKind::Redirect => return "T_REDIRECT",
         ErrorKind::RateLimited => return "T_STATUS",
-        ErrorKind::AnswerTooLarge => return "T_OVERSIZE",
+        ErrorKind::AnswerTooLarge { .. } => return "T_OVERSIZE",
         ErrorKind::TokenAnswer(answer) => answer,
         other => panic!("{other:?}"),
     };
@@ -90,7 +91,13 @@ fn every_vector_of_token_responses() {
             }),
             Some(other) => panic!("{id}: {other}"),
         };
-        let fly = || world.slot.lease(&world.source).now_or_never().expect("nothing waits");
+        let fly = || {
+            world
+                .slot
+                .lease(&world.source, LATE)
+                .now_or_never()
+                .expect("nothing waits")
+        };
         if let Some(known) = input["sent_nonce"].as_str() {
             let body = r#"{"access_token":"t","token_type":"DPoP","expires_in":0}"#;
             let given = [("content-type", "application/json"), ("dpop-nonce", known)];
@@ -161,7 +168,7 @@ fn outcome(world: &World, steps: impl IntoIterator<Item = Step>) -> Result<(), E
     world.script.add(steps);
     world
         .slot
-        .lease(&world.source)
+        .lease(&world.source, LATE)
         .now_or_never()
         .expect("nothing waits")
         .map(drop)
@@ -191,7 +198,7 @@ fn an_answer_of_256_kib_is_read_and_one_octet_more_is_not() {
     assert!(of(256 << 10).is_ok());
     assert!(matches!(
         of((256 << 10) + 1).unwrap_err().kind(),
-        ErrorKind::AnswerTooLarge
+        ErrorKind::AnswerTooLarge { .. }
     ));
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use super::flights::Fake;
-use super::{scope, tenant};
+use super::{LATE, scope, tenant};
 use crate::clock::{Clock, Monotonic};
 use crate::token::cache::TokenCache;
 use crate::token::slot::Slot;
@@ -14,7 +14,7 @@ use crate::token::slot::Slot;
 fn fill(cache: &TokenCache, fake: &Fake, id: &str, seconds: u64) -> Arc<Slot> {
     let slot = cache.slot(&scope(), &tenant(id));
     fake.answer(fake.token(&slot, seconds));
-    slot.lease(fake).now_or_never().unwrap().unwrap();
+    slot.lease(fake, LATE).now_or_never().unwrap().unwrap();
     slot
 }
 
@@ -58,7 +58,7 @@ fn a_slot_that_somebody_waits_for_does_not_give_way() {
     let (cache, fake) = (TokenCache::new(1), Fake::new());
     let slot = cache.slot(&scope(), &tenant("waiting"));
     let sender = fake.answer_later();
-    let mut waiting = Box::pin(slot.lease(&fake));
+    let mut waiting = Box::pin(slot.lease(&fake, LATE));
     assert!((&mut waiting).now_or_never().is_none());
     fill(&cache, &fake, "second", 100);
     assert_eq!(cache.len(), 2, "over its capacity by those who are waited for");
@@ -76,7 +76,10 @@ fn flights_that_all_callers_have_left_hold_no_room() {
     for number in 0..100 {
         senders.push(fake.answer_later());
         let slot = cache.slot(&scope(), &tenant(&format!("t{number}")));
-        assert!(slot.lease(&fake).now_or_never().is_none(), "and the caller is gone");
+        assert!(
+            slot.lease(&fake, LATE).now_or_never().is_none(),
+            "and the caller is gone"
+        );
         assert!(cache.len() <= 10);
     }
     assert!(
@@ -127,7 +130,7 @@ fn what_is_shown_is_never_more_than_the_slot_has() {
     assert!(cache.fresh(&scope, &acme, now).is_none(), "evicted, though still shown");
     // Whoever lets the next token land shows it; until then it is found all the same.
     fake.answer(fake.token(&slot, 100));
-    let second = slot.lease(&fake).now_or_never().unwrap().unwrap();
+    let second = slot.lease(&fake, LATE).now_or_never().unwrap().unwrap();
     assert!(Arc::ptr_eq(&cache.fresh(&scope, &acme, now).unwrap(), &second));
     cache.show(&scope, &acme);
     assert_eq!(Arc::strong_count(&first), 1, "the cache has let go of the first");

@@ -9,7 +9,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all, ready};
 use tokio::sync::oneshot;
 
-use super::{NOW, scope, tenant};
+use super::{LATE, NOW, scope, tenant};
 use crate::binding::bearer::Bearer;
 use crate::clock::{Clock, ManualClock, Monotonic};
 use crate::error::{Awaited, Error, ErrorKind};
@@ -98,7 +98,7 @@ impl Fetch for Fake {
 }
 
 pub(super) fn slot() -> Slot {
-    Slot::new(scope().connection(&tenant("acme")))
+    Slot::new(Arc::new(Connection::new(scope().connection(&tenant("acme")))))
 }
 
 fn refusal() -> Outcome {
@@ -106,7 +106,7 @@ fn refusal() -> Outcome {
 }
 
 fn now(slot: &Slot, fake: &Fake) -> Result<Arc<Lease>, Error> {
-    slot.lease(fake).now_or_never().expect("nothing to wait for")
+    slot.lease(fake, LATE).now_or_never().expect("nothing to wait for")
 }
 
 fn is_cooling(outcome: Result<Arc<Lease>, Error>) -> bool {
@@ -117,7 +117,7 @@ fn is_cooling(outcome: Result<Arc<Lease>, Error>) -> bool {
 fn fifty_callers_have_one_flight() {
     let (fake, slot) = (Fake::new(), slot());
     let sender = fake.answer_later();
-    let mut waiting = Box::pin(join_all((0..50).map(|_| slot.lease(&fake))));
+    let mut waiting = Box::pin(join_all((0..50).map(|_| slot.lease(&fake, LATE))));
     assert!((&mut waiting).now_or_never().is_none());
     sender.send(fake.token(&slot, 100)).ok().unwrap();
     let leases = waiting.now_or_never().unwrap();
@@ -131,8 +131,8 @@ fn fifty_callers_have_one_flight() {
 fn a_caller_that_goes_takes_nothing_with_it() {
     let (fake, slot) = (Fake::new(), slot());
     let sender = fake.answer_later();
-    let mut leader = Box::pin(slot.lease(&fake));
-    let mut other = Box::pin(slot.lease(&fake));
+    let mut leader = Box::pin(slot.lease(&fake, LATE));
+    let mut other = Box::pin(slot.lease(&fake, LATE));
     assert!((&mut leader).now_or_never().is_none() && (&mut other).now_or_never().is_none());
     drop(leader);
     sender.send(fake.token(&slot, 100)).ok().unwrap();
@@ -142,7 +142,7 @@ fn a_caller_that_goes_takes_nothing_with_it() {
     // All go, and the next one takes over what they began.
     fake.clock.advance(Duration::from_secs(100));
     let sender = fake.answer_later();
-    assert!(slot.lease(&fake).now_or_never().is_none());
+    assert!(slot.lease(&fake, LATE).now_or_never().is_none());
     fake.clock.advance(LIMIT);
     sender.send(fake.token(&slot, 100)).ok().unwrap();
     assert!(now(&slot, &fake).is_ok());
@@ -153,10 +153,10 @@ fn a_caller_that_goes_takes_nothing_with_it() {
 fn a_flight_that_nobody_drives_past_its_time_is_replaced() {
     let (fake, slot) = (Fake::new(), slot());
     let old = fake.answer_later();
-    let mut left = Box::pin(slot.lease(&fake));
+    let mut left = Box::pin(slot.lease(&fake, LATE));
     assert!((&mut left).now_or_never().is_none());
     fake.clock.advance(LIMIT + Duration::from_secs(1));
-    assert!(slot.lease(&fake).now_or_never().is_none());
+    assert!(slot.lease(&fake, LATE).now_or_never().is_none());
     assert_eq!(fake.fetches(), 1, "still in its time");
     fake.clock.advance(Duration::from_nanos(1));
     fake.answer(fake.token(&slot, 100));
@@ -172,11 +172,11 @@ fn a_flight_that_nobody_drives_past_its_time_is_replaced() {
     // The same with a failure: it is not the new flight's.
     fake.clock.advance(MINUTE * 5);
     let old = fake.answer_later();
-    let mut left = Box::pin(slot.lease(&fake));
+    let mut left = Box::pin(slot.lease(&fake, LATE));
     assert!((&mut left).now_or_never().is_none());
     fake.clock.advance(LIMIT + Duration::from_secs(2));
     let newer = fake.answer_later();
-    assert!(slot.lease(&fake).now_or_never().is_none());
+    assert!(slot.lease(&fake, LATE).now_or_never().is_none());
     old.send(refusal()).ok().unwrap();
     assert!(left.now_or_never().unwrap().is_err());
     newer.send(fake.token(&slot, 100)).ok().unwrap();
@@ -197,7 +197,7 @@ fn failures_cool_down_for_longer_and_longer_and_heal() {
             Duration::from_secs(pause) - Duration::from_nanos(1),
         ] {
             let error = now(&slot, &fake).unwrap_err();
-            assert!(matches!(error.kind(), ErrorKind::CoolingDown { code: "deadline" }));
+            assert!(matches!(error.kind(), ErrorKind::CoolingDown { code: "deadline", .. }));
             let at = error.retry_at().unwrap().unix_micros();
             let wanted = (begins + Duration::from_secs(pause)).unix_micros();
             assert!((wanted - 1..=wanted).contains(&at));
@@ -218,7 +218,7 @@ fn failures_cool_down_for_longer_and_longer_and_heal() {
 fn one_failure_of_fifty_callers_counts_once() {
     let (fake, slot) = (Fake::new(), slot());
     let sender = fake.answer_later();
-    let mut waiting = Box::pin(join_all((0..50).map(|_| slot.lease(&fake))));
+    let mut waiting = Box::pin(join_all((0..50).map(|_| slot.lease(&fake, LATE))));
     assert!((&mut waiting).now_or_never().is_none());
     sender.send(refusal()).ok().unwrap();
     assert!(waiting.now_or_never().unwrap().iter().all(Result::is_err));
@@ -253,7 +253,7 @@ fn a_failed_early_renewal_keeps_the_good_token_and_nobody_waits_for_it() {
     fake.clock.advance(Duration::from_secs(1));
     assert!(slot.fresh(fake.clock.monotonic()).is_none());
     let sender = fake.answer_later();
-    let mut renewing = Box::pin(slot.lease(&fake));
+    let mut renewing = Box::pin(slot.lease(&fake, LATE));
     assert!((&mut renewing).now_or_never().is_none());
     for _ in 0..10 {
         assert!(
@@ -280,7 +280,7 @@ fn a_renewal_that_fails_when_the_token_has_ended_is_a_failure() {
     now(&slot, &fake).unwrap();
     fake.clock.advance(Duration::from_secs(95));
     let sender = fake.answer_later();
-    let mut renewing = Box::pin(slot.lease(&fake));
+    let mut renewing = Box::pin(slot.lease(&fake, LATE));
     assert!((&mut renewing).now_or_never().is_none());
     fake.clock.advance(Duration::from_secs(5));
     sender.send(refusal()).ok().unwrap();
@@ -292,7 +292,7 @@ fn a_renewal_that_fails_when_the_token_has_ended_is_a_failure() {
 fn a_token_without_a_life_is_for_those_who_waited() {
     let (fake, slot) = (Fake::new(), slot());
     let sender = fake.answer_later();
-    let mut waiting = Box::pin(join_all((0..50).map(|_| slot.lease(&fake))));
+    let mut waiting = Box::pin(join_all((0..50).map(|_| slot.lease(&fake, LATE))));
     assert!((&mut waiting).now_or_never().is_none());
     sender.send(fake.token(&slot, 0)).ok().unwrap();
     assert!(waiting.now_or_never().unwrap().iter().all(Result::is_ok));
@@ -354,22 +354,20 @@ fn fifty_401s_have_one_flight() {
 }
 
 #[test]
-fn a_token_refused_again_is_dropped_and_the_issuer_left_alone_for_the_minute() {
+fn a_renewed_token_that_was_refused_as_well_is_dropped_and_asked_for_again_by_the_next_call() {
     let (fake, slot) = (Fake::new(), slot());
     fake.answer(fake.token(&slot, 1000));
     let first = now(&slot, &fake).unwrap();
     fake.answer(fake.token(&slot, 1000));
     let second = replace(&slot, &first, &fake).unwrap();
-    fake.clock.advance(Duration::from_secs(10));
-    slot.refused_again(&second, Error::before(ErrorKind::Unauthorized), &fake);
+    slot.evict(&second);
     assert!(slot.held().is_none());
-    fake.clock.advance(Duration::from_secs(49));
-    let error = now(&slot, &fake).unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::CoolingDown { code: "unauthorized" }));
-    assert_eq!(error.retry_at(), Some(fake.clock.now() + Duration::from_secs(1)));
-    fake.clock.advance(Duration::from_secs(1));
+    // One route that refuses every token does not take the others with it.
     fake.answer(fake.token(&slot, 1000));
-    assert!(now(&slot, &fake).is_ok());
+    let third = now(&slot, &fake).unwrap();
+    // Within the minute no 401 causes another request: the token stays where it is.
+    assert!(replace(&slot, &third, &fake).is_none());
+    assert!(Arc::ptr_eq(&slot.held().unwrap(), &third));
     assert_eq!(fake.fetches(), 3);
 }
 
@@ -397,7 +395,7 @@ fn what_was_cleared_is_fetched_again() {
 fn a_token_asked_for_before_it_was_forgotten_is_not_kept_after() {
     let (fake, slot) = (Fake::new(), slot());
     let sender = fake.answer_later();
-    let mut waiting = Box::pin(slot.lease(&fake));
+    let mut waiting = Box::pin(slot.lease(&fake, LATE));
     assert!((&mut waiting).now_or_never().is_none());
     slot.clear();
     sender.send(fake.token(&slot, 100)).ok().unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::FutureExt;
 
-use super::{NOW, World};
+use super::{LATE, NOW, World};
 use crate::binding::bearer::Bearer;
 use crate::binding::dpop::Dpop;
 use crate::clock::{Monotonic, Timestamp};
@@ -26,7 +26,11 @@ fn seconds(at: Monotonic) -> f64 {
 }
 
 fn lease(world: &World) -> Result<Arc<Lease>, Error> {
-    world.slot.lease(&world.source).now_or_never().expect("nothing waits")
+    world
+        .slot
+        .lease(&world.source, LATE)
+        .now_or_never()
+        .expect("nothing waits")
 }
 
 fn leased(world: &World, lifetime: &str) -> Arc<Lease> {
@@ -246,7 +250,7 @@ async fn a_new_key_knows_no_nonce_of_the_old_one() {
     let key = world.source.keys.active(&owner, Purpose::Proof).await.unwrap().unwrap();
     key.close(Retired::Compromised);
     assert!(!first.is_good(world.source.credentials.generation()));
-    world.source.review(&world.slot).await.unwrap();
+    assert!(!world.source.review(&world.slot, &first).await.unwrap());
     let second = leased(&world, "60");
     assert_ne!(first.confirmations(), second.confirmations());
     assert_eq!(world.script.seen()[1].proof().unwrap().nonce(), None);
@@ -324,7 +328,7 @@ fn no_token_is_asked_for_before_its_key_is_kept() {
 
         // A store that does not answer at all ends with the time of a token exchange.
         let world = broken(step, None);
-        let mut waiting = Box::pin(world.slot.lease(&world.source));
+        let mut waiting = Box::pin(world.slot.lease(&world.source, LATE));
         assert!((&mut waiting).now_or_never().is_none());
         world.clock.advance(Duration::from_secs(10) - Duration::from_nanos(1));
         assert!((&mut waiting).now_or_never().is_none(), "{step}");
@@ -347,7 +351,7 @@ fn an_issuer_that_does_not_answer_is_waited_for_ten_seconds() {
         } else {
             World::with_strategy(Bearer)
         };
-        let mut waiting = Box::pin(world.slot.lease(&world.source));
+        let mut waiting = Box::pin(world.slot.lease(&world.source, LATE));
         assert!((&mut waiting).now_or_never().is_none());
         assert_eq!(world.script.seen().len(), 1);
         world.clock.advance(Duration::from_secs(10));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use serde_json::Value;
 
-use super::{ISSUER, World, origin};
+use super::{ISSUER, LATE, World, origin};
 use crate::binding::dpop::Dpop;
 use crate::error::Error;
 use crate::jose::Algorithm;
@@ -39,7 +39,11 @@ const NOT_APPLICABLE: [(&str, &str); 5] = [
 
 fn fetch(world: &World, steps: impl IntoIterator<Item = Step>) -> (Result<(), Error>, Vec<Seen>) {
     world.script.add(steps);
-    let outcome = world.slot.lease(&world.source).now_or_never().expect("nothing waits");
+    let outcome = world
+        .slot
+        .lease(&world.source, LATE)
+        .now_or_never()
+        .expect("nothing waits");
     (outcome.map(drop), world.script.seen())
 }
 

@@ -266,10 +266,7 @@ fn client(options: u8, clock: &Arc<ManualClock>, script: &Arc<Script>) -> Client
     };
     let mut quirks = Quirks::default();
     if options & 4 != 0 {
-        quirks.not_processed = vec![BodyCode {
-            pointer: "/errors/0/code",
-            code: "NOT.AUTHORIZED.ERROR",
-        }];
+        quirks.not_processed = vec![BodyCode::new("/errors/0/code", "NOT.AUTHORIZED.ERROR")];
         quirks.token_answer.token_type_optional = true;
         quirks.token_answer.lifetime = LifetimeAt::UnixSeconds("expires_at");
     }
