@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::program::{Run, VARIABLE, file};
 use crate::support::peers;
 
-const WRONG: &str = "the-wrong-secret-of-client-basic-0123456789";
+const WRONG: &str = "sEcReTmArKeR-wrong-secret-of-client-basic-0123456789";
 
 fn shipments(base: &str) -> String {
     format!("{base}/ship/v1/shipments")

@@ -23,7 +23,7 @@ const tokenTtl = Number(env('TOKEN_TTL', '300'));
 const resourceJwt = env('RESOURCE', 'https://carrier.test/api');
 const resourceOpaque = env('RESOURCE_OPAQUE', 'https://carrier.test/opaque');
 const fapi = env('FAPI', ''); // '' | 2.0
-const secret = env('CLIENT_SECRET', 'correct-horse-battery-staple-0123456789');
+const secret = env('CLIENT_SECRET', 'sEcReTmArKeR-horse-battery-staple-0123456789');
 const scope = 'ship:write ship:read';
 const mount = env('AS_PATH', ''); // '' or /some/path: the path of the issuer
 const rfc8414 = env('AS_RFC8414', '1') !== '0';

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// The secret of every client that has one.
-pub const CLIENT_SECRET: &str = "correct-horse-battery-staple-0123456789";
+/// The secret of every client that has one. It begins with the mark that logs are searched for.
+pub const CLIENT_SECRET: &str = "sEcReTmArKeR-horse-battery-staple-0123456789";
 
 /// How long a server may take to say that it listens, or that it has done what a signal asked.
 const PATIENCE: Duration = Duration::from_secs(60);
