@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::Value;
+use tokio::sync::oneshot;
 
 use crate::jose::base64url;
 use crate::target::Target;
@@ -53,6 +54,8 @@ pub(crate) fn headers(pairs: &Value) -> Option<HeaderMap> {
 #[derive(Debug)]
 pub(crate) enum Step {
     Answer(StatusCode, HeaderMap, Bytes),
+    /// The step, when something is sent.
+    After(oneshot::Receiver<()>, Box<Step>),
     /// No answer ever comes.
     Silence,
 }
@@ -144,6 +147,13 @@ impl Transport for Script {
             });
             script.0.pop_front().unwrap_or(Step::Silence)
         };
+        let step = match step {
+            Step::After(sent, step) => {
+                sent.await.unwrap();
+                *step
+            }
+            step => step,
+        };
         match step {
             Step::Answer(status, headers, body) => {
                 let mut answer = http::Response::new(Body::from(body));
@@ -151,7 +161,7 @@ impl Transport for Script {
                 *answer.headers_mut() = headers;
                 Ok(answer)
             }
-            Step::Silence => pending().await,
+            Step::After(..) | Step::Silence => pending().await,
         }
     }
 }

@@ -12,10 +12,12 @@ use crate::crypto;
 use crate::jose::{Algorithm, base64url};
 use crate::keys::{KeyError, KeyHandle, KeySpec, Purpose, Retired, Signing};
 use crate::owner::Owner;
+use crate::target::Origin;
 
-use super::nonce::{Nonce, NonceBook};
+use super::nonce::{Nonce, NonceBook, Turn};
 use super::{
-    Answered, Attempt, BindContext, BindError, BindingKind, BindingStrategy, Confirmation, Learned, Proof, TokenBinding,
+    Answered, Attempt, BindContext, BindError, BindingKind, BindingStrategy, Confirmation, Learned, Proof, Role,
+    TokenBinding,
 };
 
 /// The request header that carries a proof.
@@ -252,11 +254,15 @@ impl TokenBinding for DpopBinding {
         self.key.is_usable()
     }
 
+    async fn turn(&self, role: Role, origin: &Origin, challenged: Option<&Nonce>) -> (Option<Nonce>, Turn) {
+        self.nonces.turn(role, origin, challenged).await
+    }
+
     async fn prove(&self, attempt: &Attempt<'_>) -> Result<Option<Proof>, KeyError> {
-        let (nonce, turn) = self
-            .nonces
-            .turn(attempt.role, attempt.target.origin(), attempt.nonce)
-            .await;
+        let nonce = match attempt.nonce {
+            Some(nonce) => Some(nonce.clone()),
+            None => self.nonces.newest(attempt.role, attempt.target.origin()),
+        };
         let mut proof = self.signing_input(attempt, nonce.as_ref())?;
         let signature = match self.key.sign(&proof) {
             Signing::Now(signature) => signature?,
@@ -266,7 +272,7 @@ impl TokenBinding for DpopBinding {
         base64url::encode_into(signature.as_bytes(), &mut proof);
         let value =
             HeaderValue::from_maybe_shared(Bytes::from(proof)).map_err(|_not_a_header| KeyError::SignerFailed)?;
-        Ok(Some(Proof::new(DPOP, value, nonce, turn)))
+        Ok(Some(Proof::new(DPOP, value, nonce)))
     }
 
     fn learn(&self, attempt: &Attempt<'_>, answer: &Answered<'_>) -> Learned {

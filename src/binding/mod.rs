@@ -20,7 +20,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::jose::Thumbprint;
 use crate::keys::{KeyError, KeyStore};
 use crate::owner::ConnectionId;
-use crate::target::Target;
+use crate::target::{Origin, Target};
 
 use self::nonce::{Nonce, NonceRefused, Turn};
 
@@ -82,7 +82,7 @@ pub struct Attempt<'a> {
     pub ath: Option<&'a str>,
     /// The time to write into the proof: the clock's, moved by an offset learned from this server.
     pub now: Timestamp,
-    /// The nonce of the challenge that this attempt answers; `None` lets the binding use the newest one it knows.
+    /// The nonce to hold, as [`TokenBinding::turn`] gives it; `None` lets the binding use the newest one it knows.
     pub nonce: Option<&'a Nonce>,
 }
 
@@ -99,19 +99,13 @@ pub struct Proof {
     name: HeaderName,
     value: HeaderValue,
     nonce: Option<Nonce>,
-    turn: Turn,
 }
 
 impl Proof {
-    /// A proof that travels in the header `name`, made with `nonce` in this turn.
-    pub fn new(name: HeaderName, mut value: HeaderValue, nonce: Option<Nonce>, turn: Turn) -> Self {
+    /// A proof that travels in the header `name`, made with `nonce`.
+    pub fn new(name: HeaderName, mut value: HeaderValue, nonce: Option<Nonce>) -> Self {
         value.set_sensitive(true);
-        Self {
-            name,
-            value,
-            nonce,
-            turn,
-        }
+        Self { name, value, nonce }
     }
 
     /// The nonce that the proof holds.
@@ -119,11 +113,9 @@ impl Proof {
         self.nonce.as_ref()
     }
 
-    /// Puts the proof on the request it was made for, in the place of any other. The turn is to be held until the answer has
-    /// been [learned](TokenBinding::learn) from.
-    pub fn attach(self, headers: &mut HeaderMap) -> Turn {
+    /// Puts the proof on the request it was made for, in the place of any other.
+    pub fn attach(self, headers: &mut HeaderMap) {
         headers.insert(self.name, self.value);
-        self.turn
     }
 }
 
@@ -175,6 +167,15 @@ pub trait TokenBinding: fmt::Debug + Send + Sync {
 
     /// Whether the key may still sign. A cheap look, made each time a token is used.
     fn is_usable(&self) -> bool;
+
+    /// Waits for the turn in which the next proof for this server is made, and says which nonce it is to hold. `challenged`
+    /// is the nonce of the challenge that is being answered.
+    ///
+    /// The turn is to be held until the answer has been [learned](Self::learn) from. It is taken before the time is read that
+    /// goes into the proof, since it may be long in coming.
+    async fn turn(&self, _role: Role, _origin: &Origin, challenged: Option<&Nonce>) -> (Option<Nonce>, Turn) {
+        (challenged.cloned(), Turn::default())
+    }
 
     /// The proof for `attempt`, or `None` where this binding needs none. To be called at hand-over, not ahead of it.
     ///

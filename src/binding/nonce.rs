@@ -113,6 +113,11 @@ enum Held {
 }
 
 impl NonceBook {
+    /// The newest nonce of a server.
+    pub(crate) fn newest(&self, role: Role, origin: &Origin) -> Option<Nonce> {
+        self.page(role, origin, |page| page.nonce.clone())
+    }
+
     /// The nonce to use, and the turn to use it in. `challenged` is the nonce of the challenge that is being answered.
     pub(crate) async fn turn(&self, role: Role, origin: &Origin, challenged: Option<&Nonce>) -> (Option<Nonce>, Turn) {
         let Some((gate, habit)) = self.page(role, origin, |page| (Arc::clone(&page.gate), page.habit)) else {

@@ -10,7 +10,7 @@ use crate::binding::BindingStrategy;
 use crate::binding::bearer::Bearer;
 use crate::binding::dpop::Dpop;
 use crate::carriers::CarrierProfile;
-use crate::clock::{Clock, ManualClock, Timestamp};
+use crate::clock::{ManualClock, Timestamp};
 use crate::credentials::{Credential, MemoryCredentials};
 use crate::keys::{KeyStore, MemoryKeyStore, Purpose, Retired};
 use crate::owner::{AccountId, CarrierId, DeploymentId, Environment, Owner, Tenant, TenantId};
@@ -165,6 +165,7 @@ fn clients_that_ask_for_something_else_share_nothing() {
 /// One tenant of one carrier, whose issuer and API are scripted.
 struct World {
     client: Client,
+    clock: Arc<ManualClock>,
     script: Script,
     keys: Arc<MemoryKeyStore>,
     credentials: Arc<MemoryCredentials>,
@@ -173,9 +174,9 @@ struct World {
 
 impl World {
     fn new(strategy: impl BindingStrategy + 'static) -> Self {
-        let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_unix_seconds(1_800_000_000)));
+        let clock = Arc::new(ManualClock::at(Timestamp::from_unix_seconds(1_800_000_000)));
         let (script, carrier) = (Script::default(), CarrierId::new("c1").unwrap());
-        let keys = Arc::new(MemoryKeyStore::with_clock(Arc::clone(&clock)));
+        let keys = Arc::new(MemoryKeyStore::with_clock(clock.clone()));
         let credentials = Arc::new(MemoryCredentials::new());
         let profile = CarrierProfile::custom(
             carrier.clone(),
@@ -186,13 +187,14 @@ impl World {
         let parts = Parts::builder()
             .shared_keys(keys.clone())
             .shared_credentials(credentials.clone())
-            .clock(clock)
+            .clock(clock.clone())
             .transport(script.clone())
             .build()
             .unwrap();
         let client = Client::builder(profile, &parts).binding(strategy).build().unwrap();
         let world = Self {
             client,
+            clock,
             script,
             keys,
             credentials,
@@ -316,4 +318,51 @@ fn a_changed_credential_takes_effect_on_the_next_call() {
     world.credential(2);
     // Without a pause: nobody was asked.
     assert_eq!(world.call(served()).0, FRESH);
+}
+
+/// A request that waits for another one's answer, since it has the nonce, is dated when it goes out; and it does not go out
+/// if that answer asks for a pause.
+#[test]
+fn a_proof_is_dated_when_it_is_sent_however_long_its_turn_was_in_coming() {
+    for throttled in [false, true] {
+        let world = World::new(Dpop::es256());
+        let challenge = [
+            ("www-authenticate", r#"DPoP error="use_dpop_nonce""#),
+            ("dpop-nonce", "n1"),
+        ];
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let given = if throttled {
+            Step::with(429, &[("retry-after", "60")], "")
+        } else {
+            Step::with(200, &[("dpop-nonce", "n2")], "")
+        };
+        world
+            .script
+            .add([Step::token("t", "3600"), Step::with(401, &challenge, "")]);
+        world
+            .script
+            .add([Step::After(receiver, Box::new(given)), Step::json(200, "")]);
+        let tenant = world.client.tenant("t1").unwrap();
+        let mut first = Box::pin(tenant.get("/rates").send());
+        assert!((&mut first).now_or_never().is_none());
+        let mut second = Box::pin(tenant.get("/rates").send());
+        assert!((&mut second).now_or_never().is_none());
+        assert_eq!(world.script.seen().len(), 3, "the second one waits for its turn");
+
+        world.clock.advance(std::time::Duration::from_secs(25));
+        sender.send(()).unwrap();
+        assert_eq!(first.now_or_never().unwrap().is_err(), throttled);
+        let outcome = second.now_or_never().unwrap();
+        let seen = world.script.seen();
+        if throttled {
+            assert_eq!((outcome.unwrap_err().code(), seen.len()), ("rate_limited", 0));
+        } else {
+            outcome.unwrap();
+            let proof = seen[0].proof().unwrap();
+            assert_eq!(
+                (proof.nonce(), &proof.claims["iat"]),
+                (Some("n2"), &serde_json::json!(1_800_000_025))
+            );
+        }
+    }
 }

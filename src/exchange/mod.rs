@@ -23,7 +23,7 @@ use bytes::Bytes;
 use futures_util::future::{Either, poll_fn, select};
 use http::{HeaderMap, Method, StatusCode};
 
-use crate::binding::nonce::{Nonce, Turn};
+use crate::binding::nonce::Nonce;
 use crate::binding::{Answered, Attempt, Learned, Role, TokenBinding};
 use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::error::{Awaited, Error, ErrorKind};
@@ -85,14 +85,17 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
     let mut route = Route::new();
     let mut cause: Option<Repeat> = None;
     loop {
-        if let Some(left) = env.connection.paused(role, || env.clock.monotonic()) {
-            let until = env.clock.now() + left;
-            return Err(Error::before(ErrorKind::RateLimited).of(role).retry_at_opt(Some(until)));
-        }
+        refuse_if_paused(env, role)?;
         let binding = Arc::clone(errand.binding());
-        let draft = errand.draft()?;
         // The nonce of a challenge is for the next attempt; what follows that uses the newest one that the binding knows.
         let challenged = nonce.take();
+        let waiting = binding.turn(role, errand.target().origin(), challenged.as_ref());
+        let Some((nonce_now, turn)) = within(env.clock, env.deadline, waiting).await else {
+            return Err(Error::before(ErrorKind::Deadline(Awaited::Proof)).of(role));
+        };
+        // The requests that were waited for may have been told to pause. A proof is dated when it is sent, not before.
+        refuse_if_paused(env, role)?;
+        let draft = errand.draft()?;
         let started = env.clock.monotonic();
         let offset = env.connection.skew.offset(role, errand.target().origin(), started);
         let wall = env.clock.now();
@@ -102,7 +105,7 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
             target: errand.target(),
             ath: errand.ath(),
             now: wall.offset_seconds(offset),
-            nonce: challenged.as_ref(),
+            nonce: nonce_now.as_ref(),
         };
         let mut outgoing = Outgoing {
             method: attempt.method.clone(),
@@ -115,10 +118,9 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
             None => return Err(Error::before(ErrorKind::Deadline(Awaited::Proof)).of(role)),
         };
         let mut sent = None;
-        let mut turn = Turn::default();
         if let Some(proof) = proof {
             sent = proof.nonce().cloned();
-            turn = proof.attach(&mut outgoing.headers);
+            proof.attach(&mut outgoing.headers);
             report.proof_time += env.clock.monotonic().saturating_since(started);
         }
 
@@ -266,6 +268,17 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
                 });
                 return fail(kind, response).map_err(|error| error.retry_at_opt(until));
             }
+        }
+    }
+}
+
+/// The error of a request to a server that has asked for a pause which is not over.
+fn refuse_if_paused(env: &Env<'_>, role: Role) -> Result<(), Error> {
+    match env.connection.paused(role, || env.clock.monotonic()) {
+        None => Ok(()),
+        Some(left) => {
+            let until = env.clock.now() + left;
+            Err(Error::before(ErrorKind::RateLimited).of(role).retry_at_opt(Some(until)))
         }
     }
 }
