@@ -146,7 +146,7 @@ fn every_vector_of_www_authenticate() {
             }
             Verdict::Renew { certain: true } => "refresh_token_once",
             // Either an error or the caller's answer: no repeat.
-            Verdict::Fail(..) | Verdict::Done => "fail",
+            Verdict::Fail(..) | Verdict::Doubt | Verdict::Done => "fail",
             other => panic!("{id}: {other:?}"),
         };
         assert_eq!(expect["action"], action, "{id}: {verdict:?}");

@@ -143,10 +143,19 @@ fn a_caller_that_goes_takes_nothing_with_it() {
     fake.clock.advance(Duration::from_secs(100));
     let sender = fake.answer_later();
     assert!(slot.lease(&fake, LATE).now_or_never().is_none());
-    fake.clock.advance(LIMIT);
+    fake.clock.advance(LIMIT / 2);
     sender.send(fake.token(&slot, 100)).ok().unwrap();
     assert!(now(&slot, &fake).is_ok());
     assert_eq!(fake.fetches(), 2);
+
+    // Unless it has been on its way for long: its answer may be an old one.
+    fake.clock.advance(Duration::from_secs(100));
+    let _left = fake.answer_later();
+    assert!(slot.lease(&fake, LATE).now_or_never().is_none());
+    fake.clock.advance(LIMIT / 2 + Duration::from_nanos(1));
+    fake.answer(fake.token(&slot, 100));
+    assert!(now(&slot, &fake).is_ok());
+    assert_eq!(fake.fetches(), 4);
 }
 
 #[test]

@@ -164,7 +164,7 @@ fn no_limit_and_no_lifetime_overflows() {
             });
             let lease = leased(&world, lifetime);
             assert!(lease.renew_from() <= lease.usable_until(), "{lease:?}");
-            world.clock.advance(Duration::MAX);
+            world.clock.advance(Duration::from_secs(u64::MAX / 2));
             leased(&world, lifetime);
         }
     }
@@ -334,7 +334,10 @@ fn no_token_is_asked_for_before_its_key_is_kept() {
         assert!((&mut waiting).now_or_never().is_none(), "{step}");
         world.clock.advance(Duration::from_nanos(1));
         let error = waiting.now_or_never().expect("its time is over").unwrap_err();
-        assert!(matches!(error.kind(), ErrorKind::Deadline(Awaited::Token)), "{step}");
+        assert!(
+            matches!(error.kind(), ErrorKind::Deadline(Awaited::Key)),
+            "{step}: {error:?}"
+        );
         assert!(world.script.seen().is_empty(), "{step}");
     }
     let world = broken("race", None);
