@@ -14,7 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 
 use super::super::resolver::{Lookup, Resolver, SharedResolver, SystemLookup};
-use super::{Inner, ReqwestTransport};
+use super::{Inner, Origins, ReqwestTransport};
 use crate::clock::{Clock, SystemClock};
 use crate::target::danger::Loopback;
 
@@ -177,6 +177,7 @@ impl ReqwestTransportBuilder {
             blueprint,
             loopback: self.loopback,
             clock: self.clock,
+            origins: Origins::default(),
         })))
     }
 

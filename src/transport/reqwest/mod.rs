@@ -6,7 +6,7 @@ mod failure;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use ::reqwest::{Client, Request, Url};
 use async_trait::async_trait;
@@ -20,8 +20,8 @@ pub use builder::{BuildError, ReqwestTransportBuilder, TlsVersion};
 use self::builder::Blueprint;
 use super::{Body, Outgoing, Route, Stage, Transport, TransportError, TransportErrorKind};
 use crate::clock::Clock;
-use crate::target::Target;
 use crate::target::danger::Loopback;
+use crate::target::{Origin, Target};
 
 /// The transport that comes with the crate. Cheap to clone; clones share connections.
 ///
@@ -53,6 +53,7 @@ struct Inner {
     unpooled: OnceLock<Client>,
     loopback: Vec<Loopback>,
     clock: Arc<dyn Clock>,
+    origins: Origins,
 }
 
 impl ReqwestTransport {
@@ -98,7 +99,7 @@ impl fmt::Debug for ReqwestTransport {
 impl Transport for ReqwestTransport {
     async fn send(&self, request: Outgoing, route: &Route) -> Result<Response<Body>, TransportError> {
         self.admit(&request.target)?;
-        let request = prepare(request)?;
+        let request = prepare(request, &self.0.origins)?;
         let client = if route.fresh { self.unpooled()? } else { &self.0.pooled };
         let answer = pin!(client.execute(request));
         let answer = match route.deadline {
@@ -127,7 +128,7 @@ const fn not_sent(kind: TransportErrorKind) -> TransportError {
 }
 
 /// Headers by which a request could say where it goes or where it ends: the target and the body say that.
-const FRAMING: [HeaderName; 7] = [
+const FRAMING: [HeaderName; 9] = [
     header::HOST,
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
@@ -135,9 +136,43 @@ const FRAMING: [HeaderName; 7] = [
     header::UPGRADE,
     header::TE,
     header::TRAILER,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
 ];
 
-fn prepare(outgoing: Outgoing) -> Result<Request, TransportError> {
+/// The most origins whose URLs are kept.
+const MAX_ORIGINS: usize = 64;
+
+/// URLs of origins: parsing the host again for each request would take longer than everything else that is done for it here.
+#[derive(Default)]
+pub(super) struct Origins(RwLock<Vec<(Origin, Url)>>);
+
+impl Origins {
+    /// The URL of `target`, provided that the URL parser leaves its text as it is.
+    fn url(&self, target: &Target) -> Option<Url> {
+        let mut url = self.root(target.origin())?;
+        url.set_path(target.path());
+        url.set_query(target.query());
+        (url.as_str() == target.as_str()).then_some(url)
+    }
+
+    fn root(&self, origin: &Origin) -> Option<Url> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, url)) = known.iter().find(|(one, _)| one == origin) {
+            return Some(url.clone());
+        }
+        drop(known);
+        let url = Url::parse(&origin.to_string()).ok()?;
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MAX_ORIGINS {
+            known.remove(0);
+        }
+        known.push((origin.clone(), url.clone()));
+        Some(url)
+    }
+}
+
+fn prepare(outgoing: Outgoing, origins: &Origins) -> Result<Request, TransportError> {
     let Outgoing {
         method,
         target,
@@ -147,10 +182,7 @@ fn prepare(outgoing: Outgoing) -> Result<Request, TransportError> {
     if method == Method::CONNECT || has_framing(&headers) {
         return Err(not_sent(TransportErrorKind::Other));
     }
-    let url = Url::parse(target.as_str()).map_err(|_| not_sent(TransportErrorKind::Target))?;
-    if url.as_str() != target.as_str() {
-        return Err(not_sent(TransportErrorKind::Target));
-    }
+    let url = origins.url(&target).ok_or(not_sent(TransportErrorKind::Target))?;
     let mut request = Request::new(method, url);
     *request.headers_mut() = headers;
     if !body.is_empty() {
@@ -160,7 +192,5 @@ fn prepare(outgoing: Outgoing) -> Result<Request, TransportError> {
 }
 
 fn has_framing(headers: &HeaderMap) -> bool {
-    FRAMING.iter().any(|name| headers.contains_key(name))
-        || headers.contains_key("keep-alive")
-        || headers.contains_key("proxy-connection")
+    headers.keys().any(|name| FRAMING.contains(name))
 }
