@@ -35,18 +35,27 @@ trait Caller: Send + Sync + 'static {
     fn call(&self) -> impl Future<Output = Bytes> + Send;
 }
 
+/// Loads: name, requests at a time, whether each side has a core of its own, whether the figure is the time that the cores were used in place of
+/// the time that went by.
+const LOADS: [(&str, usize, bool, bool); 4] = [
+    ("1", 1, false, false),
+    ("1-pinned", 1, true, false),
+    ("64", 64, false, false),
+    ("64-cpu", 64, false, true),
+];
+
 fn main() {
     let options = Options::from_args();
     rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
         .expect("the only provider of this process");
-    let key = Key::generate();
+    let key = Arc::new(Key::generate());
     let signing_input = key.signing_input();
     let cores = cores::count();
     let report = Report::new("request", &options);
 
     for (transport, tls) in [("http1", false), ("tls13", true)] {
-        for (load, concurrent, pinned) in [("1", 1, false), ("1-pinned", 1, true), ("64", 64, false)] {
+        for (load, concurrent, pinned, used) in LOADS {
             let prefix = format!("{transport}/{load}");
             if !["bearer", "dpop", "nonce"]
                 .iter()
@@ -63,14 +72,17 @@ fn main() {
             let runtime = runtime(if concurrent == 1 { 1 } else { cores });
             let start = |nonces| Server::start(Manner { tls, nonces, pinned });
             let (server, noncing) = (start(false), start(true));
+            let load = Load { concurrent, used };
             let cases = vec![
-                case("floor", &runtime, concurrent, Plain::bearer(&server)),
-                case("bearer", &runtime, concurrent, Shipbound::new(&server, Bearer)),
-                case("floor-proof", &runtime, concurrent, Plain::proof_sized(&server, &key)),
-                case("dpop", &runtime, concurrent, Shipbound::new(&server, Dpop::es256())),
-                case("floor-nonce", &runtime, concurrent, Plain::proof_sized(&noncing, &key)),
-                case("nonce", &runtime, concurrent, Shipbound::new(&noncing, Dpop::es256())),
-                Case::new("signature", || key.sign(&signing_input)),
+                case("floor", &runtime, load, Plain::bearer(&server)),
+                case("floor-limited", &runtime, load, Plain::limited(&server)),
+                case("bearer", &runtime, load, Shipbound::new(&server, Bearer)),
+                case("floor-proof", &runtime, load, Plain::proof_sized(&server, &key)),
+                case("floor-signed", &runtime, load, Plain::signed(&server, &key)),
+                case("dpop", &runtime, load, Shipbound::new(&server, Dpop::es256())),
+                case("floor-nonce", &runtime, load, Plain::proof_sized(&noncing, &key)),
+                case("nonce", &runtime, load, Shipbound::new(&noncing, Dpop::es256())),
+                signature(&key, &signing_input, used),
             ];
             let mut measured = interleave(&options, cases);
             // What a request with a proof must take: the plain one, and the signature on whichever core is free. One at a time nothing else
@@ -84,7 +96,11 @@ fn main() {
             report.table(
                 &format!("{prefix}/bearer"),
                 &measured,
-                &[("floor", "floor"), ("shipbound", "bearer")],
+                &[
+                    ("floor", "floor"),
+                    ("floor, limit and user agent", "floor-limited"),
+                    ("shipbound", "bearer"),
+                ],
             );
             report.table(
                 &format!("{prefix}/dpop"),
@@ -93,6 +109,7 @@ fn main() {
                     ("allowed", "allowed"),
                     ("floor", "floor-proof"),
                     ("signature", "signature"),
+                    ("floor that signs", "floor-signed"),
                     ("shipbound", "dpop"),
                 ],
             );
@@ -107,12 +124,24 @@ fn main() {
                 ],
             );
             if concurrent == 1 {
+                let limited = measured.ratio("bearer", "floor-limited");
+                report.at_most(
+                    &format!("{prefix}/bearer: median / floor with limit and user agent"),
+                    limited,
+                    1.08,
+                );
                 report.at_most(
                     &format!("{prefix}/bearer: median / floor"),
                     measured.ratio("bearer", "floor"),
                     1.08,
                 );
             } else {
+                let signed = measured.ratio("floor-signed", "dpop");
+                report.at_least(
+                    &format!("{prefix}/dpop: throughput / that of a floor that signs"),
+                    signed,
+                    0.95,
+                );
                 for (kind, allowed) in [("dpop", "allowed"), ("nonce", "allowed-nonce")] {
                     let share = measured.ratio(allowed, kind);
                     report.at_least(
@@ -135,16 +164,58 @@ fn runtime(threads: usize) -> Runtime {
     builder.worker_threads(threads).enable_all().build().expect("a runtime")
 }
 
-fn case<'a>(id: &str, runtime: &'a Runtime, concurrent: usize, caller: impl Caller) -> Case<'a> {
+/// How requests are made and timed.
+#[derive(Clone, Copy)]
+struct Load {
+    concurrent: usize,
+    used: bool,
+}
+
+fn case<'a>(id: &str, runtime: &'a Runtime, load: Load, caller: impl Caller) -> Case<'a> {
     let caller = Arc::new(caller);
     let run = move |requests| {
-        if concurrent == 1 {
+        if load.concurrent == 1 {
             runtime.block_on(latency(&*caller, requests))
         } else {
-            runtime.block_on(throughput(&caller, concurrent, requests))
+            runtime.block_on(throughput(&caller, load, requests))
         }
     };
     Case::batched(id, run).batch(Duration::from_millis(100))
+}
+
+fn signature<'a>(key: &'a Key, input: &'a [u8], used: bool) -> Case<'a> {
+    let run = move |signatures: u64| {
+        let clock = Clock::start(used);
+        for _ in 0..signatures {
+            std::hint::black_box(key.sign(input));
+        }
+        clock.nanos() / signatures as f64
+    };
+    Case::batched("signature", run)
+}
+
+/// The time that went by, or the share of it that all cores together were used.
+enum Clock {
+    Wall(Instant),
+    Used(Duration),
+}
+
+impl Clock {
+    fn start(used: bool) -> Self {
+        if used {
+            Self::Used(cores::used())
+        } else {
+            Self::Wall(Instant::now())
+        }
+    }
+
+    fn nanos(&self) -> f64 {
+        let span = match self {
+            Self::Wall(started) => started.elapsed(),
+            Self::Used(before) => cores::used() - *before,
+        };
+        span.as_nanos() as f64
+    }
 }
 
 /// The median latency of requests that wait for one another.
@@ -159,10 +230,10 @@ async fn latency(caller: &impl Caller, requests: u64) -> f64 {
 }
 
 /// The time per request when so many are under way at all times.
-async fn throughput(caller: &Arc<impl Caller>, concurrent: usize, requests: u64) -> f64 {
-    let each = requests.div_ceil(concurrent as u64);
-    let started = Instant::now();
-    let tasks: Vec<_> = (0..concurrent)
+async fn throughput(caller: &Arc<impl Caller>, load: Load, requests: u64) -> f64 {
+    let each = requests.div_ceil(load.concurrent as u64);
+    let clock = Clock::start(load.used);
+    let tasks: Vec<_> = (0..load.concurrent)
         .map(|_| {
             let caller = Arc::clone(caller);
             tokio::spawn(async move {
@@ -175,5 +246,7 @@ async fn throughput(caller: &Arc<impl Caller>, concurrent: usize, requests: u64)
     for task in tasks {
         task.await.expect("a task that calls");
     }
-    started.elapsed().as_nanos() as f64 / (each * concurrent as u64) as f64
+    // Whoever uses all cores takes this share of the time that they were used.
+    let cores = if load.used { cores::count() as f64 } else { 1.0 };
+    clock.nanos() / cores / (each * load.concurrent as u64) as f64
 }
