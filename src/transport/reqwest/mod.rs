@@ -194,3 +194,20 @@ fn prepare(outgoing: Outgoing, origins: &Origins) -> Result<Request, TransportEr
 fn has_framing(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| FRAMING.contains(name))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_the_targets_text_and_few_origins_are_kept() {
+        let origins = Origins::default();
+        for number in 0..3 * MAX_ORIGINS {
+            for tail in ["/", "/a/b%2Fc?x=1&y=%27", "/a//b;c=d?", "/..a/?q=/../"] {
+                let target = Target::parse(&format!("https://h{number}.example:8443{tail}")).unwrap();
+                assert_eq!(origins.url(&target).unwrap().as_str(), target.as_str());
+            }
+        }
+        assert_eq!(origins.0.read().unwrap().len(), MAX_ORIGINS);
+    }
+}
