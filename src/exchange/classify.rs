@@ -8,12 +8,15 @@ use http::{HeaderMap, StatusCode};
 use crate::binding::nonce::Nonce;
 use crate::binding::{BindingKind, Learned, Role};
 use crate::clock::Timestamp;
-use crate::error::{ErrorKind, LONGEST_PAUSE};
+use crate::error::ErrorKind;
 use crate::json::Object;
 
 use super::challenge::{self, Challenge};
 use super::quirks::BodyCode;
 use super::skew;
+
+/// The longest that a `Retry-After` closes a connection.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 
 /// The longest body that a carrier's own error code is looked for in, in octets.
 const MAX_ERROR_BODY: usize = 64 * 1024;

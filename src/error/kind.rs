@@ -1,39 +1,20 @@
-//! The one error of a carrier call: how far the request came, whose fault it is, and what to do.
+//! What went wrong, each kind with its code, its culprit and what to do.
 
 use std::fmt;
-use std::time::Duration;
 
 use http::{HeaderName, StatusCode};
 use thiserror::Error as ThisError;
 
-use crate::binding::{BindError, Role};
-use crate::clock::Timestamp;
+use crate::binding::BindError;
 use crate::credentials::CredentialError;
-use crate::exchange::answer::{Report, Response};
 use crate::keys::KeyError;
 use crate::owner::InvalidId;
 use crate::target::TargetError;
 use crate::token::answer::TokenAnswerError;
 use crate::token::metadata::MetadataError;
-use crate::transport::{Stage, TransportErrorKind};
+use crate::transport::TransportErrorKind;
 
-/// Why a call, a token request or a set-up failed.
-///
-/// Three questions an on-call engineer asks have an answer each: [`Error::stage`] (may the label have been bought?),
-/// [`Error::culprit`] (whom do I call?) and [`Error::advice`] (what do I do?). [`Error::code`] is for logs and metrics.
-///
-/// Neither `Display`, `Debug` nor `source()` shows a token, a proof, a secret, a path or a text that a server chose.
-pub struct Error(Box<Inner>);
-
-#[derive(Clone)]
-struct Inner {
-    kind: ErrorKind,
-    stage: Stage,
-    role: Role,
-    retry_at: Option<Timestamp>,
-    answer: Option<Response>,
-    report: Option<Report>,
-}
+use super::OAuthCode;
 
 /// What went wrong. Each kind says what the user should do about it.
 #[derive(Clone, Debug, ThisError)]
@@ -197,72 +178,6 @@ impl fmt::Display for Awaited {
     }
 }
 
-/// The codes that are shown. A server can put anything into `error`, also the secret or the token that it was given.
-const KNOWN_CODES: [&str; 21] = [
-    "access_denied",
-    "insufficient_scope",
-    "insufficient_user_authentication",
-    "interaction_required",
-    "invalid_authorization_details",
-    "invalid_client",
-    "invalid_client_metadata",
-    "invalid_dpop_proof",
-    "invalid_grant",
-    "invalid_request",
-    "invalid_scope",
-    "invalid_target",
-    "invalid_token",
-    "server_error",
-    "slow_down",
-    "temporarily_unavailable",
-    "unauthorized_client",
-    "unsupported_grant_type",
-    "unsupported_response_type",
-    "unsupported_token_type",
-    "use_dpop_nonce",
-];
-
-/// An `error` of RFC 6749 5.2 as a server gave it: at most 64 of its legal characters, the rest cut.
-///
-/// `Display` and `Debug` show codes that are registered with IANA for OAuth; others are a text that a server chose, which
-/// [`as_str`](Self::as_str) alone gives.
-#[derive(Clone, PartialEq, Eq)]
-pub struct OAuthCode(Box<str>);
-
-impl OAuthCode {
-    pub(crate) fn new(text: &str) -> Self {
-        let legal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        Self(
-            text.chars()
-                .take(64)
-                .take_while(legal)
-                .collect::<String>()
-                .into_boxed_str(),
-        )
-    }
-
-    /// The code's text, `invalid_client` for instance. Written by the server: not for logs.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for OAuthCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if KNOWN_CODES.contains(&&*self.0) {
-            &self.0
-        } else {
-            "a code of its own"
-        })
-    }
-}
-
-impl fmt::Debug for OAuthCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OAuthCode({self})")
-    }
-}
-
 /// Whose fault it is: whom to call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -295,115 +210,6 @@ impl Culprit {
             Self::Carrier => "carrier",
             Self::Network => "network",
         }
-    }
-}
-
-impl Error {
-    /// An error of this kind at this stage: for [`CarrierClient`](crate::CarrierClient)s of tests.
-    pub fn new(kind: ErrorKind, stage: Stage) -> Self {
-        Self(Box::new(Inner {
-            kind,
-            stage,
-            role: Role::ResourceServer,
-            retry_at: None,
-            answer: None,
-            report: None,
-        }))
-    }
-
-    /// An error before anything was sent.
-    pub(crate) fn before(kind: ErrorKind) -> Self {
-        Self::new(kind, Stage::NotSent)
-    }
-
-    /// Whether the connection has no credential, which no waiting mends.
-    pub(crate) fn is_credential_missing(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Credential(cause) if cause.is_missing())
-    }
-
-    /// Says which server the error is about.
-    #[must_use]
-    pub(crate) fn of(mut self, role: Role) -> Self {
-        self.0.role = role;
-        self
-    }
-
-    /// An error of a preparation (a token, say) of a request that was itself not sent. What the issuer answered is not the
-    /// carrier's answer, and that a token request may have arrived leaves nothing to look up.
-    #[must_use]
-    pub(crate) fn not_sent(mut self) -> Self {
-        self.0.stage = Stage::NotSent;
-        self.0.answer = None;
-        self.0.kind = match self.0.kind {
-            ErrorKind::OutcomeUnknown(cause) => ErrorKind::NotDelivered(cause),
-            ErrorKind::AnswerIncomplete { .. } => ErrorKind::NotDelivered(TransportErrorKind::ConnectionLost),
-            kind => kind,
-        };
-        self
-    }
-
-    #[must_use]
-    pub(crate) fn retry_at_opt(mut self, at: Option<Timestamp>) -> Self {
-        self.0.retry_at = at;
-        self
-    }
-
-    #[must_use]
-    pub(crate) fn with_answer(mut self, answer: Response) -> Self {
-        self.0.answer = Some(answer);
-        self
-    }
-
-    #[must_use]
-    pub(crate) fn with_report(mut self, report: Report) -> Self {
-        self.0.report = Some(report);
-        self
-    }
-
-    /// What went wrong.
-    pub fn kind(&self) -> &ErrorKind {
-        &self.0.kind
-    }
-
-    /// How far the request of this call came. Errors of a token request made for the call are [`Stage::NotSent`]: the
-    /// carrier has not seen the call.
-    pub fn stage(&self) -> Stage {
-        self.0.stage
-    }
-
-    /// From when on a repeat makes sense; until then calls of this connection are refused without being sent. `None` where
-    /// time alone does not help, or the server did not say.
-    pub fn retry_at(&self) -> Option<Timestamp> {
-        self.0.retry_at
-    }
-
-    /// The carrier's answer, where the call failed because of what it says. With [`Stage::NotSent`] it is the 401 for which a
-    /// new token was needed that could not be had.
-    pub fn response(&self) -> Option<&Response> {
-        self.0.answer.as_ref()
-    }
-
-    /// What the call took, where it came as far as asking for a token.
-    pub fn report(&self) -> Option<&Report> {
-        self.0.report.as_ref()
-    }
-
-    /// A short name for logs and metrics. It does not change between patch releases.
-    pub fn code(&self) -> &'static str {
-        self.kind().code()
-    }
-
-    /// Whose fault it is.
-    pub fn culprit(&self) -> Culprit {
-        match (self.kind().culprit(), self.0.role) {
-            (Culprit::Carrier, Role::AuthorizationServer) => Culprit::Issuer,
-            (culprit, _) => culprit,
-        }
-    }
-
-    /// What to do, in a sentence.
-    pub fn advice(&self) -> &'static str {
-        self.kind().advice()
     }
 }
 
@@ -447,7 +253,7 @@ impl ErrorKind {
     }
 
     /// See [`Error::culprit`].
-    fn culprit(&self) -> Culprit {
+    pub(super) fn culprit(&self) -> Culprit {
         match self {
             Self::Target(_)
             | Self::Id(_)
@@ -487,7 +293,7 @@ impl ErrorKind {
     }
 
     /// See [`Error::advice`].
-    fn advice(&self) -> &'static str {
+    pub(super) fn advice(&self) -> &'static str {
         match self {
             Self::Target(_) => "correct the URL or path that was given",
             Self::Id(_) => "encode the application's id with A-Z a-z 0-9 . _ -",
@@ -525,44 +331,6 @@ impl ErrorKind {
     }
 }
 
-impl Clone for Error {
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let stage = match self.0.stage {
-            Stage::NotSent => "not sent",
-            Stage::MaybeSent => "maybe sent",
-            Stage::Answered => "answered",
-        };
-        write!(f, "{} ({stage})", self.0.kind)?;
-        match self.0.retry_at {
-            Some(at) => write!(f, ", not before {at}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.0.kind)
-            .field("stage", &self.0.stage)
-            .field("retry_at", &self.0.retry_at)
-            .field("status", &self.0.answer.as_ref().map(Response::status))
-            .finish_non_exhaustive()
-    }
-}
-
-impl std::error::Error for Error {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        std::error::Error::source(&self.0.kind)
-    }
-}
-
 impl From<BindError> for ErrorKind {
     fn from(error: BindError) -> Self {
         match error {
@@ -571,6 +339,3 @@ impl From<BindError> for ErrorKind {
         }
     }
 }
-
-/// The longest that a `Retry-After` closes a connection.
-pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
