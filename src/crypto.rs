@@ -1,6 +1,8 @@
 //! Digests, MACs, randomness and comparison: the primitives that have no keys of their own.
 //!
-//! With aws-lc-rs they come from it; without it from the crates that p256 brings along anyway.
+//! With aws-lc-rs digests come from it; without it from the crates that p256 brings along anyway. Randomness always comes
+//! straight from the operating system, call by call: nothing is left over that a fork or a copied machine could repeat, and a
+//! failure is an error (AWS-LC's own generator would end the process).
 
 use subtle::ConstantTimeEq;
 use thiserror::Error;
@@ -35,7 +37,7 @@ pub(crate) fn hmac_sha256_128(key: &[u8], data: &[u8]) -> [u8; 16] {
 /// # Errors
 /// [`RandomFailed`] when there is none; `out` is not to be used then.
 pub(crate) fn random(out: &mut [u8]) -> Result<(), RandomFailed> {
-    backend::random(out)
+    getrandom::fill(out).map_err(|_unspecified| RandomFailed)
 }
 
 /// Whether both are equal, in a time that tells the lengths alone.
@@ -45,9 +47,7 @@ pub(crate) fn constant_time_eq(left: &[u8], right: &[u8]) -> bool {
 
 #[cfg(feature = "aws-lc-rs")]
 mod backend {
-    use aws_lc_rs::{digest, hmac, rand};
-
-    use super::RandomFailed;
+    use aws_lc_rs::{digest, hmac};
 
     pub(super) fn sha256(data: &[u8]) -> [u8; 32] {
         let mut out = [0; 32];
@@ -64,10 +64,6 @@ mod backend {
         out
     }
 
-    pub(super) fn random(out: &mut [u8]) -> Result<(), RandomFailed> {
-        rand::fill(out).map_err(|_unspecified| RandomFailed)
-    }
-
     /// Both sides are 32 octets long: SHA-256 has no other length.
     fn fill(out: &mut [u8; 32], from: &[u8]) {
         debug_assert_eq!(from.len(), out.len());
@@ -81,8 +77,6 @@ mod backend {
 mod backend {
     use hmac::{Hmac, KeyInit, Mac};
     use sha2::{Digest, Sha256};
-
-    use super::RandomFailed;
 
     pub(super) fn sha256(data: &[u8]) -> [u8; 32] {
         Sha256::digest(data).into()
@@ -104,10 +98,6 @@ mod backend {
         let mut mac = Hmac::<Sha256>::new(&block.into());
         mac.update(data);
         mac.finalize().into_bytes().into()
-    }
-
-    pub(super) fn random(out: &mut [u8]) -> Result<(), RandomFailed> {
-        getrandom::fill(out).map_err(|_unspecified| RandomFailed)
     }
 }
 

@@ -48,7 +48,7 @@
 //!
 //! | Feature | Default | What it adds |
 //! |---|---|---|
-//! | `aws-lc-rs` | yes | private-key operations, digests and randomness by aws-lc-rs; Ed25519 and PS256. Without it ES256 runs on `p256` |
+//! | `aws-lc-rs` | yes | private-key operations and digests by aws-lc-rs; Ed25519 and PS256. Without it ES256 runs on `p256` |
 //! | `reqwest` | yes | `ReqwestTransport`: HTTP/1.1, HTTP/2 and TLS. Without it the application brings a [`transport::Transport`] |
 //! | `rsa` | no | makes and imports RSA keys for PS256 |
 //! | `sandbox` | no | a loopback issuer and carrier APIs for tests |
