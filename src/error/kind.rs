@@ -96,14 +96,14 @@ pub enum ErrorKind {
     #[error("the server redirects, which is not followed")]
     Redirect,
     /// The server asks for a pause (429, 503), or asked for one and it is not over. User action: repeat at
-    /// [`Error::retry_at`]; until then calls of this connection are refused without being sent.
+    /// [`Error::retry_at`](crate::Error::retry_at); until then calls of this connection are refused without being sent.
     #[error("the server asks for a pause")]
     RateLimited,
     /// The server says twice that it does not answer for this address (421). User action: tell its operator.
     #[error("the server does not answer for this address")]
     Misdirected,
     /// The last attempts for a token failed, and the next is not yet due. User action: mend what the given code names;
-    /// calls go on by themselves at [`Error::retry_at`].
+    /// calls go on by themselves at [`Error::retry_at`](crate::Error::retry_at).
     #[error("no token: the last attempt failed with {code}, and the next is not yet due")]
     CoolingDown {
         /// The code of the failure.
@@ -111,7 +111,7 @@ pub enum ErrorKind {
         /// Whose fault that failure is.
         culprit: Culprit,
     },
-    /// Something did not come in time. User action: repeat if [`Error::stage`] allows it, or raise the limit.
+    /// Something did not come in time. User action: repeat if [`Error::stage`](crate::Error::stage) allows it, or raise the limit.
     #[error("{0} did not come in time")]
     Deadline(Awaited),
     /// The request may have been processed: the connection ended before an answer came. User action: ask the carrier (a
@@ -214,7 +214,7 @@ impl Culprit {
 }
 
 impl ErrorKind {
-    /// See [`Error::code`].
+    /// See [`Error::code`](crate::Error::code).
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::Target(_) => "invalid_target_url",
@@ -252,7 +252,7 @@ impl ErrorKind {
         }
     }
 
-    /// See [`Error::culprit`].
+    /// See [`Error::culprit`](crate::Error::culprit).
     pub(super) fn culprit(&self) -> Culprit {
         match self {
             Self::Target(_)
@@ -292,7 +292,7 @@ impl ErrorKind {
         }
     }
 
-    /// See [`Error::advice`].
+    /// See [`Error::advice`](crate::Error::advice).
     pub(super) fn advice(&self) -> &'static str {
         match self {
             Self::Target(_) => "correct the URL or path that was given",
