@@ -118,7 +118,7 @@ expect() {
 
 example_quickstart() {
   expect 0 quickstart
-  expect 0 quickstart --json >"$logs/quickstart.json"
+  "$target/debug/examples/quickstart" --json >"$logs/quickstart.json"
   node -e '
     const text = require("fs").readFileSync(process.argv[1], "utf8").trim();
     if (text === "") throw new Error("quickstart --json printed nothing");

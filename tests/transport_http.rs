@@ -59,6 +59,33 @@ async fn nothing_is_added_but_what_is_documented() {
     );
 }
 
+/// RFC 9110 8.6: servers may insist on it.
+#[tokio::test]
+async fn a_post_without_content_says_so_and_a_get_need_not() {
+    for (empty, says) in [
+        ("POST", true),
+        ("PUT", true),
+        ("PATCH", true),
+        ("GET", false),
+        ("DELETE", false),
+    ] {
+        let server = Raw::bind().await;
+        let mut outgoing = post(&target("http", server.address, "/cancel"), "");
+        outgoing.method = empty.parse().unwrap();
+        let transport = allowing(server.address).build().unwrap();
+        let serve = async {
+            let mut stream = server.accept().await;
+            let request = read_request(&mut stream).await;
+            write(&mut stream, "HTTP/1.1 204 No Content\r\n\r\n").await;
+            (stream, request)
+        };
+        let route = Route::new();
+        let (answer, (_stream, request)) = tokio::join!(transport.send(outgoing, &route), serve);
+        assert_eq!(answer.unwrap().status(), StatusCode::NO_CONTENT);
+        assert_eq!(request.contains("\r\ncontent-length: 0\r\n"), says, "{request}");
+    }
+}
+
 #[tokio::test]
 async fn redirects_are_answers() {
     for status in [301, 302, 303, 307, 308] {

@@ -220,11 +220,18 @@ fn check(given: Given) -> Result<Args, Usage> {
     }
     let mut positional = given.positional.into_iter();
     let method = required(positional.next(), "METHOD")?;
+    if ["CONNECT", "TRACE"]
+        .iter()
+        .any(|name| method.eq_ignore_ascii_case(name))
+    {
+        return wrong("METHOD cannot be CONNECT or TRACE");
+    }
     let url = places.admit("URL", &required(positional.next(), "URL")?)?;
+    let client_id = required(given.client_id.filter(|id| !id.is_empty()), "--client-id")?;
 
     Ok(Args {
         token_at,
-        client_id: required(given.client_id, "--client-id")?,
+        client_id,
         secret_variable: required(given.secret_variable, "--client-secret-env")?,
         auth: given.auth,
         request: given.request,

@@ -9,6 +9,7 @@ mod thief;
 use std::error::Error;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::Method;
 use serde_json::json;
@@ -48,11 +49,11 @@ async fn run(mut out: Output, without: Option<Check>) -> Result<bool, Box<dyn Er
         sandbox = sandbox.without(check);
     }
     let sandbox = sandbox.start().await?;
-    sandbox.route(
-        Method::POST,
-        SHIPMENTS,
-        Canned::json(201, &json!({"trackingNumber": "794600012345"})),
-    );
+    let labels = AtomicU64::new(794_600_012_345);
+    sandbox.route_with(Method::POST, SHIPMENTS, move |_request| {
+        let number = labels.fetch_add(1, Ordering::Relaxed).to_string();
+        Canned::json(201, &json!({ "trackingNumber": number }))
+    });
     let profile = sandbox.profile(CarrierProfile::custom(
         CarrierId::new("acme-freight")?,
         Environment::Sandbox,

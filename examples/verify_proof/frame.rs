@@ -221,7 +221,7 @@ fn headers(fields: Option<&Value>) -> Result<(HeaderMap, Option<&'static str>), 
         let name: HeaderName = name.parse().map_err(|_| "a header field's name is no token")?;
         match HeaderValue::from_bytes(value.trim_matches([' ', '\t']).as_bytes()) {
             Ok(value) => {
-                map.append(name, value);
+                map.try_append(name, value).map_err(|_| "too many header fields")?;
             }
             Err(_) if name == "dpop" => illegal = illegal.or(Some("E_MALFORMED")),
             Err(_) if name == "authorization" => illegal = Some("E_TOKEN_MISSING"),

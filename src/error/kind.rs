@@ -308,6 +308,9 @@ impl ErrorKind {
             Self::NoCommonAlgorithm => "allow one of the issuer's algorithms",
             Self::Metadata(_) => "check the issuer's URL and its metadata",
             Self::TokenAnswer(TokenAnswerError::ScopeNotGranted) => "ask for fewer scopes, or have them granted",
+            Self::TokenAnswer(TokenAnswerError::Unexplained(status)) if status.is_server_error() => {
+                "repeat later; tell the issuer's operator if it stays"
+            }
             Self::TokenAnswer(_) => "tell the issuer's operator; the answer breaks RFC 6749",
             Self::UnboundToken => "have the client registered for DPoP at the issuer, or choose Mode::Off knowingly",
             Self::TokenRefused(_) => "check the credential, scopes and resources of this connection",
@@ -321,6 +324,12 @@ impl ErrorKind {
             Self::CoolingDown { .. } => "mend what the code names; calls go on by themselves",
             Self::Deadline(_) => "repeat if the stage allows it, or raise the limit",
             Self::OutcomeUnknown(_) => "look the shipment up before sending it again",
+            Self::NotDelivered(TransportErrorKind::Tls) => {
+                "check the server's certificate, and the roots and TLS versions that the transport trusts"
+            }
+            Self::NotDelivered(TransportErrorKind::AddressRefused) => {
+                "check what the host's name resolves to; allow a private host by name if it is meant"
+            }
             Self::NotDelivered(_) => "repeat: the carrier has not seen the request",
             Self::AnswerIncomplete { .. } => "look the shipment up before sending it again",
             Self::AnswerTooLarge { .. } => "look the shipment up before sending it again; raise the limit",

@@ -155,6 +155,10 @@ impl Metadata {
             .get("token_endpoint")
             .and_then(Value::as_str)
             .ok_or(MetadataError::Endpoint(None))?;
+        // RFC 6749 3.2: no fragment.
+        if endpoint.contains('#') {
+            return Err(MetadataError::Endpoint(None));
+        }
         let token_endpoint =
             Target::parse_allowing(endpoint, exempt).map_err(|error| MetadataError::Endpoint(Some(error)))?;
         if token_endpoint.origin() != issuer.origin() && !allowed.contains(token_endpoint.origin()) {

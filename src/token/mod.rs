@@ -104,10 +104,7 @@ impl TokenRequest {
     /// # Errors
     /// [`InvalidRequest::Resource`] when it is not an absolute URI without fragment.
     pub fn resource(mut self, resource: &str) -> Result<Self, InvalidRequest> {
-        let absolute = resource
-            .parse::<http::Uri>()
-            .is_ok_and(|uri| uri.scheme().is_some() && uri.authority().is_some());
-        if !absolute || resource.contains('#') {
+        if !is_absolute_uri(resource) {
             return Err(InvalidRequest::Resource);
         }
         self.resources.insert(resource.to_owned());
@@ -185,6 +182,19 @@ impl TokenRequest {
             digest.text(value);
         }
     }
+}
+
+/// RFC 3986 4.3: a scheme and something behind it, in the characters of URIs, without a fragment.
+fn is_absolute_uri(text: &str) -> bool {
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return false;
+    };
+    let in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
+    let in_rest = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/?[]@!$&'()*+,;=%".contains(&byte);
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(in_scheme)
+        && !rest.is_empty()
+        && rest.bytes().all(in_rest)
 }
 
 /// Where tokens of a client come from. Both are URLs as text, parsed when the client is built.

@@ -133,3 +133,31 @@ impl World {
             .collect()
     }
 }
+
+#[test]
+fn a_resource_is_any_absolute_uri_without_a_fragment() {
+    for resource in [
+        "https://api.carrier.example/ship",
+        "urn:example:ship",
+        "tag:carrier.example,2026:ship",
+        "api://abc",
+    ] {
+        assert!(TokenRequest::new().resource(resource).is_ok(), "{resource}");
+    }
+    for resource in [
+        "",
+        "null",
+        "/ship",
+        "https:",
+        "1a:b",
+        "https://a.example/#x",
+        "https://a.example/\u{fc}",
+        "a b:c",
+    ] {
+        assert_eq!(
+            TokenRequest::new().resource(resource),
+            Err(super::InvalidRequest::Resource),
+            "{resource}"
+        );
+    }
+}

@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use ::reqwest::{Client, Request, Url};
 use async_trait::async_trait;
 use futures_util::future::{Either, select};
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response};
 use http_body_util::BodyExt;
 
@@ -183,8 +183,15 @@ fn prepare(outgoing: Outgoing, origins: &Origins) -> Result<Request, TransportEr
         return Err(not_sent(TransportErrorKind::Other));
     }
     let url = origins.url(&target).ok_or(not_sent(TransportErrorKind::Target))?;
+    // Some servers refuse a POST that does not say that it is empty (RFC 9110 8.6).
+    let says_empty = body.is_empty() && [Method::POST, Method::PUT, Method::PATCH].contains(&method);
     let mut request = Request::new(method, url);
     *request.headers_mut() = headers;
+    if says_empty {
+        request
+            .headers_mut()
+            .insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
     if !body.is_empty() {
         *request.body_mut() = Some(body.into());
     }
