@@ -373,6 +373,11 @@ fn a_pause_belongs_to_one_role_and_ends() {
     assert_eq!(connection.paused(issuer, || at(0)), None);
     connection.pause_until(issuer, Monotonic::from_origin(Duration::MAX));
     assert!(connection.paused(issuer, || at(0)).is_some());
+    // Of two answers on their way the longer pause counts, whichever comes last.
+    let connection = self::connection();
+    connection.pause_until(api, at(600));
+    connection.pause_until(api, at(1));
+    assert_eq!(connection.paused(api, || at(2)), Some(Duration::from_secs(598)));
 }
 
 #[test]

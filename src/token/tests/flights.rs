@@ -414,3 +414,23 @@ fn a_token_asked_for_before_it_was_forgotten_is_not_kept_after() {
     assert!(now(&slot, &fake).is_ok());
     assert_eq!(fake.fetches(), 2);
 }
+
+#[test]
+fn an_early_renewal_takes_a_quarter_of_the_caller_s_time_and_then_the_good_token_serves() {
+    let (fake, slot) = (Fake::new(), slot());
+    fake.answer(fake.token(&slot, 1000));
+    let held = now(&slot, &fake).unwrap();
+    fake.clock.advance(Duration::from_secs(900));
+    let _never = fake.answer_later();
+    let deadline = fake.clock.monotonic() + Duration::from_secs(8);
+    let mut waiting = Box::pin(slot.lease(&fake, deadline));
+    assert!((&mut waiting).now_or_never().is_none());
+    fake.clock.advance(Duration::from_millis(1_999));
+    assert!((&mut waiting).now_or_never().is_none());
+    fake.clock.advance(Duration::from_millis(1));
+    assert!(Arc::ptr_eq(&waiting.now_or_never().unwrap().unwrap(), &held));
+    // That was a failure: the next callers have the good token at once.
+    assert!(Arc::ptr_eq(&now(&slot, &fake).unwrap(), &held));
+    assert_eq!(fake.fetches(), 2);
+    assert_eq!(*fake.pauses.lock().unwrap(), [1]);
+}
