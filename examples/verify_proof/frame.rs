@@ -21,10 +21,10 @@ pub(crate) enum Verdict {
     Rejected {
         code: &'static str,
         /// The status of the answer. Not read by the program, which tells the code alone.
-        #[allow(dead_code)]
+        #[allow(dead_code, reason = "read by the tests that share this file")]
         status: u16,
         /// The OAuth error of the answer.
-        #[allow(dead_code)]
+        #[allow(dead_code, reason = "read by the tests that share this file")]
         oauth_error: Option<&'static str>,
     },
 }
@@ -187,7 +187,10 @@ fn instant(value: Option<&Value>) -> Result<Timestamp, &'static str> {
         return Ok(Timestamp::from_unix_seconds(seconds));
     }
     let seconds = value.as_f64().ok_or("now is no number")?;
-    #[allow(clippy::cast_possible_truncation)]
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the cast saturates, which no window reaches"
+    )]
     Ok(Timestamp::from_unix_micros((seconds * 1e6).round() as i64))
 }
 

@@ -20,7 +20,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{Either, poll_fn, select};
+use futures_util::future::{Either, poll_fn, ready, select};
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::binding::nonce::Nonce;
@@ -65,12 +65,18 @@ pub(crate) trait Errand: Send {
     fn target(&self) -> &Target;
     fn binding(&self) -> &Arc<dyn TokenBinding>;
     /// base64url of the hash of the token that the request carries.
-    fn ath(&self) -> Option<&str>;
-    fn not_processed(&self) -> &[BodyCode];
+    fn ath(&self) -> Option<&str> {
+        None
+    }
+    fn not_processed(&self) -> &[BodyCode] {
+        &[]
+    }
     /// The request of the next attempt, with its credential and without its proof.
     fn draft(&mut self) -> Result<Draft, Error>;
     /// Gets a new token in the place of the one that was refused; false where that is not possible or not allowed now.
-    fn renew(&mut self) -> impl Future<Output = Result<bool, Error>> + Send;
+    fn renew(&mut self) -> impl Future<Output = Result<bool, Error>> + Send {
+        ready(Ok(false))
+    }
     /// The renewed token was called invalid as well.
     fn refused_again(&mut self) {}
     /// The server refused the credential and did not say why.

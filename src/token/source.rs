@@ -19,7 +19,7 @@ use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::answer::{Report, Response};
 use crate::exchange::budget::Limits;
 use crate::exchange::connection::Connection;
-use crate::exchange::quirks::{BodyCode, TokenAnswerShape};
+use crate::exchange::quirks::TokenAnswerShape;
 use crate::exchange::{Draft, Env, Errand, drive, within};
 use crate::journal::{EventKind, Journal};
 use crate::keys::KeyStore;
@@ -420,14 +420,6 @@ impl Errand for TokenErrand<'_> {
         &self.binding
     }
 
-    fn ath(&self) -> Option<&str> {
-        None
-    }
-
-    fn not_processed(&self) -> &[BodyCode] {
-        &[]
-    }
-
     fn draft(&mut self) -> Result<Draft, Error> {
         let form = self.source.request.form();
         let (mut headers, body) = self
@@ -437,10 +429,6 @@ impl Errand for TokenErrand<'_> {
             .ok_or_else(|| Error::before(ErrorKind::Build("the client id or secret cannot stand in a header")))?;
         headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
         Ok(Draft { headers, body })
-    }
-
-    async fn renew(&mut self) -> Result<bool, Error> {
-        Ok(false)
     }
 }
 
@@ -467,14 +455,6 @@ impl Errand for Discovery<'_> {
         &self.binding
     }
 
-    fn ath(&self) -> Option<&str> {
-        None
-    }
-
-    fn not_processed(&self) -> &[BodyCode] {
-        &[]
-    }
-
     fn draft(&mut self) -> Result<Draft, Error> {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
@@ -482,9 +462,5 @@ impl Errand for Discovery<'_> {
             headers,
             body: Bytes::new(),
         })
-    }
-
-    async fn renew(&mut self) -> Result<bool, Error> {
-        Ok(false)
     }
 }
