@@ -132,7 +132,7 @@ impl ClientBuilder {
             keys: Arc::clone(&parts.keys),
             credentials: Arc::clone(&parts.credentials),
             journal: parts.journal.clone(),
-            metadata: tokio::sync::Mutex::default(),
+            metadata: std::sync::Mutex::default(),
         };
         Ok(Client(Arc::new(Pipeline {
             profile,

@@ -1,15 +1,15 @@
 //! Where the tokens of one client come from: key, credential, metadata and the token request, in this order.
 
+use std::fmt;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Shared, ready};
 use futures_util::{FutureExt, TryFutureExt};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use tokio::sync::Mutex;
 
 use crate::binding::bearer::Bearer;
 use crate::binding::{BindContext, BindingStrategy, Confirmation, Role, TokenBinding};
@@ -85,17 +85,30 @@ pub(crate) struct TokenSource {
     pub(crate) metadata: Mutex<Known>,
 }
 
-/// What is known of the issuer's metadata. The lock around it is held while it is read, so that one caller reads for all.
-#[derive(Debug, Default)]
+/// What is known of the issuer's metadata.
+#[derive(Default)]
 pub(crate) struct Known {
     read: Option<(Monotonic, Arc<Metadata>)>,
     /// The last failure, and until when the issuer is not asked again.
     failed: Option<(Monotonic, Error)>,
+    /// One reading for all who wait, and from when on another is begun. Whoever waits drives it: one that was given up by its
+    /// first caller holds nobody up.
+    reading: Option<(Monotonic, Reading)>,
+}
+
+type Reading = Shared<BoxFuture<'static, Result<Arc<Metadata>, Error>>>;
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known")
+            .field("read", &self.read)
+            .finish_non_exhaustive()
+    }
 }
 
 impl TokenSource {
     /// Makes and promotes the key of a connection, so that its first call need not.
-    pub(crate) async fn prepare(&self, connection: &Connection) -> Result<(), Error> {
+    pub(crate) async fn prepare(self: &Arc<Self>, connection: &Arc<Connection>) -> Result<(), Error> {
         let deadline = self.clock.monotonic() + self.limits.token_exchange;
         let prepared = async {
             let (_endpoint, algorithms) = self.endpoint(connection, deadline).await?;
@@ -135,8 +148,8 @@ impl TokenSource {
 
     /// The token endpoint, and the proof algorithms that the issuer lists.
     async fn endpoint(
-        &self,
-        connection: &Connection,
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
         deadline: Monotonic,
     ) -> Result<(Target, Option<Vec<String>>), Error> {
         match &self.at {
@@ -151,45 +164,74 @@ impl TokenSource {
     /// The issuer's metadata, read again when it is an hour old. While the issuer cannot be read, what it last said goes on
     /// for a day; a document with a fault ends that.
     async fn metadata(
-        &self,
+        self: &Arc<Self>,
         issuer: &Issuer,
-        connection: &Connection,
+        connection: &Arc<Connection>,
         deadline: Monotonic,
     ) -> Result<Arc<Metadata>, Error> {
-        let mut known = self.metadata.lock().await;
         let now = self.clock.monotonic();
-        let age = |read: Monotonic| now.saturating_since(read);
-        if let Some((read, metadata)) = &known.read
-            && age(*read) < METADATA_LIFE
-        {
-            return Ok(Arc::clone(metadata));
-        }
-        let failure = match &known.failed {
-            Some((until, error)) if now < *until => error.clone(),
-            _ => match self.read_metadata(issuer, connection, deadline).await {
-                Ok(metadata) => {
-                    let metadata = Arc::new(metadata);
-                    known.read = Some((now, Arc::clone(&metadata)));
-                    known.failed = None;
-                    return Ok(metadata);
+        let (reading, last) = {
+            let mut known = self.known();
+            let last = known.read.clone();
+            if let Some((read, metadata)) = &last
+                && now.saturating_since(*read) < METADATA_LIFE
+            {
+                return Ok(Arc::clone(metadata));
+            }
+            let failed = known.failed.clone().filter(|(until, _)| now < *until);
+            let reading = match (failed, &known.reading) {
+                (Some((_, error)), _) => ready(Err(error)).boxed().shared(),
+                (None, Some((stale, reading))) if now < *stale => reading.clone(),
+                (None, _) => {
+                    let (source, issuer, connection) = (Arc::clone(self), issuer.clone(), Arc::clone(connection));
+                    let reading = async move { source.read_metadata(&issuer, &connection, deadline).await };
+                    let reading = reading.boxed().shared();
+                    known.reading = Some((now + self.limits.token_exchange / 2, reading.clone()));
+                    reading
                 }
-                Err(error) => {
-                    known.failed = Some((self.clock.monotonic() + METADATA_PAUSE, error.clone()));
-                    error
-                }
-            },
+            };
+            (reading, last)
+        };
+        let failure = match reading.await {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
         };
         let unread = !matches!(
             failure.kind(),
             ErrorKind::Metadata(error) if !matches!(error, MetadataError::NotFound(_))
         );
-        match &known.read {
-            Some((read, metadata)) if unread && age(*read) < METADATA_GRACE => Ok(Arc::clone(metadata)),
+        match last {
+            Some((read, metadata)) if unread && now.saturating_since(read) < METADATA_GRACE => Ok(metadata),
             _ => Err(failure),
         }
     }
 
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the metadata, and notes how that went.
     async fn read_metadata(
+        &self,
+        issuer: &Issuer,
+        connection: &Connection,
+        deadline: Monotonic,
+    ) -> Result<Arc<Metadata>, Error> {
+        let outcome = self.fetch_metadata(issuer, connection, deadline).await.map(Arc::new);
+        let now = self.clock.monotonic();
+        let mut known = self.known();
+        known.reading = None;
+        match &outcome {
+            Ok(metadata) => {
+                known.read = Some((now, Arc::clone(metadata)));
+                known.failed = None;
+            }
+            Err(error) => known.failed = Some((now + METADATA_PAUSE, error.clone())),
+        }
+        outcome
+    }
+
+    async fn fetch_metadata(
         &self,
         issuer: &Issuer,
         connection: &Connection,
@@ -234,7 +276,7 @@ impl TokenSource {
             .map_err(Error::not_sent)
     }
 
-    async fn ask(&self, connection: &Arc<Connection>, deadline: Monotonic) -> Result<Landed, Error> {
+    async fn ask(self: &Arc<Self>, connection: &Arc<Connection>, deadline: Monotonic) -> Result<Landed, Error> {
         let (target, algorithms) = self.endpoint(connection, deadline).await?;
         // The key is durable in its store before a token is asked for it.
         let bound = self.bind(connection, algorithms.as_deref(), deadline).await?;

@@ -88,7 +88,7 @@ impl World {
             keys: Arc::new(MemoryKeyStore::with_clock(Arc::clone(&shared))),
             credentials: Arc::new(credentials),
             journal: Journal::new(shared, sinks),
-            metadata: tokio::sync::Mutex::default(),
+            metadata: std::sync::Mutex::default(),
         };
         change(&mut source);
         Self {
