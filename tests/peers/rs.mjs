@@ -104,12 +104,13 @@ async function replayAndNonce(req, res, next) {
   const proof = req.get('dpop');
   if (proof === undefined) return next();
   const claims = decodeJwt(proof); // its signature has been verified by then
+  // Awaited before anything is looked at: from here to the rotation nothing else runs, so a nonce is spent once.
+  const key = `${await calculateJwkThumbprint(decodeProtectedHeader(proof).jwk)} ${claims.jti}`;
   if (nonceMode !== 'off' && claims.nonce !== nonce) {
     throw new Reject(401, 'use_dpop_nonce', claims.nonce === undefined ? 'nonce required' : 'nonce not accepted', 'DPoP');
   }
   const now = Date.now() / 1000;
   for (const [k, until] of seen) if (until < now) seen.delete(k); else break;
-  const key = `${await calculateJwkThumbprint(decodeProtectedHeader(proof).jwk)} ${claims.jti}`;
   if (seen.has(key)) throw new Reject(401, 'invalid_dpop_proof', 'DPoP proof jti was used before', 'DPoP');
   seen.set(key, now + REPLAY_KEEP_S);
   if (nonceMode === 'every') rotate();
