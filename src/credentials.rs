@@ -3,43 +3,72 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 
-use crate::crypto;
+use crate::crypto::{self, Digest};
 use crate::owner::{AccountId, CarrierId, ConnectionId, Environment, Tenant};
 use crate::secret::ClientSecret;
 
-/// A client id and its secret (RFC 6749 2.3.1).
+/// How a connection's client is registered at its issuer: a client id, and what goes with it.
+///
+/// ```
+/// use shipbound::credentials::Credential;
+///
+/// let by_secret = Credential::new("l7..", "s3cr3t");
+/// let by_assertion = Credential::without_secret("shipper-17").key_id("2026-11");
+/// ```
 #[derive(Clone)]
 pub struct Credential {
     client_id: String,
-    client_secret: ClientSecret,
-    revision: u64,
+    client_secret: Option<ClientSecret>,
+    key_id: Option<Arc<str>>,
+    certificates: Option<Arc<[Vec<u8>]>>,
+    /// As the store counts it; else it is made from what the credential holds.
+    revision: Option<u64>,
 }
 
 impl Credential {
-    /// The credential with this client id and secret. Its revision is made from both, so a changed secret is another
-    /// credential.
+    /// A client id with its secret (RFC 6749 2.3.1). The credential's revision is made from all that it holds, so a changed
+    /// secret is another credential.
     pub fn new(client_id: impl Into<String>, client_secret: impl Into<ClientSecret>) -> Self {
-        let (client_id, client_secret) = (client_id.into(), client_secret.into());
-        let digest = crypto::hmac_sha256(client_secret.expose().as_bytes(), client_id.as_bytes());
-        let revision = digest
-            .iter()
-            .take(8)
-            .fold(0, |number, octet| number << 8 | u64::from(*octet));
         Self {
-            client_id,
-            client_secret,
-            revision,
+            client_secret: Some(client_secret.into()),
+            ..Self::without_secret(client_id)
         }
+    }
+
+    /// A client id alone: for clients that authenticate with a key or a certificate, and for public clients.
+    pub fn without_secret(client_id: impl Into<String>) -> Self {
+        Self {
+            client_id: client_id.into(),
+            client_secret: None,
+            key_id: None,
+            certificates: None,
+            revision: None,
+        }
+    }
+
+    /// The `kid` under which the issuer knows the key of the client's assertions. Default: the key's thumbprint (RFC 7638).
+    #[must_use]
+    pub fn key_id(mut self, kid: &str) -> Self {
+        self.key_id = Some(kid.into());
+        self
+    }
+
+    /// The certificates of the key of the client's assertions in DER, the key's own first: sent as `x5c` (RFC 7515 4.1.6)
+    /// where the profile says so.
+    #[must_use]
+    pub fn certificates(mut self, chain: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        self.certificates = Some(chain.into_iter().collect());
+        self
     }
 
     /// This credential with a revision that the store counts itself.
     #[must_use]
     pub fn with_revision(mut self, revision: u64) -> Self {
-        self.revision = revision;
+        self.revision = Some(revision);
         self
     }
 
@@ -48,14 +77,39 @@ impl Credential {
         &self.client_id
     }
 
-    /// The secret.
-    pub fn client_secret(&self) -> &ClientSecret {
-        &self.client_secret
+    /// The secret; `None` for a client that has none.
+    pub fn client_secret(&self) -> Option<&ClientSecret> {
+        self.client_secret.as_ref()
+    }
+
+    /// See [`Credential::key_id`].
+    pub(crate) fn kid(&self) -> Option<&str> {
+        self.key_id.as_deref()
+    }
+
+    /// See [`Credential::certificates`].
+    pub(crate) fn x5c(&self) -> Option<&[Vec<u8>]> {
+        self.certificates.as_deref()
     }
 
     /// Which version of this connection's credential it is. Tokens of another revision are not used.
     pub(crate) fn revision(&self) -> u64 {
-        self.revision
+        self.revision.unwrap_or_else(|| self.digest())
+    }
+
+    fn digest(&self) -> u64 {
+        let mut content = Digest::default();
+        content.text(&self.client_id);
+        content.text(self.key_id.as_deref().unwrap_or_default());
+        let chain = self.certificates.as_deref().unwrap_or_default();
+        content.count(chain.len());
+        chain.iter().for_each(|der| content.bytes(der));
+        let secret = self.client_secret.as_ref().map_or("", |secret| secret.expose());
+        let digest = crypto::hmac_sha256(secret.as_bytes(), &content.finish());
+        digest
+            .iter()
+            .take(8)
+            .fold(0, |number, octet| number << 8 | u64::from(*octet))
     }
 }
 

@@ -32,6 +32,29 @@ pub(crate) fn hmac_sha256_128(key: &[u8], data: &[u8]) -> [u8; 16] {
     out
 }
 
+/// A digest of length-prefixed parts, so that no two lists of parts have the same.
+#[derive(Default)]
+pub(crate) struct Digest(Vec<u8>);
+
+impl Digest {
+    pub(crate) fn count(&mut self, count: usize) {
+        self.0.extend_from_slice(&(count as u64).to_be_bytes());
+    }
+
+    pub(crate) fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+        self.count(bytes.len());
+        self.0.extend_from_slice(bytes);
+    }
+
+    pub(crate) fn finish(self) -> [u8; 32] {
+        sha256(&self.0)
+    }
+}
+
 /// Fills `out` from the system's generator.
 ///
 /// # Errors

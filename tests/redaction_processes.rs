@@ -146,7 +146,13 @@ impl Scene {
     }
 
     fn secret(&self) -> String {
-        let secret = self.sandbox.credential(&acme()).client_secret().expose().to_owned();
+        let secret = self
+            .sandbox
+            .credential(&acme())
+            .client_secret()
+            .unwrap()
+            .expose()
+            .to_owned();
         assert!(secret.starts_with(MARKER));
         secret
     }

@@ -21,6 +21,7 @@ pub(crate) struct Line {
     nonce_retries: u32,
     renewals: u32,
     jkt: Option<String>,
+    x5t: Option<String>,
     token_us: u64,
     proof_us: u64,
     exchange_us: u64,
@@ -45,6 +46,7 @@ impl Line {
             nonce_retries: report.nonce_retries,
             renewals: report.renewals,
             jkt: report.jkt.map(|jkt| jkt.to_string()),
+            x5t: report.x5t.map(|x5t| x5t.to_string()),
             token_us: micros(report.token_wait),
             proof_us: micros(report.proof_time),
             exchange_us: micros(report.total),
@@ -109,7 +111,7 @@ pub(crate) fn explain(error: &Error) -> String {
 
 fn token_type(binding: BindingKind) -> &'static str {
     match binding {
-        BindingKind::Dpop => "DPoP",
+        BindingKind::Dpop | BindingKind::DpopMtls => "DPoP",
         _ => "Bearer",
     }
 }

@@ -6,6 +6,8 @@
 
 pub mod bearer;
 pub mod dpop;
+#[cfg(feature = "mtls")]
+pub mod mtls;
 pub mod nonce;
 #[cfg(test)]
 mod tests;
@@ -32,22 +34,34 @@ pub enum BindingKind {
     Bearer,
     /// A proof key (RFC 9449).
     Dpop,
+    /// A client certificate (RFC 8705).
+    Mtls,
+    /// A proof key, or a proof key and a client certificate: both are shown with every request.
+    DpopMtls,
 }
 
 impl BindingKind {
-    /// `bearer` or `dpop`.
+    /// `bearer`, `dpop`, `mtls` or `dpop+mtls`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Bearer => "bearer",
             Self::Dpop => "dpop",
+            Self::Mtls => "mtls",
+            Self::DpopMtls => "dpop+mtls",
         }
+    }
+
+    /// Whether requests carry a proof.
+    pub(crate) const fn has_proof(self) -> bool {
+        matches!(self, Self::Dpop | Self::DpopMtls)
     }
 
     /// The scheme of the `Authorization` header that carries such a token.
     pub(crate) const fn scheme(self) -> &'static str {
         match self {
-            Self::Bearer => "Bearer",
-            Self::Dpop => "DPoP",
+            // RFC 8705 3: a certificate-bound token is presented as a bearer token.
+            Self::Bearer | Self::Mtls => "Bearer",
+            Self::Dpop | Self::DpopMtls => "DPoP",
         }
     }
 }
@@ -58,6 +72,26 @@ impl BindingKind {
 pub enum Confirmation {
     /// `jkt`: the thumbprint of the proof key (RFC 9449 6.1).
     Jkt(Thumbprint),
+    /// `x5t#S256`: the thumbprint of the client certificate (RFC 8705 3.1).
+    X5t(Thumbprint),
+}
+
+impl Confirmation {
+    /// The proof key's thumbprint among these.
+    pub(crate) fn jkt(of: &[Self]) -> Option<Thumbprint> {
+        of.iter().find_map(|one| match one {
+            Self::Jkt(jkt) => Some(*jkt),
+            Self::X5t(_) => None,
+        })
+    }
+
+    /// The client certificate's thumbprint among these.
+    pub(crate) fn x5t(of: &[Self]) -> Option<Thumbprint> {
+        of.iter().find_map(|one| match one {
+            Self::X5t(x5t) => Some(*x5t),
+            Self::Jkt(_) => None,
+        })
+    }
 }
 
 /// Who is being talked to: nonces and clock offsets of the two never mix (RFC 9449 9).

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use crate::binding::bearer::Bearer;
 use crate::binding::{BindingKind, BindingStrategy};
 use crate::carriers::CarrierProfile;
+use crate::crypto::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::budget::Limits;
 use crate::owner::AccountId;
 use crate::parts::Parts;
 use crate::rollout::Mode;
 use crate::target::{Origin, Target};
+use crate::token::TokenAt;
 use crate::token::metadata::Issuer;
 use crate::token::slot::Scope;
 use crate::token::source::{Place, TokenSource};
-use crate::token::{Digest, TokenAt};
 
 use super::Client;
 use super::pipeline::Pipeline;

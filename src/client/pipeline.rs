@@ -311,6 +311,7 @@ impl Pipeline {
                 attempts: report.attempts,
                 binding: report.binding,
                 jkt: report.jkt,
+                x5t: report.x5t,
                 took: report.total,
             })
         });
@@ -343,7 +344,8 @@ impl Drop for Unfinished<'_> {
 
 fn describe(lease: &Lease, report: &mut Report) {
     report.binding = Some(lease.binding());
-    report.jkt = lease.confirmations().iter().map(|Confirmation::Jkt(jkt)| *jkt).next();
+    report.jkt = Confirmation::jkt(lease.confirmations());
+    report.x5t = Confirmation::x5t(lease.confirmations());
 }
 
 /// One call: the caller's request, and the lease that it is sent with.

@@ -93,6 +93,8 @@ pub struct Report {
     pub binding: Option<BindingKind>,
     /// The thumbprint of the proof key.
     pub jkt: Option<Thumbprint>,
+    /// The thumbprint of the client certificate that the token is tied to.
+    pub x5t: Option<Thumbprint>,
     /// Requests sent to the API for this call.
     pub attempts: u32,
     /// How many of them answered a nonce challenge.

@@ -85,7 +85,7 @@ pub(crate) fn classify(facts: &Facts<'_>) -> Verdict {
 
 /// RFC 9449 8: a challenge of the issuer stands in the body (RFC 6749 5.2), with some issuers in the header field alone.
 fn at_issuer(facts: &Facts<'_>) -> Verdict {
-    if facts.binding != BindingKind::Dpop {
+    if !facts.binding.has_proof() {
         return Verdict::Done;
     }
     let body = Object::parse(facts.body).ok();
@@ -107,12 +107,12 @@ fn at_resource(facts: &Facts<'_>) -> Verdict {
         return Verdict::Doubt;
     };
     let error = match facts.binding {
-        BindingKind::Dpop => dpop_error(&challenges),
-        BindingKind::Bearer => single_error(&challenges, "bearer"),
+        BindingKind::Dpop | BindingKind::DpopMtls => dpop_error(&challenges),
+        BindingKind::Bearer | BindingKind::Mtls => single_error(&challenges, "bearer"),
     };
     match error {
-        Some("use_dpop_nonce") if facts.binding == BindingKind::Dpop => nonce(facts),
-        Some("invalid_dpop_proof") if facts.binding == BindingKind::Dpop => proof_refused(facts),
+        Some("use_dpop_nonce") if facts.binding.has_proof() => nonce(facts),
+        Some("invalid_dpop_proof") if facts.binding.has_proof() => proof_refused(facts),
         Some("invalid_token") => Verdict::Renew { certain: true },
         Some(_) => Verdict::Fail(ErrorKind::Unauthorized, None),
         None if says_not_processed(facts) => Verdict::Renew { certain: false },

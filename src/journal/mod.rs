@@ -49,6 +49,8 @@ pub enum EventKind {
         binding: BindingKind,
         /// The thumbprint of its proof key.
         jkt: Option<Thumbprint>,
+        /// The thumbprint of its client certificate.
+        x5t: Option<Thumbprint>,
         /// Its lifetime as it is believed.
         lifetime: Duration,
     },
@@ -140,6 +142,8 @@ pub struct CallRecord {
     pub binding: Option<BindingKind>,
     /// The thumbprint of the proof key.
     pub jkt: Option<Thumbprint>,
+    /// The thumbprint of the client certificate.
+    pub x5t: Option<Thumbprint>,
     /// The whole call.
     pub took: Duration,
 }

@@ -49,7 +49,12 @@ impl Sink for TracingSink {
                 took_us = micros(call.took),
                 "call"
             ),
-            EventKind::TokenIssued { binding, jkt, lifetime } => info!(
+            EventKind::TokenIssued {
+                binding,
+                jkt,
+                x5t,
+                lifetime,
+            } => info!(
                 target: "shipbound",
                 tenant,
                 carrier,
@@ -57,6 +62,7 @@ impl Sink for TracingSink {
                 account,
                 binding = binding.as_str(),
                 jkt = jkt.map(|jkt| jkt.to_string()),
+                x5t = x5t.map(|x5t| x5t.to_string()),
                 lifetime_s = lifetime.as_secs(),
                 "token issued"
             ),

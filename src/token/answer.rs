@@ -170,8 +170,10 @@ fn token_type(given: Option<&str>, wanted: BindingKind, shape: &TokenAnswerShape
     match wanted {
         BindingKind::Dpop if given.eq_ignore_ascii_case("dpop") => Ok(()),
         BindingKind::Dpop => Err(TokenAnswerError::Unbound),
-        BindingKind::Bearer if given.eq_ignore_ascii_case("bearer") => Ok(()),
-        BindingKind::Bearer => Err(TokenAnswerError::UnusableTokenType),
+        BindingKind::DpopMtls if given.eq_ignore_ascii_case("dpop") => Ok(()),
+        BindingKind::DpopMtls => Err(TokenAnswerError::Unbound),
+        BindingKind::Bearer | BindingKind::Mtls if given.eq_ignore_ascii_case("bearer") => Ok(()),
+        BindingKind::Bearer | BindingKind::Mtls => Err(TokenAnswerError::UnusableTokenType),
     }
 }
 

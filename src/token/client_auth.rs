@@ -23,7 +23,7 @@ pub enum ClientAuth {
 impl ClientAuth {
     /// The headers and the body of a request with this form, authenticated. Both are made new for every attempt.
     pub(crate) fn request(self, form: &[(&str, String)], credential: &Credential) -> Option<(HeaderMap, Bytes)> {
-        let secret = credential.client_secret().expose();
+        let secret = credential.client_secret()?.expose();
         let room: usize = form.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
         // Room for the worst case of three octets for one, so that the text with the secret in it never moves.
         let text = String::with_capacity(3 * (room + credential.client_id().len() + secret.len() + 32));
@@ -56,7 +56,7 @@ impl ClientAuth {
 
 /// Both parts are form-urlencoded before they are joined (RFC 6749 2.3.1), so a colon in the id does no harm.
 fn basic(credential: &Credential) -> Option<HeaderValue> {
-    let secret = credential.client_secret().expose();
+    let secret = credential.client_secret()?.expose();
     let mut pair = Zeroizing::new(String::with_capacity(
         3 * (credential.client_id().len() + secret.len()) + 1,
     ));

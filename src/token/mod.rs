@@ -19,7 +19,7 @@ use std::fmt;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::crypto;
+use crate::crypto::Digest;
 
 pub use self::lease::Lease;
 
@@ -205,27 +205,4 @@ pub enum TokenAt {
     Endpoint(String),
     /// From the token endpoint that this issuer's metadata names (RFC 8414).
     Issuer(String),
-}
-
-/// A digest of length-prefixed parts, so that no two lists of parts have the same.
-#[derive(Default)]
-pub(crate) struct Digest(Vec<u8>);
-
-impl Digest {
-    pub(crate) fn count(&mut self, count: usize) {
-        self.0.extend_from_slice(&(count as u64).to_be_bytes());
-    }
-
-    pub(crate) fn text(&mut self, text: &str) {
-        self.bytes(text.as_bytes());
-    }
-
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
-        self.count(bytes.len());
-        self.0.extend_from_slice(bytes);
-    }
-
-    pub(crate) fn finish(self) -> [u8; 32] {
-        crypto::sha256(&self.0)
-    }
 }

@@ -366,10 +366,10 @@ impl TokenSource {
             .lifetime
             .unwrap_or(self.limits.unknown_lifetime)
             .min(self.limits.longest_lifetime);
-        let jkt = binding.confirmations().iter().map(|Confirmation::Jkt(jkt)| *jkt).next();
         self.journal.record(&connection.id, || EventKind::TokenIssued {
             binding: binding.kind(),
-            jkt,
+            jkt: Confirmation::jkt(binding.confirmations()),
+            x5t: Confirmation::x5t(binding.confirmations()),
             lifetime,
         });
         let usable_until = asked + (lifetime - LAST_MOMENTS.min(lifetime / 10));

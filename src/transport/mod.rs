@@ -7,6 +7,8 @@
 pub mod address;
 mod body;
 mod error;
+#[cfg(feature = "mtls")]
+pub mod identity;
 #[cfg(feature = "reqwest")]
 pub mod reqwest;
 #[cfg(feature = "reqwest")]
@@ -54,6 +56,10 @@ impl fmt::Debug for Outgoing {
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Route {
+    /// On a connection that shows this client certificate where the server asks for one, and that no request of another
+    /// identity shares (RFC 8705). Default: a connection that shows none.
+    #[cfg(feature = "mtls")]
+    pub identity: Option<identity::ClientIdentity>,
     /// On a connection that has carried nothing before (RFC 9110 15.5.20, after a 421). Default: any that is open.
     pub fresh: bool,
     /// How long the attempt may take until the head of the answer has come; the body is not counted. Default: no limit
@@ -65,6 +71,14 @@ impl Route {
     /// Any open connection, no limit of time.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// This route on connections that show this client certificate.
+    #[cfg(feature = "mtls")]
+    #[must_use]
+    pub fn identity(mut self, identity: identity::ClientIdentity) -> Self {
+        self.identity = Some(identity);
+        self
     }
 
     /// This route on a connection that has carried nothing before.

@@ -26,7 +26,13 @@ fn token_answer(value: serde_json::Value) -> Vec<Answer> {
 pub(crate) async fn of_the_issuer(stage: &Stage, shown: &mut Shown) {
     // The token or the secret, as an issuer would say it back.
     let t = marked("token");
-    let secret = stage.sandbox.credential(&acme()).client_secret().expose().to_owned();
+    let secret = stage
+        .sandbox
+        .credential(&acme())
+        .client_secret()
+        .unwrap()
+        .expose()
+        .to_owned();
     let basic = format!("Basic realm=\"{secret}\"");
     let refusal = |status, error: &str| {
         let body = json!({"error": error, "error_description": format!("no {secret}"), "error_uri": format!("https://e.example/{secret}")});

@@ -124,7 +124,11 @@ impl Caller {
     }
 
     pub(crate) fn basic(&self) -> String {
-        let pair = format!("{}:{}", self.client.client_id(), self.client.client_secret().expose());
+        let pair = format!(
+            "{}:{}",
+            self.client.client_id(),
+            self.client.client_secret().unwrap().expose()
+        );
         format!("Basic {}", STANDARD.encode(pair))
     }
 

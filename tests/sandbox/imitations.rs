@@ -13,7 +13,7 @@ use crate::caller::{Caller, Claims, tenant};
 const FORM: (&str, &str) = ("content-type", "application/x-www-form-urlencoded");
 
 fn fedex_body(caller: &Caller) -> String {
-    let secret = caller.client.client_secret().expose();
+    let secret = caller.client.client_secret().unwrap().expose();
     format!(
         "grant_type=client_credentials&client_id={}&client_secret={secret}",
         caller.client.client_id()

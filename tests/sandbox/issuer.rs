@@ -19,7 +19,7 @@ async fn clients_are_known_by_basic_or_body_and_nothing_else() {
     assert_eq!(caller.ask(&url, &[], GRANT).await.status, 200);
     let body = format!(
         "{GRANT}&client_id=acme&client_secret={}",
-        caller.client.client_secret().expose()
+        caller.client.client_secret().unwrap().expose()
     );
     assert_eq!(
         caller
@@ -212,7 +212,7 @@ async fn token_endpoints_of_other_carriers_take_json_and_passwords() {
     let body = json!({
         "grant_type": "client_credentials",
         "client_id": "acme",
-        "client_secret": caller.client.client_secret().expose(),
+        "client_secret": caller.client.client_secret().unwrap().expose(),
     });
     let json = [("content-type", "application/json")];
     let got = caller

@@ -189,7 +189,7 @@ async fn debug_shows_no_secret() {
     let proof = sandbox.requests()[1].proof().unwrap().to_owned();
     for secret in [
         token.as_str(),
-        caller.client.client_secret().expose(),
+        caller.client.client_secret().unwrap().expose(),
         &proof,
         &caller.basic()[6..],
     ] {
