@@ -150,7 +150,7 @@ fn a_proof_says_what_the_rfc_asks_for_and_nothing_else() {
             let members: &[&str] = match algorithm {
                 Algorithm::Es256 => &["crv", "kty", "x", "y"],
                 Algorithm::Ed25519 => &["crv", "kty", "x"],
-                Algorithm::Ps256 => &["e", "kty", "n"],
+                Algorithm::Ps256 | Algorithm::Rs256 => &["e", "kty", "n"],
             };
             assert_eq!(names(&proof.header["jwk"]), members);
             assert_eq!(proof.header["jwk"].to_string(), public.to_json());

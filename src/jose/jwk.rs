@@ -56,9 +56,25 @@ pub struct PublicJwk(Key);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Key {
-    P256 { x: [u8; 32], y: [u8; 32] },
+    P256 {
+        x: [u8; 32],
+        y: [u8; 32],
+    },
     Ed25519([u8; 32]),
-    Rsa { n: Box<[u8]>, e: Box<[u8]> },
+    Rsa {
+        n: Box<[u8]>,
+        e: Box<[u8]>,
+        padding: Padding,
+    },
+}
+
+/// Which signatures an RSA key makes. Not part of its JWK, hence of its thumbprint.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Padding {
+    /// PS256.
+    Pss,
+    /// RS256: never of a key that was read from JSON.
+    Pkcs1,
 }
 
 impl PublicJwk {
@@ -109,6 +125,7 @@ impl PublicJwk {
         Ok(Self(Key::Rsa {
             n: n.into(),
             e: e.into(),
+            padding: Padding::Pss,
         }))
     }
 
@@ -160,6 +177,18 @@ impl PublicJwk {
         }
     }
 
+    /// This RSA key, for RS256 in the place of PS256; `None` for other keys.
+    pub(crate) fn into_rs256(self) -> Option<Self> {
+        match self.0 {
+            Key::Rsa { n, e, .. } => Some(Self(Key::Rsa {
+                n,
+                e,
+                padding: Padding::Pkcs1,
+            })),
+            Key::P256 { .. } | Key::Ed25519(_) => None,
+        }
+    }
+
     /// Whether a key of this type can have this `alg` at all, also where this crate does not use it (RFC 7518 3.1).
     fn fits(&self, alg: &str) -> bool {
         match &self.0 {
@@ -174,7 +203,13 @@ impl PublicJwk {
         match &self.0 {
             Key::P256 { .. } => Algorithm::Es256,
             Key::Ed25519(_) => Algorithm::Ed25519,
-            Key::Rsa { .. } => Algorithm::Ps256,
+            Key::Rsa {
+                padding: Padding::Pss, ..
+            } => Algorithm::Ps256,
+            Key::Rsa {
+                padding: Padding::Pkcs1,
+                ..
+            } => Algorithm::Rs256,
         }
     }
 
@@ -194,7 +229,7 @@ impl PublicJwk {
                 format!(r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#, text(x), text(y))
             }
             Key::Ed25519(x) => format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, text(x)),
-            Key::Rsa { n, e } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, text(e), text(n)),
+            Key::Rsa { n, e, .. } => format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, text(e), text(n)),
         }
     }
 
@@ -204,11 +239,12 @@ impl PublicJwk {
     }
 
     /// Whether `signature` is this key's over `message`: 64 octets R, S for ES256 (RFC 7518 3.4); 64 octets for Ed25519,
-    /// strictly (RFC 8032 5.1.7); PS256 with a salt as long as the hash (RFC 7518 3.5).
+    /// strictly (RFC 8032 5.1.7); PS256 with a salt as long as the hash (RFC 7518 3.5); RS256 for the public half of a key
+    /// that was made for it, and no other.
     ///
     /// # Errors
-    /// [`BadSignature::Mismatch`] when it is not; [`BadSignature::Unsupported`] for Ed25519 and PS256 in a build without
-    /// the feature `aws-lc-rs`.
+    /// [`BadSignature::Mismatch`] when it is not; [`BadSignature::Unsupported`] for all but ES256 in a build without the
+    /// feature `aws-lc-rs`.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
         match &self.0 {
             Key::P256 { x, y } => backend::es256(&sec1(x, y), message, signature),
@@ -220,7 +256,7 @@ impl PublicJwk {
                 }
                 backend::ed25519(point, message, signature)
             }
-            Key::Rsa { n, e } => backend::ps256(n, e, message, signature),
+            Key::Rsa { n, e, padding } => backend::rsa(n, e, *padding, message, signature),
         }
     }
 }
@@ -252,7 +288,7 @@ fn sec1(x: &[u8; 32], y: &[u8; 32]) -> [u8; 65] {
 mod backend {
     use aws_lc_rs::signature;
 
-    use super::BadSignature;
+    use super::{BadSignature, Padding};
 
     pub(super) fn es256(point: &[u8; 65], message: &[u8], signed: &[u8]) -> Result<(), BadSignature> {
         signature::UnparsedPublicKey::new(&signature::ECDSA_P256_SHA256_FIXED, point)
@@ -266,9 +302,13 @@ mod backend {
             .map_err(|_| BadSignature::Mismatch)
     }
 
-    pub(super) fn ps256(n: &[u8], e: &[u8], message: &[u8], signed: &[u8]) -> Result<(), BadSignature> {
+    pub(super) fn rsa(n: &[u8], e: &[u8], padding: Padding, message: &[u8], signed: &[u8]) -> Result<(), BadSignature> {
+        let parameters = match padding {
+            Padding::Pss => &signature::RSA_PSS_2048_8192_SHA256,
+            Padding::Pkcs1 => &signature::RSA_PKCS1_2048_8192_SHA256,
+        };
         signature::RsaPublicKeyComponents { n, e }
-            .verify(&signature::RSA_PSS_2048_8192_SHA256, message, signed)
+            .verify(parameters, message, signed)
             .map_err(|_| BadSignature::Mismatch)
     }
 }
@@ -278,7 +318,7 @@ mod backend {
     use p256::ecdsa::signature::Verifier;
     use p256::ecdsa::{Signature, VerifyingKey};
 
-    use super::BadSignature;
+    use super::{BadSignature, Padding};
 
     pub(super) fn es256(point: &[u8; 65], message: &[u8], signed: &[u8]) -> Result<(), BadSignature> {
         let key = VerifyingKey::from_sec1_bytes(point).map_err(|_| BadSignature::Mismatch)?;
@@ -290,7 +330,7 @@ mod backend {
         Err(BadSignature::Unsupported)
     }
 
-    pub(super) fn ps256(_: &[u8], _: &[u8], _: &[u8], _: &[u8]) -> Result<(), BadSignature> {
+    pub(super) fn rsa(_: &[u8], _: &[u8], _: Padding, _: &[u8], _: &[u8]) -> Result<(), BadSignature> {
         Err(BadSignature::Unsupported)
     }
 }

@@ -1,12 +1,15 @@
 //! Public keys, thumbprints and signatures of JOSE: what proofs are made of and checked with.
 //!
 //! Three algorithms and no others: ES256 everywhere, Ed25519 and PS256 with the feature `aws-lc-rs`. An algorithm belongs
-//! to a key's type, so no header can pair a key with an algorithm of another kind (RFC 8725 3.1).
+//! to a key's type, so no header can pair a key with an algorithm of another kind (RFC 8725 3.1). RS256 is made for old
+//! issuers' sake, in client assertions, and is read nowhere.
 
 pub(crate) mod base64url;
 mod ed25519;
 mod jwk;
+pub(crate) mod oid;
 mod thumbprint;
+pub(crate) mod x5c;
 
 use crate::json::{Object, Value};
 
@@ -23,15 +26,20 @@ pub enum Algorithm {
     Ed25519,
     /// RSASSA-PSS with SHA-256 and a salt of 32 octets (RFC 7518 3.5).
     Ps256,
+    /// RSASSA-PKCS1-v1_5 with SHA-256 (RFC 7518 3.3). Legacy: FAPI 2.0 5.4.1 forbids it. It signs client assertions for
+    /// issuers that take nothing better, never proofs; whatever is read from others is refused with it. See
+    /// [`LocalKey::into_rs256`](crate::keys::LocalKey::into_rs256).
+    Rs256,
 }
 
 impl Algorithm {
-    /// `ES256`, `Ed25519` or `PS256`.
+    /// `ES256`, `Ed25519`, `PS256` or `RS256`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Es256 => "ES256",
             Self::Ed25519 => "Ed25519",
             Self::Ps256 => "PS256",
+            Self::Rs256 => "RS256",
         }
     }
 
@@ -41,10 +49,12 @@ impl Algorithm {
             Self::Es256 => &["ES256"],
             Self::Ed25519 => &["EdDSA", "Ed25519"],
             Self::Ps256 => &["PS256"],
+            Self::Rs256 => &["RS256"],
         }
     }
 
-    /// The algorithm that a JWS header names, exactly as written; `None` for everything else, `none` first of all.
+    /// The algorithm that a JWS header names, exactly as written; `None` for everything else, `none` first of
+    /// all, and `RS256`: it is made, never read.
     pub fn from_jws_name(name: &str) -> Option<Self> {
         match name {
             "ES256" => Some(Self::Es256),

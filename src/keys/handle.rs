@@ -147,10 +147,11 @@ impl KeyHandle {
         self.0.jkt
     }
 
-    /// Refuses a handle that is about to be used for another owner or purpose than its own.
+    /// Refuses a handle that is about to be used for another owner or purpose than its own, and an RS256 key for anything
+    /// but client assertions.
     ///
     /// # Errors
-    /// [`KeyError::WrongOwner`], [`KeyError::WrongPurpose`].
+    /// [`KeyError::WrongOwner`], [`KeyError::WrongPurpose`], [`KeyError::Unsupported`].
     pub fn check(&self, owner: &Owner, purpose: Purpose) -> Result<(), KeyError> {
         if self.0.owner != *owner {
             return Err(KeyError::WrongOwner);
@@ -159,6 +160,12 @@ impl KeyHandle {
             return Err(KeyError::WrongPurpose {
                 wanted: purpose,
                 found: self.0.purpose,
+            });
+        }
+        if self.algorithm() == Algorithm::Rs256 && purpose != Purpose::ClientAssertion {
+            return Err(KeyError::Unsupported {
+                algorithm: Algorithm::Rs256,
+                hint: "it signs client assertions and nothing else",
             });
         }
         Ok(())
@@ -246,7 +253,7 @@ impl KeyHandle {
         let fits = match self.algorithm() {
             // ASN.1 is no signature of JWS (RFC 7518 3.4).
             Algorithm::Es256 | Algorithm::Ed25519 => octets == 64,
-            Algorithm::Ps256 => (256..=1024).contains(&octets),
+            Algorithm::Ps256 | Algorithm::Rs256 => (256..=1024).contains(&octets),
         };
         if !fits {
             return Err(KeyError::Mismatch);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A signature as JWS wants it: 64 octets for ES256 (R and S, RFC 7518 3.4) and Ed25519 (RFC 8037), as many as the modulus
-/// has for PS256.
+/// has for PS256 and RS256.
 ///
 /// The short ones live inline: making one allocates nothing.
 #[derive(Clone, PartialEq, Eq)]

@@ -69,10 +69,11 @@ impl MemoryKeyStore {
     /// Takes over a key that was made elsewhere, as a pending key of `owner`.
     ///
     /// # Errors
-    /// [`KeyError::Duplicate`] if the key has been imported before and lives, or was compromised; [`KeyError::Full`],
-    /// [`KeyError::Randomness`].
+    /// [`KeyError::Duplicate`] if the key has been imported before and lives, or was compromised; [`KeyError::Unsupported`]
+    /// for an RS256 key that is not to sign client assertions; [`KeyError::Full`], [`KeyError::Randomness`].
     pub fn import(&self, owner: &Owner, purpose: Purpose, key: LocalKey) -> Result<KeyHandle, KeyError> {
         let handle = self.pending(owner, purpose, key)?;
+        handle.check(owner, purpose)?;
         let mut kept = self.kept();
         if kept.imported.contains(&handle.jkt()) {
             return Err(KeyError::Duplicate);

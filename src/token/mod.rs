@@ -4,6 +4,7 @@
 //! the issuer where more certainty is wanted.
 
 pub mod answer;
+pub mod assertion;
 pub mod cache;
 pub mod client_auth;
 mod lease;

@@ -19,7 +19,7 @@ pub enum InvalidSetup {
     /// No algorithm is left.
     #[error("at least one algorithm must be allowed")]
     NoAlgorithm,
-    /// This build cannot verify that algorithm: switch the feature `aws-lc-rs` on.
+    /// This build cannot verify that algorithm: switch the feature `aws-lc-rs` on. RS256 is verified by none.
     #[error("this build cannot verify that algorithm; the feature aws-lc-rs can")]
     UnsupportedAlgorithm,
     /// The proof's size limit must be 1 to 64 KiB.

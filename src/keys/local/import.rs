@@ -7,15 +7,11 @@ use ::p256::pkcs8::{ObjectIdentifier, der::pem as rfc7468};
 use zeroize::Zeroizing;
 
 use super::Halves;
+use crate::jose::oid::{EC, ED25519, P256, RSA};
 use crate::keys::KeyImportError;
 
 /// No private key that is taken in here is larger: RSA with 8192 bits has some 6 KiB in PEM.
 pub(super) const MAX_OCTETS: usize = 16 * 1024;
-
-const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
-const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// The private key in a PEM text.
 pub(super) fn pem(text: &[u8]) -> Result<Halves, KeyImportError> {

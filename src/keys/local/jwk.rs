@@ -8,7 +8,8 @@ use crate::jose::{Algorithm, PublicJwk, base64url};
 use crate::json::{Object, Value};
 use crate::keys::KeyImportError;
 
-pub(super) fn read(text: &[u8]) -> Result<Halves, KeyImportError> {
+/// What the JWK holds, and its `kid`.
+pub(super) fn read(text: &[u8]) -> Result<(Halves, Option<Box<str>>), KeyImportError> {
     if text.len() > MAX_OCTETS {
         return Err(KeyImportError::TooLarge);
     }
@@ -24,7 +25,11 @@ pub(super) fn read(text: &[u8]) -> Result<Halves, KeyImportError> {
     if jwk.get("d").is_none() {
         return Err(KeyImportError::NotPrivate);
     }
-    match algorithm {
+    let kid = match jwk.get("kid") {
+        None => None,
+        Some(kid) => Some(kid.as_str().ok_or(KeyImportError::Malformed)?.into()),
+    };
+    let halves = match algorithm {
         Algorithm::Es256 => {
             let (x, y) = (public_octets(&jwk, "x")?, public_octets(&jwk, "y")?);
             PublicJwk::p256(x, y).map_err(|_| KeyImportError::InvalidPublicKey)?;
@@ -37,8 +42,9 @@ pub(super) fn read(text: &[u8]) -> Result<Halves, KeyImportError> {
             seed: number(&jwk, "d")?,
             point: Some(public_octets(&jwk, "x")?.to_vec()),
         }),
-        Algorithm::Ps256 => rsa(&jwk),
-    }
+        Algorithm::Ps256 | Algorithm::Rs256 => rsa(&jwk),
+    }?;
+    Ok((halves, kid))
 }
 
 #[cfg(feature = "rsa")]

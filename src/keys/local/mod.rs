@@ -42,7 +42,7 @@ use crate::secret::KeyMaterial;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Backend {
-    /// aws-lc-rs: all three algorithms.
+    /// aws-lc-rs: all algorithms.
     #[cfg(feature = "aws-lc-rs")]
     AwsLc,
     /// The p256 crate: ES256 alone, with deterministic signatures (RFC 6979) and without a C compiler.
@@ -79,6 +79,7 @@ pub enum RsaSize {
 /// Shows nothing of itself in `Debug`, cannot be cloned or serialized, and is wiped when it goes.
 pub struct LocalKey {
     public: PublicJwk,
+    kid: Option<Box<str>>,
     private: Private,
 }
 
@@ -96,8 +97,8 @@ impl LocalKey {
     /// Makes a key. RSA keys get 2048 bits and take a while: keep them off async threads.
     ///
     /// # Errors
-    /// [`KeyError::Unsupported`] if `backend` or this build has no such algorithm, [`KeyError::Randomness`],
-    /// [`KeyError::OperationFailed`].
+    /// [`KeyError::Unsupported`] if `backend` or this build has no such algorithm, and for RS256, to which
+    /// [`LocalKey::into_rs256`] leads; [`KeyError::Randomness`], [`KeyError::OperationFailed`].
     pub fn generate(algorithm: Algorithm, backend: Backend) -> Result<Self, KeyError> {
         match (algorithm, backend) {
             (Algorithm::Es256, Backend::P256) => Self::of_p256(P256Key::generate()?),
@@ -150,7 +151,42 @@ impl LocalKey {
     /// # Errors
     /// [`KeyImportError`] says why the key was refused.
     pub fn from_jwk(jwk: &KeyMaterial, backend: Backend) -> Result<Self, KeyImportError> {
-        Self::from_halves(jwk::read(jwk.expose())?, backend)
+        let (halves, kid) = jwk::read(jwk.expose())?;
+        Ok(Self {
+            kid,
+            ..Self::from_halves(halves, backend)?
+        })
+    }
+
+    /// This RSA key, signing RS256 in the place of PS256: for issuers that take nothing better in client assertions. Such a
+    /// key signs nothing else; [`KeyHandle::check`](super::KeyHandle::check) refuses it for every other purpose.
+    ///
+    /// [`LocalKey::export_pkcs8_pem`] does not write down that the key was made for RS256.
+    ///
+    /// # Errors
+    /// [`KeyError::Unsupported`] when it is no RSA key.
+    ///
+    /// ```no_run
+    /// use shipbound::keys::{Backend, LocalKey};
+    /// use shipbound::secret::KeyMaterial;
+    ///
+    /// # fn read(pem: String) -> Result<LocalKey, shipbound::keys::KeyError> {
+    /// let key = LocalKey::from_pem(&KeyMaterial::new(pem), Backend::default())?.into_rs256()?;
+    /// # Ok(key)
+    /// # }
+    /// ```
+    pub fn into_rs256(self) -> Result<Self, KeyError> {
+        let public = self.public.into_rs256().ok_or(KeyError::Unsupported {
+            algorithm: Algorithm::Rs256,
+            hint: "an RSA key signs it (feature rsa), and no other",
+        })?;
+        Ok(Self { public, ..self })
+    }
+
+    /// The `kid` of the JWK that the key was read from (RFC 7517 4.5): what an issuer may know it by, see
+    /// [`Credential::key_id`](crate::credentials::Credential::key_id).
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
     }
 
     /// The public half.
@@ -243,6 +279,7 @@ impl LocalKey {
     fn of_p256(key: P256Key) -> Result<Self, KeyError> {
         Ok(Self {
             public: p256_public(&key.point())?,
+            kid: None,
             private: Private::P256(Box::new(key)),
         })
     }
@@ -251,6 +288,7 @@ impl LocalKey {
     fn of_es256(key: aws_lc::Es256Key) -> Result<Self, KeyError> {
         Ok(Self {
             public: p256_public(key.point())?,
+            kid: None,
             private: Private::Es256(key),
         })
     }
@@ -260,6 +298,7 @@ impl LocalKey {
         let point = key.point().try_into().map_err(|_| KeyError::OperationFailed)?;
         Ok(Self {
             public: PublicJwk::ed25519(point).map_err(|_| KeyError::OperationFailed)?,
+            kid: None,
             private: Private::Ed25519(key),
         })
     }
@@ -268,6 +307,7 @@ impl LocalKey {
     fn of_rsa(key: rsa::RsaKey) -> Result<Self, KeyError> {
         Ok(Self {
             public: key.public()?,
+            kid: None,
             private: Private::Rsa(Box::new(key)),
         })
     }
@@ -280,7 +320,7 @@ impl LocalKey {
             #[cfg(feature = "aws-lc-rs")]
             Private::Ed25519(key) => key.sign(message),
             #[cfg(feature = "rsa")]
-            Private::Rsa(key) => key.sign(message),
+            Private::Rsa(key) => key.sign(self.algorithm(), message),
         }
     }
 }
@@ -332,6 +372,7 @@ fn as_import_error(error: KeyError) -> KeyImportError {
 
 fn unsupported(algorithm: Algorithm) -> KeyError {
     let hint = match algorithm {
+        Algorithm::Rs256 => "make or read an RSA key and call LocalKey::into_rs256",
         Algorithm::Ps256 if !cfg!(feature = "rsa") => "enable the feature rsa",
         _ if !cfg!(feature = "aws-lc-rs") => "enable the feature aws-lc-rs",
         _ => "Backend::P256 signs ES256 alone; use Backend::AwsLc",

@@ -1,4 +1,4 @@
-//! PS256. aws-lc-rs makes the keys and signs, in constant time; the rsa crate (RUSTSEC-2023-0071) only reads and checks
+//! PS256, and RS256 where it must be. aws-lc-rs makes the keys and signs, in constant time; the rsa crate (RUSTSEC-2023-0071) only reads and checks
 //! numbers.
 
 use ::rsa::pkcs1::der::Decode;
@@ -7,11 +7,11 @@ use ::rsa::{BigUint, RsaPrivateKey, pkcs1};
 use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::{KeyPair, KeyPairComponents, KeySize, PublicKeyComponents};
-use aws_lc_rs::signature::{KeyPair as _, RSA_PSS_SHA256};
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256};
 use zeroize::Zeroizing;
 
 use super::RsaSize;
-use crate::jose::PublicJwk;
+use crate::jose::{Algorithm, PublicJwk};
 use crate::keys::{KeyError, KeyImportError, Signature};
 
 type Number = Zeroizing<Vec<u8>>;
@@ -145,10 +145,15 @@ impl RsaKey {
             .map_err(|_| KeyError::OperationFailed)
     }
 
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Signature, KeyError> {
+    pub(super) fn sign(&self, algorithm: Algorithm, message: &[u8]) -> Result<Signature, KeyError> {
+        let encoding = match algorithm {
+            Algorithm::Ps256 => &RSA_PSS_SHA256,
+            Algorithm::Rs256 => &RSA_PKCS1_SHA256,
+            Algorithm::Es256 | Algorithm::Ed25519 => return Err(KeyError::OperationFailed),
+        };
         let mut octets = vec![0; self.0.public_modulus_len()];
         self.0
-            .sign(&RSA_PSS_SHA256, &SystemRandom::new(), message, &mut octets)
+            .sign(encoding, &SystemRandom::new(), message, &mut octets)
             .map_err(|_| KeyError::SignerFailed)?;
         Ok(Signature::from(octets))
     }
