@@ -131,6 +131,10 @@ pub enum CredentialError {
     /// The store does not answer, or not as it should. User action: mend the store.
     #[error("the credential store is not available")]
     Unavailable,
+    /// The credential has no secret, and the client authenticates with one. User action: add the secret, or choose another
+    /// way of authentication in the profile.
+    #[error("the credential has no secret")]
+    NoSecret,
     /// An environment variable that was named is not set, or is not UTF-8. User action: set it.
     #[error("the environment variable {0} is not set")]
     Variable(String),

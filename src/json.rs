@@ -53,6 +53,11 @@ impl Object {
         }
     }
 
+    /// All members, by name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
     /// The member of this name, if there is one.
     pub(crate) fn get(&self, name: &str) -> Option<&Value> {
         self.0.get(name)
@@ -122,7 +127,7 @@ impl Number {
 #[derive(Clone)]
 pub(crate) enum Value {
     Null,
-    Bool,
+    Bool(bool),
     Number(Number),
     Text(Zeroizing<String>),
     Array(Vec<Value>),
@@ -158,6 +163,13 @@ impl Value {
         }
     }
 
+    pub(crate) fn as_bool(&self) -> Option<bool> {
+        match self {
+            Self::Bool(value) => Some(*value),
+            _ => None,
+        }
+    }
+
     pub(crate) fn is_null(&self) -> bool {
         matches!(self, Self::Null)
     }
@@ -167,7 +179,7 @@ impl fmt::Debug for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Null => "Null",
-            Self::Bool => "Bool",
+            Self::Bool(_) => "Bool",
             Self::Number(_) => "Number",
             Self::Text(_) => "Text",
             Self::Array(_) => "Array",
@@ -219,8 +231,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Value::Null)
     }
 
-    fn visit_bool<E>(self, _value: bool) -> Result<Value, E> {
-        Ok(Value::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
     }
 
     fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
@@ -289,7 +301,7 @@ mod tests {
         assert_eq!(number("u").as_i64(), None);
         assert_eq!(number("i").as_i64(), Some(-1));
         assert_eq!((number("f").as_i64(), number("f").as_f64()), (None, 1.5));
-        assert!(matches!(object.get("t"), Some(Value::Bool)));
+        assert!(matches!(object.get("t"), Some(Value::Bool(true))));
         assert!(object.get("n").unwrap().is_null());
         assert_eq!(object.get("a").and_then(Value::as_array).map(<[Value]>::len), Some(2));
         let inner = object.get("o").and_then(Value::as_object).unwrap();

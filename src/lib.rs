@@ -69,6 +69,7 @@ pub mod credentials;
 mod crypto;
 pub mod error;
 pub mod exchange;
+pub mod grants;
 pub mod jose;
 pub mod journal;
 mod json;

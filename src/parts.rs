@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::clock::{Clock, SystemClock};
 use crate::credentials::CredentialStore;
 use crate::error::{Error, ErrorKind};
+use crate::grants::GrantStore;
 use crate::journal::fingerprint::Fingerprints;
 use crate::journal::{Journal, Sink};
 use crate::keys::{KeyError, KeyStore};
@@ -29,6 +30,7 @@ pub struct Parts {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) credentials: Arc<dyn CredentialStore>,
     pub(crate) keys: Arc<dyn KeyStore>,
+    pub(crate) grants: Option<Arc<dyn GrantStore>>,
     pub(crate) deployment: DeploymentId,
     pub(crate) journal: Journal,
     pub(crate) fingerprints: Fingerprints,
@@ -58,6 +60,7 @@ pub struct PartsBuilder {
     deployment: Option<DeploymentId>,
     keys: Option<Arc<dyn KeyStore>>,
     credentials: Option<Arc<dyn CredentialStore>>,
+    grants: Option<Arc<dyn GrantStore>>,
     capacity: Option<usize>,
     sinks: Vec<Arc<dyn Sink>>,
     fingerprints: Option<Fingerprints>,
@@ -89,6 +92,20 @@ impl PartsBuilder {
     #[must_use]
     pub fn shared_credentials(mut self, credentials: Arc<dyn CredentialStore>) -> Self {
         self.credentials = Some(credentials);
+        self
+    }
+
+    /// Where refresh tokens are: what shippers' consent gave. Needed by clients that ask by
+    /// [`GrantType::RefreshToken`](crate::token::grant::GrantType::RefreshToken). Default: none.
+    #[must_use]
+    pub fn grants(self, grants: impl GrantStore + 'static) -> Self {
+        self.shared_grants(Arc::new(grants))
+    }
+
+    /// As [`PartsBuilder::grants`], for a store that the application holds too.
+    #[must_use]
+    pub fn shared_grants(mut self, grants: Arc<dyn GrantStore>) -> Self {
+        self.grants = Some(grants);
         self
     }
 
@@ -157,6 +174,7 @@ impl PartsBuilder {
             credentials: self
                 .credentials
                 .ok_or_else(|| missing("no credential store was given"))?,
+            grants: self.grants,
             tokens: Arc::new(TokenCache::new(self.capacity.unwrap_or(DEFAULT_CAPACITY))),
             journal: Journal::new(Arc::clone(&clock), self.sinks),
             fingerprints,

@@ -54,6 +54,11 @@ secret_text! {
     RefreshToken
 }
 
+secret_text! {
+    /// A token that is exchanged for another (RFC 8693 2.1).
+    SubjectToken
+}
+
 /// Bytes of a private key on their way in or out: PEM, DER or JWK. Wiped on drop.
 pub struct KeyMaterial(Zeroizing<Vec<u8>>);
 

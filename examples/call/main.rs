@@ -78,7 +78,7 @@ impl Call {
         let base = args.url.origin().to_string();
         let token_at = args.token_at.clone();
         let mut profile = CarrierProfile::custom(carrier.clone(), Environment::Sandbox, base, token_at)
-            .client_auth(args.auth)
+            .client_auth(args.auth.clone())
             .token_request(args.request.clone());
         profile = args.origins.iter().fold(profile, CarrierProfile::allow_origin);
         profile = args

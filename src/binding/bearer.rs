@@ -18,7 +18,7 @@ pub struct Bearer;
 
 #[async_trait]
 impl BindingStrategy for Bearer {
-    fn minimum(&self) -> BindingKind {
+    fn kind(&self) -> BindingKind {
         BindingKind::Bearer
     }
 

@@ -95,11 +95,22 @@ impl Dpop {
 
 #[async_trait]
 impl BindingStrategy for Dpop {
-    fn minimum(&self) -> BindingKind {
+    fn kind(&self) -> BindingKind {
         BindingKind::Dpop
     }
 
+    fn proof_algorithms(&self) -> &[Algorithm] {
+        &self.algorithms
+    }
+
     async fn bind(&self, context: &BindContext<'_>) -> Result<Arc<dyn TokenBinding>, BindError> {
+        Ok(Arc::new(self.bind_key(context).await?))
+    }
+}
+
+impl Dpop {
+    /// The binding to the connection's proof key, made and promoted where there is none that the issuer takes.
+    pub(super) async fn bind_key(&self, context: &BindContext<'_>) -> Result<DpopBinding, BindError> {
         let acceptable = self.acceptable(context.algorithms);
         let preferred = *acceptable.first().ok_or(BindError::NoCommonAlgorithm)?;
         let owner = Owner::from(context.connection.clone());
@@ -110,7 +121,7 @@ impl BindingStrategy for Dpop {
                 && acceptable.contains(&key.algorithm())
             {
                 key.check(&owner, Purpose::Proof)?;
-                return Ok(Arc::new(DpopBinding::new(key.clone(), context.algorithms)?));
+                return Ok(DpopBinding::new(key.clone(), context.algorithms)?);
             }
             let made = keys
                 .create(
@@ -127,7 +138,7 @@ impl BindingStrategy for Dpop {
                 .promote(&owner, &made.id(), active.as_ref().map(KeyHandle::id).as_ref(), drained)
                 .await?
             {
-                return Ok(Arc::new(DpopBinding::new(made, context.algorithms)?));
+                return Ok(DpopBinding::new(made, context.algorithms)?);
             }
             // Another process was first: ours was never used, so nothing is lost with it, or with a store that keeps it.
             let _kept = keys.retire(&owner, &made.id(), Retired::Destroyed).await;

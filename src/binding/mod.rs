@@ -1,8 +1,9 @@
 //! How a token is tied to its sender.
 //!
-//! An application chooses a [`BindingStrategy`]: [`dpop::Dpop`] (RFC 9449) or [`bearer::Bearer`]. For each connection the
-//! strategy yields a [`TokenBinding`], which is frozen: one connection, one key. The token cache keeps that binding beside
-//! the token that was issued to it, so a token is always used with the key it is bound to, also while keys rotate.
+//! An application chooses a [`BindingStrategy`]: [`dpop::Dpop`] (RFC 9449), `mtls::Mtls` (RFC 8705), both, or
+//! [`bearer::Bearer`]. For each connection the strategy yields a [`TokenBinding`], which is frozen: one connection, one key. The
+//! token cache keeps that binding beside the token that was issued to it, so a token is always used with the key it is bound
+//! to, also while keys rotate.
 
 pub mod bearer;
 pub mod dpop;
@@ -19,10 +20,12 @@ use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::clock::{Clock, Timestamp};
-use crate::jose::Thumbprint;
+use crate::jose::{Algorithm, Thumbprint};
 use crate::keys::{KeyError, KeyStore};
 use crate::owner::ConnectionId;
 use crate::target::{Origin, Target};
+#[cfg(feature = "mtls")]
+use crate::transport::identity::{ClientIdentity, IdentityError};
 
 use self::nonce::{Nonce, NonceRefused, Turn};
 
@@ -191,8 +194,25 @@ pub trait TokenBinding: fmt::Debug + Send + Sync {
     /// What tokens of this binding are tied to.
     fn kind(&self) -> BindingKind;
 
-    /// The confirmations that a token of this binding carries; empty for a bearer token.
+    /// The confirmations that a token of this binding may carry; empty for a bearer token.
     fn confirmations(&self) -> &[Confirmation];
+
+    /// The client certificate that requests show; `None` where they show none.
+    #[cfg(feature = "mtls")]
+    fn identity(&self) -> Option<&ClientIdentity> {
+        None
+    }
+
+    /// When what a token is bound to ends by itself, as a certificate does. No token is used beyond that. Default: never.
+    fn valid_until(&self) -> Option<Timestamp> {
+        None
+    }
+
+    /// The binding of a token of type `Bearer` that a request with proof and client certificate brought: it is tied to the
+    /// certificate alone. `None`, the default, where a request showed no certificate: such a token is not bound.
+    fn without_proof(&self) -> Option<Arc<dyn TokenBinding>> {
+        None
+    }
 
     /// The `alg` of its proofs, as the issuer names it; `None` where there are none.
     fn algorithm(&self) -> Option<&'static str> {
@@ -238,8 +258,24 @@ pub struct BindContext<'a> {
 /// How an application wants its tokens bound. One value serves all connections of a client.
 #[async_trait]
 pub trait BindingStrategy: fmt::Debug + Send + Sync {
-    /// The weakest binding that a token of this strategy may have.
-    fn minimum(&self) -> BindingKind;
+    /// What requests show.
+    fn kind(&self) -> BindingKind;
+
+    /// The weakest binding that a token of this strategy may have. Default: [`BindingStrategy::kind`].
+    fn minimum(&self) -> BindingKind {
+        self.kind()
+    }
+
+    /// The algorithms of its proofs, the preferred one first. Default: none.
+    fn proof_algorithms(&self) -> &[Algorithm] {
+        &[]
+    }
+
+    /// Where its client certificates come from, to be reloaded and watched. Default: it has none.
+    #[cfg(feature = "mtls")]
+    fn certificates(&self) -> Option<&Arc<dyn mtls::CertificateSource>> {
+        None
+    }
 
     /// The binding for new tokens of this connection. A key that had to be made is durable in the store before this
     /// returns, so that no token is ever bound to a key that can be lost.
@@ -256,6 +292,10 @@ pub enum BindError {
     /// The key store refused or failed. User action: see the cause.
     #[error("no key for this connection")]
     Key(#[from] KeyError),
+    /// The client certificate cannot be had or used. User action: see the cause.
+    #[cfg(feature = "mtls")]
+    #[error("no client certificate for this connection")]
+    Identity(#[from] IdentityError),
     /// The issuer lists none of the algorithms that the strategy allows. User action: allow one of the issuer's
     /// algorithms (`Dpop::preferring`).
     #[error("the issuer accepts none of the proof algorithms that are allowed here")]

@@ -3,8 +3,8 @@
 mod fedex;
 mod ups;
 
+use std::collections::BTreeMap;
 use std::fmt;
-
 use std::sync::Arc;
 
 use http::{HeaderName, HeaderValue};
@@ -13,6 +13,8 @@ use crate::exchange::quirks::Quirks;
 use crate::owner::{CarrierId, Environment};
 use crate::target::danger::Loopback;
 use crate::token::client_auth::ClientAuth;
+use crate::token::grant::GrantType;
+use crate::token::metadata::IssuerEndpoint;
 use crate::token::{TokenAt, TokenRequest};
 
 pub use self::fedex::fedex;
@@ -40,6 +42,7 @@ pub struct CarrierProfile {
     pub(crate) base: String,
     pub(crate) origins: Vec<String>,
     pub(crate) token_at: TokenAt,
+    pub(crate) endpoints: BTreeMap<IssuerEndpoint, String>,
     pub(crate) auth: ClientAuth,
     pub(crate) request: TokenRequest,
     pub(crate) quirks: Quirks,
@@ -61,6 +64,7 @@ impl CarrierProfile {
             base: base.into(),
             origins: Vec::new(),
             token_at,
+            endpoints: BTreeMap::new(),
             auth: ClientAuth::default(),
             request: TokenRequest::default(),
             quirks: Quirks::default(),
@@ -89,6 +93,22 @@ impl CarrierProfile {
     /// Where tokens come from.
     pub fn token_at(&self) -> &TokenAt {
         &self.token_at
+    }
+
+    /// Says where another endpoint of the issuer is, for carriers without metadata: a URL. With an issuer that has metadata,
+    /// that says it.
+    #[must_use]
+    pub fn endpoint(mut self, endpoint: IssuerEndpoint, url: impl Into<String>) -> Self {
+        self.endpoints.insert(endpoint, url.into());
+        self
+    }
+
+    /// Asks for tokens with what a shipper's consent gave, in the place of the client's own credentials: by
+    /// [`GrantType::RefreshToken`]. The shipper consents through `Client::authorize`.
+    #[must_use]
+    pub fn by_consent(mut self) -> Self {
+        self.request = self.request.grant(GrantType::RefreshToken);
+        self
     }
 
     /// How the client authenticates to the issuer. Default `client_secret_basic`.
@@ -156,7 +176,11 @@ impl CarrierProfile {
         self.token_at = match &self.token_at {
             TokenAt::Endpoint(url) => TokenAt::Endpoint(moved(url, issuer)),
             TokenAt::Issuer(_) => TokenAt::Issuer(issuer.to_owned()),
+            TokenAt::Nowhere => TokenAt::Nowhere,
         };
+        for url in self.endpoints.values_mut() {
+            *url = moved(url, issuer);
+        }
         self.origins.clear();
         self.exempt = exempt;
         self

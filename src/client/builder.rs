@@ -1,6 +1,6 @@
 //! From a profile and the application's choices to a client.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::binding::bearer::Bearer;
 use crate::binding::{BindingKind, BindingStrategy};
@@ -13,7 +13,9 @@ use crate::parts::Parts;
 use crate::rollout::Mode;
 use crate::target::{Origin, Target};
 use crate::token::TokenAt;
-use crate::token::metadata::Issuer;
+use crate::token::client_auth::ClientAuth;
+use crate::token::grant::{GrantType, SubjectTokens};
+use crate::token::metadata::{Issuer, IssuerEndpoint};
 use crate::token::slot::Scope;
 use crate::token::source::{Place, TokenSource};
 
@@ -30,6 +32,8 @@ pub struct ClientBuilder {
     mode: Mode,
     account: AccountId,
     limits: Limits,
+    subject: Option<Arc<dyn SubjectTokens>>,
+    confirm: bool,
 }
 
 impl ClientBuilder {
@@ -42,6 +46,8 @@ impl ClientBuilder {
             mode,
             account: AccountId::main(),
             limits,
+            subject: None,
+            confirm: false,
         }
     }
 
@@ -70,6 +76,20 @@ impl ClientBuilder {
         self
     }
 
+    /// Where tokens come from that are exchanged for those of this client (RFC 8693): another [`Client`], say.
+    pub fn subject(mut self, subject: impl SubjectTokens + 'static) -> Self {
+        self.subject = Some(Arc::new(subject));
+        self
+    }
+
+    /// Asks the issuer about each new token whether it is really bound (RFC 7662, RFC 9449 6.2, RFC 8705 3.2), before it is
+    /// used: one request more for each token. A token that is not bound as it should be is an error and is not stored.
+    /// Default: what the answer to the token request declares is believed.
+    pub fn confirm_binding(mut self) -> Self {
+        self.confirm = true;
+        self
+    }
+
     /// The client.
     ///
     /// # Errors
@@ -83,6 +103,8 @@ impl ClientBuilder {
             mode,
             account,
             limits,
+            subject,
+            confirm,
         } = self;
         let chosen = strategy.ok_or_else(|| {
             Error::before(ErrorKind::Build(
@@ -93,6 +115,8 @@ impl ClientBuilder {
             Mode::Off => Arc::new(Bearer),
             Mode::Require => chosen,
         };
+
+        check(&profile, &*strategy, &parts, subject.is_some())?;
 
         let exempt = &profile.exempt;
         let parse =
@@ -105,10 +129,19 @@ impl ClientBuilder {
             .collect::<Result<Vec<_>, Error>>()?;
         let origins: Vec<_> = std::iter::once(base.origin()).chain(&allowed).cloned().collect();
         let place = match &profile.token_at {
-            TokenAt::Endpoint(url) => Place::Endpoint(parse(url)?),
+            TokenAt::Endpoint(url) => {
+                let fixed = profile.endpoints.iter().map(|(which, url)| (*which, url));
+                let fixed = fixed.chain([(IssuerEndpoint::Token, url)]);
+                Place::Endpoints(
+                    fixed
+                        .map(|(which, url)| Ok((which, parse(url)?)))
+                        .collect::<Result<_, Error>>()?,
+                )
+            }
             TokenAt::Issuer(url) => {
                 Place::Issuer(Issuer::allowing(url, exempt).map_err(|error| Error::before(ErrorKind::Metadata(error)))?)
             }
+            TokenAt::Nowhere => Place::Nowhere,
         };
 
         let scope = Scope {
@@ -116,24 +149,27 @@ impl ClientBuilder {
             carrier: profile.id.clone(),
             environment: profile.environment,
             account,
-            request: request_digest(&profile, strategy.minimum(), &origins),
+            request: request_digest(&profile, strategy.kind(), &origins),
         };
         let source = TokenSource {
             at: place,
-            auth: profile.auth,
+            auth: profile.auth.clone(),
             request: profile.request.clone(),
-            shape: profile.quirks.token_answer.clone(),
+            quirks: profile.quirks.clone(),
             // The secret is not the API's to see: metadata may send it there only where the profile says so.
             origins: allowed,
             exempt: profile.exempt.clone(),
             limits: limits.clone(),
             strategy,
+            confirm,
             clock: Arc::clone(&parts.clock),
             transport: Arc::clone(&parts.transport),
             keys: Arc::clone(&parts.keys),
             credentials: Arc::clone(&parts.credentials),
+            grants: parts.grants.clone(),
+            subject,
             journal: parts.journal.clone(),
-            metadata: std::sync::Mutex::default(),
+            metadata: Mutex::default(),
         };
         Ok(Client(Arc::new(Pipeline {
             profile,
@@ -147,9 +183,41 @@ impl ClientBuilder {
     }
 }
 
+/// What does not fit together is found here, not at the first label.
+fn check(
+    profile: &CarrierProfile,
+    strategy: &dyn BindingStrategy,
+    parts: &Parts,
+    has_subject: bool,
+) -> Result<(), Error> {
+    let kind = strategy.kind();
+    let shows_certificate = matches!(kind, BindingKind::Mtls | BindingKind::DpopMtls);
+    let has_issuer = matches!(profile.token_at, TokenAt::Issuer(_));
+    let grant = profile.request.grant_type();
+    let mut assertions = match (&profile.auth, grant) {
+        (ClientAuth::PrivateKeyJwt(one), GrantType::JwtBearer(two)) => vec![one, two],
+        (ClientAuth::PrivateKeyJwt(one), _) | (_, GrantType::JwtBearer(one)) => vec![one],
+        _ => Vec::new(),
+    };
+    let fault = if profile.auth == ClientAuth::Tls && !shows_certificate {
+        "the client authenticates with its certificate, and the binding shows none: choose Mtls"
+    } else if profile.token_at == TokenAt::Nowhere && kind != BindingKind::Mtls {
+        "without tokens the client certificate alone says who calls: choose Mtls as the binding"
+    } else if assertions.drain(..).any(|profile| profile.needs_issuer() && !has_issuer) {
+        "an assertion's audience is the issuer, and the profile names none: name it, or another audience"
+    } else if matches!(grant, GrantType::TokenExchange(_)) != has_subject {
+        "a token exchange needs a subject, and a subject needs a token exchange"
+    } else if *grant == GrantType::RefreshToken && parts.grants.is_none() {
+        "tokens come from shippers' consent, and the parts have no grant store"
+    } else {
+        return Ok(());
+    };
+    Err(Error::before(ErrorKind::Build(fault)))
+}
+
 /// What tells the token requests of two clients apart, and the tokens that they may use: two clients share a slot only when
 /// all of it is equal.
-fn request_digest(profile: &CarrierProfile, minimum: BindingKind, origins: &[Origin]) -> [u8; 32] {
+fn request_digest(profile: &CarrierProfile, binding: BindingKind, origins: &[Origin]) -> [u8; 32] {
     let mut digest = Digest::default();
     match &profile.token_at {
         TokenAt::Endpoint(url) => {
@@ -160,10 +228,11 @@ fn request_digest(profile: &CarrierProfile, minimum: BindingKind, origins: &[Ori
             digest.text("issuer");
             digest.text(url);
         }
+        TokenAt::Nowhere => digest.text("nowhere"),
     }
-    digest.text(profile.auth.as_str());
+    profile.auth.identify(&mut digest);
     profile.request.identify(&mut digest);
-    digest.text(minimum.as_str());
+    digest.text(binding.as_str());
     digest.count(origins.len());
     origins.iter().for_each(|origin| digest.text(&origin.to_string()));
     digest.finish()

@@ -207,6 +207,7 @@ impl Pipeline {
         if lease.binding() < self.source.strategy.minimum() {
             return Err(Error::before(ErrorKind::UnboundToken));
         }
+        lease.touch();
         describe(&lease, report);
         let connection = Arc::clone(&lease.connection);
         let env = Env {
@@ -385,9 +386,11 @@ impl Errand for Call<'_> {
         &self.pipeline.profile.quirks.not_processed
     }
 
-    fn draft(&mut self) -> Result<Draft, Error> {
+    async fn draft(&mut self) -> Result<Draft, Error> {
         let mut headers = self.headers.clone();
-        headers.insert(header::AUTHORIZATION, self.lease.authorization().clone());
+        if let Some(authorization) = self.lease.authorization() {
+            headers.insert(header::AUTHORIZATION, authorization.clone());
+        }
         Ok(Draft {
             headers,
             body: self.body.clone(),

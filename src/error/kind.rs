@@ -7,12 +7,17 @@ use thiserror::Error as ThisError;
 
 use crate::binding::BindError;
 use crate::credentials::CredentialError;
+use crate::grants::GrantError;
 use crate::keys::KeyError;
 use crate::owner::InvalidId;
 use crate::target::TargetError;
 use crate::token::answer::TokenAnswerError;
+use crate::token::assertion::AssertionError;
+use crate::token::introspection::IntrospectionError;
 use crate::token::metadata::MetadataError;
 use crate::transport::TransportErrorKind;
+#[cfg(feature = "mtls")]
+use crate::transport::identity::IdentityError;
 
 use super::OAuthCode;
 
@@ -52,6 +57,16 @@ pub enum ErrorKind {
     /// The key of this connection cannot be had or cannot sign. User action: see the cause.
     #[error("the key of this connection cannot be used")]
     Key(#[source] KeyError),
+    /// The client certificate of this connection cannot be had or used. User action: see the cause.
+    #[cfg(feature = "mtls")]
+    #[error("the client certificate of this connection cannot be used")]
+    Identity(#[source] IdentityError),
+    /// No assertion can be made for this client. User action: see the cause.
+    #[error("the client's assertion cannot be made")]
+    Assertion(#[source] AssertionError),
+    /// The shipper's consent cannot be used. User action: see the cause.
+    #[error("the shipper's consent cannot be used")]
+    Grant(#[source] GrantError),
     /// The issuer lists none of the algorithms that are allowed. User action: allow one of the issuer's algorithms.
     #[error("the issuer accepts none of the proof algorithms that are allowed here")]
     NoCommonAlgorithm,
@@ -65,9 +80,12 @@ pub enum ErrorKind {
     /// used. User action: switch the client's registration at the issuer to DPoP, or choose `Mode::Off` knowingly.
     #[error("the issuer gave an unbound token where a binding is required")]
     UnboundToken,
-    /// The issuer refused the token request with an OAuth error (RFC 6749 5.2). User action: `invalid_client` and
+    /// The issuer's answer about a token does not let the token be used (RFC 7662). User action: see the cause.
+    #[error("the issuer's answer about the token")]
+    Introspection(#[source] IntrospectionError),
+    /// The issuer refused a request with an OAuth error (RFC 6749 5.2). User action: `invalid_client` and
     /// `unauthorized_client` mean wrong or expired credentials; `invalid_scope` and `invalid_target` a wrong set-up.
-    #[error("the issuer refused the token request: {0}")]
+    #[error("the issuer refused the request: {0}")]
     TokenRefused(OAuthCode),
     /// The carrier refused the token for good: it was renewed if that was allowed, or the refusal is not about the token.
     /// User action: check that the credential is entitled to this API.
@@ -227,9 +245,16 @@ impl ErrorKind {
             Self::Build(_) => "invalid_configuration",
             Self::Credential(_) => "credential",
             Self::Key(_) => "key",
+            #[cfg(feature = "mtls")]
+            Self::Identity(_) => "client_certificate",
+            Self::Assertion(_) => "assertion",
+            Self::Grant(GrantError::Missing | GrantError::NeedsConsent) => "needs_consent",
+            Self::Grant(GrantError::Uncertain) => "grant_uncertain",
+            Self::Grant(_) => "grant",
             Self::NoCommonAlgorithm => "no_common_alg",
             Self::Metadata(_) => "metadata",
             Self::TokenAnswer(_) => "token_answer",
+            Self::Introspection(_) => "introspection",
             Self::UnboundToken => "unbound_token",
             Self::TokenRefused(_) => "token_refused",
             Self::Unauthorized => "unauthorized",
@@ -273,9 +298,14 @@ impl ErrorKind {
             Self::CoolingDown { culprit, .. } => *culprit,
             Self::Credential(error) if error.is_missing() => Culprit::Configuration,
             Self::Credential(_) => Culprit::CredentialStore,
+            #[cfg(feature = "mtls")]
+            Self::Identity(_) => Culprit::Configuration,
+            Self::Assertion(_) => Culprit::Configuration,
+            Self::Grant(GrantError::Missing | GrantError::NeedsConsent) => Culprit::Configuration,
+            Self::Grant(_) => Culprit::CredentialStore,
             Self::Key(_) => Culprit::KeyStore,
             Self::TokenAnswer(TokenAnswerError::ScopeNotGranted) => Culprit::Configuration,
-            Self::Metadata(_) | Self::TokenAnswer(_) => Culprit::Issuer,
+            Self::Metadata(_) | Self::TokenAnswer(_) | Self::Introspection(_) => Culprit::Issuer,
             Self::NonceLoop
             | Self::NonceUnusable
             | Self::ProofRefused
@@ -305,7 +335,15 @@ impl ErrorKind {
             Self::Build(_) => "correct the client's configuration as the text says",
             Self::Credential(_) => "put the connection's credential into the credential store, or mend the store",
             Self::Key(_) => "mend the key store, or rotate the connection's key",
+            #[cfg(feature = "mtls")]
+            Self::Identity(_) => "renew or correct the client certificate as the cause says",
+            Self::Assertion(_) => "correct the client's assertion key or profile as the cause says",
+            Self::Grant(GrantError::Missing | GrantError::NeedsConsent | GrantError::Uncertain) => {
+                "ask the shipper for consent again"
+            }
+            Self::Grant(_) => "mend the grant store, or repeat",
             Self::NoCommonAlgorithm => "allow one of the issuer's algorithms",
+            Self::Introspection(_) => "ask for a new token, or look at the issuer",
             Self::Metadata(_) => "check the issuer's URL and its metadata",
             Self::TokenAnswer(TokenAnswerError::ScopeNotGranted) => "ask for fewer scopes, or have them granted",
             Self::TokenAnswer(TokenAnswerError::Unexplained(status)) if status.is_server_error() => {
@@ -344,7 +382,21 @@ impl From<BindError> for ErrorKind {
     fn from(error: BindError) -> Self {
         match error {
             BindError::Key(error) => Self::Key(error),
+            #[cfg(feature = "mtls")]
+            BindError::Identity(error) => Self::Identity(error),
             BindError::NoCommonAlgorithm => Self::NoCommonAlgorithm,
         }
+    }
+}
+
+impl From<CredentialError> for ErrorKind {
+    fn from(error: CredentialError) -> Self {
+        Self::Credential(error)
+    }
+}
+
+impl From<AssertionError> for ErrorKind {
+    fn from(error: AssertionError) -> Self {
+        Self::Assertion(error)
     }
 }

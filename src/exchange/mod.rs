@@ -72,7 +72,7 @@ pub(crate) trait Errand: Send {
         &[]
     }
     /// The request of the next attempt, with its credential and without its proof.
-    fn draft(&mut self) -> Result<Draft, Error>;
+    fn draft(&mut self) -> impl Future<Output = Result<Draft, Error>> + Send;
     /// Gets a new token in the place of the one that was refused; false where that is not possible or not allowed now.
     fn renew(&mut self) -> impl Future<Output = Result<bool, Error>> + Send {
         ready(Ok(false))
@@ -88,7 +88,7 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
     let role = errand.role();
     let mut spent = Spent::default();
     let mut nonce: Option<Nonce> = None;
-    let mut route = Route::new();
+    let mut fresh = false;
     let mut cause: Option<Repeat> = None;
     loop {
         refuse_if_paused(env, role)?;
@@ -101,7 +101,10 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
         };
         // The requests that were waited for may have been told to pause. A proof is dated when it is sent, not before.
         refuse_if_paused(env, role)?;
-        let draft = errand.draft()?;
+        let Some(draft) = within(env.clock, env.deadline, errand.draft()).await else {
+            return Err(Error::before(ErrorKind::Deadline(Awaited::Key)).of(role));
+        };
+        let draft = draft?;
         let started = env.clock.monotonic();
         let offset = env.connection.skew.offset(role, errand.target().origin(), started);
         let wall = env.clock.now();
@@ -134,7 +137,7 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
             return Err(Error::before(ErrorKind::Deadline(env.awaited)).of(role));
         }
         report.attempts += 1;
-        let outcome = deliver(env, outgoing, &route).await;
+        let outcome = deliver(env, outgoing, &route(&*binding, fresh)).await;
         let finished = env.clock.monotonic();
         let record = |status: Option<StatusCode>, stage: Stage| {
             env.journal.record(&env.connection.id, || {
@@ -260,7 +263,7 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
                     return fail(ErrorKind::Misdirected, response);
                 }
                 spent.misdirected = true;
-                route = Route::new().fresh();
+                fresh = true;
                 cause = Some(Repeat::Misdirected);
             }
             Verdict::Doubt => {
@@ -276,6 +279,19 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
             }
         }
     }
+}
+
+/// On which connection a request of this binding goes.
+fn route(binding: &dyn TokenBinding, fresh: bool) -> Route {
+    let mut route = Route::new();
+    route.fresh = fresh;
+    #[cfg(feature = "mtls")]
+    {
+        route.identity = binding.identity().cloned();
+    }
+    #[cfg(not(feature = "mtls"))]
+    let _ = binding;
+    route
 }
 
 /// The error of a request to a server that has asked for a pause which is not over.

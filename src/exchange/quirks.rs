@@ -11,6 +11,15 @@ pub struct Quirks {
     pub not_processed: Vec<BodyCode>,
     /// The shape of token answers.
     pub token_answer: TokenAnswerShape,
+    /// Whether a refresh token stays good after it was used (FAPI 2.0 5.3.2.1 has issuers do so): a refresh whose answer was
+    /// lost is then repeated once, where it would otherwise end the shipper's consent. Default: no.
+    pub refresh_token_stays: bool,
+    /// Whether the exchange of an authorization code leaves the client's authentication out and gives its id alone, as UPS
+    /// wants it where PKCE is used. Default: no.
+    pub code_without_authentication: bool,
+    /// Whether requests for revocation and introspection carry a proof; RFC 9449 has proofs for token requests alone. Default:
+    /// no.
+    pub proofs_everywhere: bool,
 }
 
 /// A value at one place of a JSON body.

@@ -65,6 +65,9 @@ pub enum EventKind {
     UnboundTokenRefused,
     /// A server refused a token that the cache held.
     TokenRefused,
+    /// The client authenticated with an assertion that is weaker than it could be, since its profile says so: another audience
+    /// than the issuer, or RS256.
+    LegacyAssertion,
     /// A server's clock was found to differ, and proofs to it follow.
     ClockOffset {
         /// Which server.

@@ -75,6 +75,9 @@ impl Sink for TracingSink {
             EventKind::TokenRefused => {
                 info!(target: "shipbound", tenant, carrier, environment, account, "the carrier refused the token")
             }
+            EventKind::LegacyAssertion => {
+                warn!(target: "shipbound", tenant, carrier, environment, account, "a client assertion of the older kind was used");
+            }
             EventKind::ClockOffset { role, offset_seconds } => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, ?role, offset_seconds, "a server's clock differs");
             }

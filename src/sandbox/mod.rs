@@ -203,7 +203,7 @@ impl Sandbox {
     /// token endpoint in an issuer's metadata gets this [issuer](Self::issuer).
     pub fn profile(&self, profile: CarrierProfile) -> CarrierProfile {
         let issuer = match profile.token_at() {
-            TokenAt::Issuer(_) => self.issuer(),
+            TokenAt::Issuer(_) | TokenAt::Nowhere => self.issuer(),
             TokenAt::Endpoint(url) => {
                 self.shared.token_paths.add(path_of(url));
                 if origin_of(url) == origin_of(profile.base()) {

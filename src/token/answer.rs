@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
@@ -11,7 +10,9 @@ use crate::clock::Timestamp;
 use crate::error::OAuthCode;
 use crate::exchange::quirks::{LifetimeAt, TokenAnswerShape};
 use crate::json::{JsonError, Object, Value};
+use crate::secret::RefreshToken;
 
+use super::metadata::is_json;
 use super::{AccessToken, MAX_TOKEN};
 
 /// What is wrong with an issuer's answer. None of its text is kept.
@@ -72,6 +73,12 @@ pub enum TokenAnswerError {
 #[derive(Debug)]
 pub(crate) struct Granted {
     pub(crate) token: AccessToken,
+    /// What the token is tied to, as far as the answer declares it.
+    pub(crate) kind: BindingKind,
+    /// The next refresh token, where the issuer gives one (RFC 6749 5.1).
+    pub(crate) refresh_token: Option<RefreshToken>,
+    /// How long that lasts, where the issuer says so (`refresh_token_expires_in`, as UPS and USPS write it).
+    pub(crate) refresh_lifetime: Option<Duration>,
     /// As the issuer tells it; `None` where it tells nothing.
     pub(crate) lifetime: Option<Duration>,
     /// The granted scopes as the issuer writes them; `None` where it grants what was asked for.
@@ -112,19 +119,24 @@ pub(crate) fn read(
         return Err(TokenAnswerError::TokenTooLong);
     }
     let token = AccessToken::new(token).ok_or(TokenAnswerError::TokenSyntax)?;
-    token_type(text(&object, "token_type")?, wanted, shape)?;
-    // The client credentials grant has no use for a refresh token (RFC 6749 4.4.3), though a broken one is a broken answer.
-    if text(&object, "refresh_token")?.is_some_and(|token| !token.bytes().all(|byte| (0x20..=0x7e).contains(&byte))) {
+    let kind = token_type(text(&object, "token_type")?, wanted, shape)?;
+    let refresh_token = text(&object, "refresh_token")?.filter(|token| !token.is_empty());
+    // RFC 6749 A.17.
+    if refresh_token.is_some_and(|token| !token.bytes().all(|byte| (0x20..=0x7e).contains(&byte))) {
         return Err(TokenAnswerError::TokenSyntax);
     }
     Ok(Granted {
         token,
+        kind,
+        refresh_token: refresh_token.map(RefreshToken::new),
+        refresh_lifetime: lifetime(&object, LifetimeAt::Seconds("refresh_token_expires_in"), now)?,
         lifetime: lifetime(&object, shape.lifetime, now)?,
         scope: text(&object, "scope")?.map(str::to_owned),
     })
 }
 
-fn refusal(status: StatusCode, body: &[u8]) -> TokenAnswerError {
+/// What an answer with an error status says (RFC 6749 5.2).
+pub(super) fn refusal(status: StatusCode, body: &[u8]) -> TokenAnswerError {
     let object = Object::parse(body).ok();
     match object
         .as_ref()
@@ -143,14 +155,6 @@ fn parse(body: &[u8]) -> Result<Object, TokenAnswerError> {
     })
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
-        return false;
-    };
-    let media = value.split(';').next().unwrap_or_default().trim();
-    media.eq_ignore_ascii_case("application/json")
-}
-
 /// The text of a member; `None` where it is absent or null.
 fn text<'a>(object: &'a Object, name: &str) -> Result<Option<&'a str>, TokenAnswerError> {
     match object.get(name) {
@@ -160,19 +164,24 @@ fn text<'a>(object: &'a Object, name: &str) -> Result<Option<&'a str>, TokenAnsw
     }
 }
 
-/// RFC 9449 5 with RFC 6749 5.1: the type compares without case, and says whether the token is bound.
-fn token_type(given: Option<&str>, wanted: BindingKind, shape: &TokenAnswerShape) -> Result<(), TokenAnswerError> {
+/// RFC 9449 5 with RFC 6749 5.1: the type compares without case, and says whether the token is bound to the proof key. A token
+/// that is bound to a certificate says `Bearer` (RFC 8705 3).
+fn token_type(
+    given: Option<&str>,
+    wanted: BindingKind,
+    shape: &TokenAnswerShape,
+) -> Result<BindingKind, TokenAnswerError> {
     let given = match given.filter(|given| !given.is_empty()) {
         Some(given) => given,
         None if shape.token_type_optional => "bearer",
         None => return Err(TokenAnswerError::NoTokenType),
     };
+    let is = |name: &str| given.eq_ignore_ascii_case(name);
     match wanted {
-        BindingKind::Dpop if given.eq_ignore_ascii_case("dpop") => Ok(()),
-        BindingKind::Dpop => Err(TokenAnswerError::Unbound),
-        BindingKind::DpopMtls if given.eq_ignore_ascii_case("dpop") => Ok(()),
-        BindingKind::DpopMtls => Err(TokenAnswerError::Unbound),
-        BindingKind::Bearer | BindingKind::Mtls if given.eq_ignore_ascii_case("bearer") => Ok(()),
+        BindingKind::Dpop | BindingKind::DpopMtls if is("dpop") => Ok(wanted),
+        BindingKind::DpopMtls if is("bearer") => Ok(BindingKind::Mtls),
+        BindingKind::Dpop | BindingKind::DpopMtls => Err(TokenAnswerError::Unbound),
+        BindingKind::Bearer | BindingKind::Mtls if is("bearer") => Ok(wanted),
         BindingKind::Bearer | BindingKind::Mtls => Err(TokenAnswerError::UnusableTokenType),
     }
 }

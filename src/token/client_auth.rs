@@ -1,62 +1,99 @@
-//! How a client authenticates to the issuer (RFC 6749 2.3.1). One way per request, never two.
+//! How a client authenticates to the issuer. One way per request, never two (RFC 6749 2.3).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use zeroize::Zeroizing;
 
-use crate::credentials::Credential;
+use crate::credentials::{Credential, CredentialError};
+use crate::crypto::Digest;
+use crate::error::ErrorKind;
+use crate::exchange::Draft;
+use crate::secret::ClientSecret;
 
-/// The way in which the client's id and secret travel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+use super::assertion::{AssertionProfile, Assertions, CLIENT_ASSERTION_TYPE, Kind};
+use super::form::{Form, MEDIA};
+
+/// The way in which the client shows who it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientAuth {
-    /// `client_secret_basic`: an `Authorization: Basic` header.
+    /// `client_secret_basic`: an `Authorization: Basic` header (RFC 6749 2.3.1).
     #[default]
     Basic,
-    /// `client_secret_post`: two parameters of the form.
+    /// `client_secret_post`: two parameters of the form (RFC 6749 2.3.1).
     Post,
+    /// `private_key_jwt`: an assertion, signed anew for each request (RFC 7523 2.2).
+    PrivateKeyJwt(AssertionProfile),
+    /// `tls_client_auth` or `self_signed_tls_client_auth`: the client certificate of the connection (RFC 8705 2). Which of
+    /// the two is a matter of the registration. Needs a binding that shows a certificate.
+    Tls,
+    /// `none`: a public client gives its id alone.
+    None,
 }
 
 impl ClientAuth {
-    /// The headers and the body of a request with this form, authenticated. Both are made new for every attempt.
-    pub(crate) fn request(self, form: &[(&str, String)], credential: &Credential) -> Option<(HeaderMap, Bytes)> {
-        let secret = credential.client_secret()?.expose();
-        let room: usize = form.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-        // Room for the worst case of three octets for one, so that the text with the secret in it never moves.
-        let text = String::with_capacity(3 * (room + credential.client_id().len() + secret.len() + 32));
-        let mut body = form_urlencoded::Serializer::new(text);
-        body.extend_pairs(form);
+    /// `form` as an authenticated request. Secrets and assertions in it are made for this one attempt.
+    pub(super) async fn request(
+        &self,
+        mut form: Form,
+        credential: &Credential,
+        assertions: &Assertions<'_>,
+    ) -> Result<Draft, ErrorKind> {
         let mut headers = HeaderMap::new();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
+        headers.insert(CONTENT_TYPE, MEDIA);
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let secret = || credential.client_secret().ok_or(CredentialError::NoSecret);
         match self {
             Self::Basic => {
-                headers.insert(AUTHORIZATION, basic(credential)?);
+                headers.insert(AUTHORIZATION, basic(credential, secret()?)?);
             }
             Self::Post => {
-                body.append_pair("client_id", credential.client_id());
-                body.append_pair("client_secret", secret);
+                form.add("client_id", credential.client_id());
+                form.add("client_secret", secret()?.expose());
             }
+            Self::PrivateKeyJwt(profile) => {
+                let assertion = assertions
+                    .make(profile, credential, Kind::ClientAuthentication)
+                    .await?;
+                form.add("client_id", credential.client_id());
+                form.add("client_assertion_type", CLIENT_ASSERTION_TYPE);
+                form.add("client_assertion", assertion.expose());
+            }
+            // RFC 8705 2: the id is sent with every request.
+            Self::Tls | Self::None => form.add("client_id", credential.client_id()),
         }
-        Some((headers, Bytes::from_owner(Zeroizing::new(body.finish().into_bytes()))))
+        Ok(Draft {
+            headers,
+            body: form.encode(),
+        })
     }
 
-    pub(crate) const fn as_str(self) -> &'static str {
+    /// The method's name in metadata: one of the two for client certificates, which requests do not tell apart.
+    pub const fn name(&self) -> &'static str {
         match self {
             Self::Basic => "client_secret_basic",
             Self::Post => "client_secret_post",
+            Self::PrivateKeyJwt(_) => "private_key_jwt",
+            Self::Tls => "tls_client_auth",
+            Self::None => "none",
+        }
+    }
+
+    /// Writes what tells this way from others into a digest.
+    pub(crate) fn identify(&self, digest: &mut Digest) {
+        digest.text(self.name());
+        if let Self::PrivateKeyJwt(profile) = self {
+            profile.identify(digest);
         }
     }
 }
 
 /// Both parts are form-urlencoded before they are joined (RFC 6749 2.3.1), so a colon in the id does no harm.
-fn basic(credential: &Credential) -> Option<HeaderValue> {
-    let secret = credential.client_secret()?.expose();
+fn basic(credential: &Credential, secret: &ClientSecret) -> Result<HeaderValue, ErrorKind> {
+    let secret = secret.expose();
     let mut pair = Zeroizing::new(String::with_capacity(
         3 * (credential.client_id().len() + secret.len()) + 1,
     ));
@@ -66,8 +103,8 @@ fn basic(credential: &Credential) -> Option<HeaderValue> {
     let mut value = Zeroizing::new(String::with_capacity(6 + pair.len().div_ceil(3) * 4));
     value.push_str("Basic ");
     STANDARD.encode_string(pair.as_bytes(), &mut value);
-    let mut value =
-        HeaderValue::from_maybe_shared(Bytes::from_owner(Zeroizing::new(value.as_bytes().to_vec()))).ok()?;
+    let value = HeaderValue::from_maybe_shared(Bytes::from_owner(Zeroizing::new(value.as_bytes().to_vec())));
+    let mut value = value.map_err(|_| ErrorKind::Build("the client id or secret cannot stand in a header"))?;
     value.set_sensitive(true);
-    Some(value)
+    Ok(value)
 }

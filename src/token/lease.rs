@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use http::HeaderValue;
@@ -23,18 +23,23 @@ use super::AccessToken;
 #[repr(C)]
 pub struct Lease {
     pub(crate) renew_from: Monotonic,
-    evicted: AtomicBool,
+    flags: AtomicU8,
     /// The newest generation of the credential store in which the token's credential was seen to be the connection's.
     pub(crate) generation: AtomicU64,
     pub(crate) binding: Arc<dyn TokenBinding>,
-    authorization: HeaderValue,
-    /// The same octets: scheme, space, token, then the token's `ath`.
+    /// `None` where a certificate alone says who calls.
+    authorization: Option<HeaderValue>,
+    /// The same octets: scheme, space, token, then the token's `ath`; empty without a token.
     text: Bytes,
     pub(crate) connection: Arc<Connection>,
     pub(crate) usable_until: Monotonic,
     /// The credential that the token was asked for with.
     pub(crate) revision: u64,
 }
+
+/// Flags of a lease.
+const EVICTED: u8 = 1;
+const USED: u8 = 2;
 
 /// Length of an `ath`: base64url of 32 octets.
 const ATH: usize = 43;
@@ -62,7 +67,7 @@ impl Lease {
         authorization.set_sensitive(true);
         let generation = AtomicU64::new(generation);
         Some(Self {
-            authorization,
+            authorization: Some(authorization),
             text,
             binding,
             connection,
@@ -70,19 +75,51 @@ impl Lease {
             renew_from,
             revision,
             generation,
-            evicted: AtomicBool::new(false),
+            flags: AtomicU8::new(0),
         })
+    }
+
+    /// What calls need where there are no tokens.
+    pub(crate) fn without_token(
+        binding: Arc<dyn TokenBinding>,
+        connection: Arc<Connection>,
+        usable_until: Monotonic,
+    ) -> Self {
+        Self {
+            renew_from: usable_until,
+            flags: AtomicU8::new(0),
+            generation: AtomicU64::new(0),
+            binding,
+            authorization: None,
+            text: Bytes::new(),
+            connection,
+            usable_until,
+            revision: 0,
+        }
     }
 
     /// Whether no renewal is due, and nobody evicted it.
     #[inline]
     pub(crate) fn is_fresh(&self, now: Monotonic) -> bool {
-        now < self.renew_from && !self.evicted.load(Ordering::Acquire)
+        now < self.renew_from && self.flags.load(Ordering::Acquire) & EVICTED == 0
     }
 
     /// Keeps the lease from new calls. Calls that have it already end with it.
     pub(crate) fn evict(&self) {
-        self.evicted.store(true, Ordering::Release);
+        self.flags.fetch_or(EVICTED, Ordering::Release);
+    }
+
+    /// Notes that a call was made with it: whose token is not used is not renewed ahead of need.
+    #[inline]
+    pub(crate) fn touch(&self) {
+        if self.flags.load(Ordering::Relaxed) & USED == 0 {
+            self.flags.fetch_or(USED, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether a call was made with it.
+    pub(crate) fn is_used(&self) -> bool {
+        self.flags.load(Ordering::Relaxed) & USED != 0
     }
 
     /// Whether the lease may still be used: its key signs, and its credential is still the connection's.
@@ -95,13 +132,21 @@ impl Lease {
         self.generation.load(Ordering::Relaxed) == generation
     }
 
-    pub(crate) fn authorization(&self) -> &HeaderValue {
-        &self.authorization
+    /// `None` where there are no tokens.
+    pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
+        self.authorization.as_ref()
     }
 
     pub(crate) fn ath(&self) -> Option<&str> {
         let start = self.text.len().checked_sub(ATH)?;
         std::str::from_utf8(self.text.get(start..)?).ok()
+    }
+
+    /// The token itself, for the issuer that it is to be revoked at, looked up at or exchanged at.
+    pub(crate) fn token(&self) -> Option<&str> {
+        let start = self.binding.kind().scheme().len() + 1;
+        let end = self.text.len().checked_sub(ATH)?;
+        std::str::from_utf8(self.text.get(start..end)?).ok()
     }
 
     /// What the token is tied to.

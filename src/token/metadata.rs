@@ -1,5 +1,6 @@
-//! An issuer's metadata (RFC 8414): where its endpoints are, and which proofs it accepts.
+//! An issuer's metadata (RFC 8414): where its endpoints are, those for mutual TLS included (RFC 8705 5), and what it can do.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +11,8 @@ use thiserror::Error;
 use crate::json::{Object, Value};
 use crate::target::danger::Loopback;
 use crate::target::{Origin, Target, TargetError};
+
+use super::capabilities::Capabilities;
 
 /// The issuer of tokens, by the URL that its metadata must repeat to the letter (RFC 8414 3.3).
 ///
@@ -90,7 +93,66 @@ impl fmt::Debug for Issuer {
     }
 }
 
-/// Why an issuer's metadata cannot be used. Nothing of a document with a fault is used (RFC 8414 3.3).
+/// An endpoint of an issuer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum IssuerEndpoint {
+    /// Where tokens are asked for (RFC 6749 3.2).
+    Token,
+    /// Where refresh tokens are exchanged by issuers that do so elsewhere than at the token endpoint, as UPS does. Metadata
+    /// does not know it.
+    Refresh,
+    /// Where shippers give their consent (RFC 6749 3.1).
+    Authorization,
+    /// Where authorization requests are pushed (RFC 9126).
+    PushedAuthorization,
+    /// Where tokens are revoked (RFC 7009).
+    Revocation,
+    /// Where the issuer tells what a token is worth (RFC 7662).
+    Introspection,
+}
+
+impl IssuerEndpoint {
+    /// Those that metadata can name.
+    const IN_METADATA: [Self; 5] = [
+        Self::Token,
+        Self::Authorization,
+        Self::PushedAuthorization,
+        Self::Revocation,
+        Self::Introspection,
+    ];
+
+    /// The member of metadata that names it.
+    const fn member(self) -> &'static str {
+        match self {
+            Self::Token | Self::Refresh => "token_endpoint",
+            Self::Authorization => "authorization_endpoint",
+            Self::PushedAuthorization => "pushed_authorization_request_endpoint",
+            Self::Revocation => "revocation_endpoint",
+            Self::Introspection => "introspection_endpoint",
+        }
+    }
+
+    /// Whether the client calls it itself, with its certificate where it has one; the shipper's browser calls the others.
+    const fn is_ours(self) -> bool {
+        !matches!(self, Self::Authorization)
+    }
+}
+
+impl fmt::Display for IssuerEndpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token => "token endpoint",
+            Self::Refresh => "refresh endpoint",
+            Self::Authorization => "authorization endpoint",
+            Self::PushedAuthorization => "pushed authorization request endpoint",
+            Self::Revocation => "revocation endpoint",
+            Self::Introspection => "introspection endpoint",
+        })
+    }
+}
+
+/// Why an issuer's metadata cannot be used. Of a document that is not the issuer's nothing is used (RFC 8414 3.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum MetadataError {
@@ -106,12 +168,22 @@ pub enum MetadataError {
     /// The document names another issuer, or none (RFC 8414 3.3).
     #[error("the document is not this issuer's")]
     OtherIssuer,
-    /// An endpoint is missing or is not a URL that can be used.
-    #[error("the token endpoint is missing or cannot be used")]
-    Endpoint(#[source] Option<TargetError>),
+    /// An endpoint is not a URL that can be used, or the token endpoint is missing.
+    #[error("the {0} is missing or cannot be used")]
+    Endpoint(IssuerEndpoint, #[source] Option<TargetError>),
     /// An endpoint lies on an origin that was not allowed.
-    #[error("the token endpoint lies on an origin that was not allowed")]
-    ForeignEndpoint,
+    #[error("the {0} lies on an origin that was not allowed")]
+    ForeignEndpoint(IssuerEndpoint),
+    /// The issuer has aliases for clients that use mutual TLS, and none for this endpoint (RFC 8705 5): on the conventional
+    /// one a certificate might not be asked for, and the token would not be bound.
+    #[error("the issuer has aliases for mutual TLS, but none for its {0}")]
+    PartialAliases(IssuerEndpoint),
+    /// The issuer says that it binds no tokens to client certificates (RFC 8705 3.3).
+    #[error("the issuer says that it binds no tokens to client certificates")]
+    NoCertificateBinding,
+    /// The issuer has no such endpoint.
+    #[error("the issuer has no {0}")]
+    NotOffered(IssuerEndpoint),
     /// A member has the wrong type.
     #[error("a member has the wrong type")]
     WrongType,
@@ -120,10 +192,14 @@ pub enum MetadataError {
 /// What is used of an issuer's metadata.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Metadata {
-    pub(crate) token_endpoint: Target,
-    /// `dpop_signing_alg_values_supported` (RFC 9449 5.1); `None` where the issuer does not say.
-    pub(crate) algorithms: Option<Vec<String>>,
+    conventional: Endpoints,
+    /// `mtls_endpoint_aliases` (RFC 8705 5); `None` where the issuer has none.
+    aliases: Option<Endpoints>,
+    pub(crate) capabilities: Capabilities,
 }
+
+/// Where endpoints are. One that cannot be used is an error for whoever needs it, not for the others.
+type Endpoints = BTreeMap<IssuerEndpoint, Result<Target, MetadataError>>;
 
 impl Metadata {
     /// Reads the document that `issuer` serves. Endpoints must lie on one of the allowed origins.
@@ -134,46 +210,113 @@ impl Metadata {
         allowed: &[Origin],
         exempt: &[Loopback],
     ) -> Result<Self, MetadataError> {
-        let media = headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default();
-        if !media
-            .split(';')
-            .next()
-            .unwrap_or_default()
-            .trim()
-            .eq_ignore_ascii_case("application/json")
-        {
+        if !is_json(headers) {
             return Err(MetadataError::NotJson);
         }
         let document = Object::parse(body).map_err(|_category| MetadataError::NotJson)?;
         if document.get("issuer").and_then(Value::as_str) != Some(issuer.as_str()) {
             return Err(MetadataError::OtherIssuer);
         }
-        let endpoint = document
-            .get("token_endpoint")
-            .and_then(Value::as_str)
-            .ok_or(MetadataError::Endpoint(None))?;
-        // RFC 6749 3.2: no fragment.
-        if endpoint.contains('#') {
-            return Err(MetadataError::Endpoint(None));
+        let places = Places {
+            issuer,
+            allowed,
+            exempt,
+        };
+        let conventional = places.of(|member| document.get(member));
+        match conventional.get(&IssuerEndpoint::Token) {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => return Err(*error),
+            None => return Err(MetadataError::Endpoint(IssuerEndpoint::Token, None)),
         }
-        let token_endpoint =
-            Target::parse_allowing(endpoint, exempt).map_err(|error| MetadataError::Endpoint(Some(error)))?;
-        if token_endpoint.origin() != issuer.origin() && !allowed.contains(token_endpoint.origin()) {
-            return Err(MetadataError::ForeignEndpoint);
-        }
-        let algorithms = match document.get("dpop_signing_alg_values_supported") {
+        let aliases = match document.get("mtls_endpoint_aliases") {
             None => None,
+            Some(value) if value.is_null() => None,
             Some(value) => {
-                let names = value.as_array().ok_or(MetadataError::WrongType)?;
-                Some(names.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+                let members = value.as_object().ok_or(MetadataError::WrongType)?;
+                Some(places.of(|member| members.get(member))).filter(|aliases| !aliases.is_empty())
             }
         };
+        let mut capabilities = Capabilities::read(&document)?;
+        capabilities.endpoints = conventional.keys().copied().collect();
+        capabilities.mtls_aliases = aliases.is_some();
         Ok(Self {
-            token_endpoint,
-            algorithms,
+            conventional,
+            aliases,
+            capabilities,
         })
     }
+
+    /// Where the endpoint is, for a client that shows a certificate or one that does not.
+    ///
+    /// # Errors
+    /// What is wrong with it, or that there is none.
+    pub(crate) fn endpoint(&self, which: IssuerEndpoint, mtls: bool) -> Result<&Target, MetadataError> {
+        let aliases = self.aliases.as_ref().filter(|_| mtls && which.is_ours());
+        match (self.conventional.get(&which), aliases) {
+            (Some(_), Some(aliases)) => aliases
+                .get(&which)
+                .ok_or(MetadataError::PartialAliases(which))?
+                .as_ref()
+                .map_err(|error| *error),
+            (Some(place), None) => place.as_ref().map_err(|error| *error),
+            (None, _) => Err(MetadataError::NotOffered(which)),
+        }
+    }
+
+    /// Whether a client that must have its tokens bound to its certificate can work with this issuer.
+    ///
+    /// # Errors
+    /// [`MetadataError::PartialAliases`] where an endpoint that such a client may come to need has no alias, so that this is
+    /// found out now and not in the incident for which a token has to be revoked; [`MetadataError::NoCertificateBinding`].
+    pub(crate) fn check_mtls(&self) -> Result<(), MetadataError> {
+        if self.capabilities.certificate_bound_tokens == Some(false) {
+            return Err(MetadataError::NoCertificateBinding);
+        }
+        let Some(aliases) = &self.aliases else { return Ok(()) };
+        let missing = |which: &&IssuerEndpoint| which.is_ours() && !aliases.contains_key(*which);
+        match self.conventional.keys().find(missing) {
+            Some(which) => Err(MetadataError::PartialAliases(*which)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What decides whether an endpoint may be where the metadata says.
+struct Places<'a> {
+    issuer: &'a Issuer,
+    allowed: &'a [Origin],
+    exempt: &'a [Loopback],
+}
+
+impl Places<'_> {
+    fn of<'v>(&self, member: impl Fn(&str) -> Option<&'v Value>) -> Endpoints {
+        let named = |which: IssuerEndpoint| {
+            let value = member(which.member()).filter(|value| !value.is_null())?;
+            Some((which, self.parse(which, value)))
+        };
+        IssuerEndpoint::IN_METADATA.into_iter().filter_map(named).collect()
+    }
+
+    fn parse(&self, which: IssuerEndpoint, value: &Value) -> Result<Target, MetadataError> {
+        // RFC 6749 3.1, 3.2: no fragment.
+        let url = value
+            .as_str()
+            .filter(|url| !url.contains('#'))
+            .ok_or(MetadataError::Endpoint(which, None))?;
+        let target = Target::parse_allowing(url, self.exempt)
+            .map_err(|error| MetadataError::Endpoint(which, Some(error)))?;
+        if target.origin() == self.issuer.origin() || self.allowed.contains(target.origin()) {
+            Ok(target)
+        } else {
+            Err(MetadataError::ForeignEndpoint(which))
+        }
+    }
+}
+
+pub(super) fn is_json(headers: &HeaderMap) -> bool {
+    let Some(value) = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()) else {
+        return false;
+    };
+    let media = value.split(';').next().unwrap_or_default().trim();
+    media.eq_ignore_ascii_case("application/json")
 }

@@ -6,9 +6,17 @@
 pub mod answer;
 pub mod assertion;
 pub mod cache;
+pub mod capabilities;
 pub mod client_auth;
+pub(crate) mod discovery;
+mod errand;
+mod form;
+pub mod grant;
+pub mod introspection;
 mod lease;
 pub mod metadata;
+mod refresh;
+pub mod revocation;
 pub(crate) mod slot;
 pub(crate) mod source;
 #[cfg(test)]
@@ -21,6 +29,9 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::crypto::Digest;
+
+use self::form::Form;
+use self::grant::GrantType;
 
 pub use self::lease::Lease;
 
@@ -50,8 +61,7 @@ impl fmt::Debug for AccessToken {
     }
 }
 
-/// What tokens of a client are asked for: by the client credentials grant (RFC 6749 4.4), with these scopes, resources and
-/// further parameters.
+/// What tokens of a client are asked for: by which grant, with which scopes, resources and further parameters.
 ///
 /// ```
 /// use shipbound::token::TokenRequest;
@@ -61,6 +71,7 @@ impl fmt::Debug for AccessToken {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TokenRequest {
+    grant: GrantType,
     scopes: BTreeSet<String>,
     resources: BTreeSet<String>,
     parameters: Vec<(String, String)>,
@@ -82,9 +93,21 @@ pub enum InvalidRequest {
 }
 
 impl TokenRequest {
-    /// Nothing in particular: whatever the issuer gives.
+    /// Nothing in particular, by client credentials: whatever the issuer gives.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Asks by this grant. Default: [`GrantType::ClientCredentials`].
+    #[must_use]
+    pub fn grant(mut self, grant: GrantType) -> Self {
+        self.grant = grant;
+        self
+    }
+
+    /// By which grant is asked.
+    pub fn grant_type(&self) -> &GrantType {
+        &self.grant
     }
 
     /// Asks for a scope more.
@@ -118,7 +141,7 @@ impl TokenRequest {
     /// [`InvalidRequest::Parameter`] for a parameter that was given before (RFC 6749 3.2), that the library sets itself, or
     /// that would be a secret.
     pub fn parameter(mut self, name: &str, value: &str) -> Result<Self, InvalidRequest> {
-        const OWN: [&str; 11] = [
+        const OWN: [&str; 17] = [
             "grant_type",
             "client_id",
             "client_secret",
@@ -127,8 +150,14 @@ impl TokenRequest {
             "assertion",
             "password",
             "refresh_token",
+            "actor_token",
             "code",
+            "code_verifier",
+            "redirect_uri",
             "scope",
+            "subject_token",
+            "subject_token_type",
+            "token",
             "resource",
         ];
         let given = self.parameters.iter().any(|(known, _)| known == name);
@@ -139,22 +168,43 @@ impl TokenRequest {
         Ok(self)
     }
 
-    /// The form of RFC 6749 4.4.2, as far as it does not depend on the credential.
-    pub(crate) fn form(&self) -> Vec<(&str, String)> {
-        let mut form = vec![("grant_type", "client_credentials".to_owned())];
-        if !self.scopes.is_empty() {
-            form.push((
-                "scope",
-                self.scopes.iter().map(String::as_str).collect::<Vec<_>>().join(" "),
-            ));
+    /// The form, as far as it depends neither on the connection nor on the attempt.
+    pub(crate) fn form(&self) -> Form {
+        let mut form = Form::of_grant(self.grant.name());
+        if let GrantType::TokenExchange(exchange) = &self.grant {
+            if let Some(requested) = &exchange.requested_token_type {
+                form.add("requested_token_type", requested.as_str());
+            }
+            if let Some(audience) = &exchange.audience {
+                form.add("audience", audience.as_str());
+            }
         }
-        form.extend(self.resources.iter().map(|resource| ("resource", resource.clone())));
-        form.extend(
-            self.parameters
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.clone())),
-        );
+        self.describe(&mut form);
         form
+    }
+
+    /// Writes what is asked for into a form: scopes, resources, further parameters.
+    pub(crate) fn describe(&self, form: &mut Form) {
+        if let Some(scope) = self.scope_text() {
+            form.add("scope", scope);
+        }
+        for resource in &self.resources {
+            form.add("resource", resource.as_str());
+        }
+        for (name, value) in &self.parameters {
+            form.add(name.clone(), value.as_str());
+        }
+    }
+
+    /// The scopes as one text, in order; `None` where none is asked for.
+    pub(crate) fn scope_text(&self) -> Option<String> {
+        let scopes: Vec<_> = self.scopes.iter().map(String::as_str).collect();
+        (!scopes.is_empty()).then(|| scopes.join(" "))
+    }
+
+    /// The resources, in order.
+    pub(crate) fn resources(&self) -> impl Iterator<Item = &str> {
+        self.resources.iter().map(String::as_str)
     }
 
     /// RFC 6749 5.1: an answer that names scopes names all that were granted; one that names none grants what was asked for.
@@ -173,6 +223,17 @@ impl TokenRequest {
 
     /// Writes what tells this request from others into a digest.
     pub(crate) fn identify(&self, digest: &mut Digest) {
+        digest.text(self.grant.name());
+        match &self.grant {
+            GrantType::JwtBearer(profile) => profile.identify(digest),
+            GrantType::TokenExchange(exchange) => {
+                let optional = |text: &Option<String>| text.clone().unwrap_or_default();
+                digest.text(&exchange.subject_token_type);
+                digest.text(&optional(&exchange.requested_token_type));
+                digest.text(&optional(&exchange.audience));
+            }
+            GrantType::ClientCredentials | GrantType::RefreshToken => {}
+        }
         for part in [&self.scopes, &self.resources] {
             digest.count(part.len());
             part.iter().for_each(|text| digest.text(text));
@@ -198,7 +259,7 @@ fn is_absolute_uri(text: &str) -> bool {
         && rest.bytes().all(in_rest)
 }
 
-/// Where tokens of a client come from. Both are URLs as text, parsed when the client is built.
+/// Where tokens of a client come from. URLs are text, parsed when the client is built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TokenAt {
@@ -206,4 +267,6 @@ pub enum TokenAt {
     Endpoint(String),
     /// From the token endpoint that this issuer's metadata names (RFC 8414).
     Issuer(String),
+    /// From nowhere: there are no tokens, and the client certificate alone says who calls. Needs a binding that shows one.
+    Nowhere,
 }

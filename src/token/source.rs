@@ -1,47 +1,40 @@
-//! Where the tokens of one client come from: key, credential, metadata and the token request, in this order.
+//! Where the tokens of one client come from: key or certificate, credential, metadata and the token request, in this order.
 
-use std::fmt;
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::future::{BoxFuture, Shared, ready};
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
-use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
-use crate::binding::bearer::Bearer;
-use crate::binding::{BindContext, BindingStrategy, Confirmation, Role, TokenBinding};
+use crate::binding::{BindContext, BindingKind, BindingStrategy, Confirmation, Role, TokenBinding};
 use crate::clock::{Clock, Monotonic};
 use crate::credentials::{Credential, CredentialStore};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::answer::{Report, Response};
 use crate::exchange::budget::Limits;
 use crate::exchange::connection::Connection;
-use crate::exchange::quirks::TokenAnswerShape;
-use crate::exchange::{Draft, Env, Errand, drive, within};
+use crate::exchange::quirks::Quirks;
+use crate::exchange::{Env, Errand, drive, within};
+use crate::grants::GrantStore;
 use crate::journal::{EventKind, Journal};
 use crate::keys::KeyStore;
 use crate::target::danger::Loopback;
 use crate::target::{Origin, Target};
-use crate::transport::Transport;
+use crate::transport::{Stage, Transport};
 
 use super::TokenRequest;
 use super::answer::{self, Granted, TokenAnswerError};
 use super::client_auth::ClientAuth;
+use super::discovery::{Found, Known};
+use super::errand::Post;
+use super::form::Form;
+use super::grant::{GrantType, SubjectTokens};
 use super::lease::Lease;
-use super::metadata::{Issuer, Metadata, MetadataError};
+use super::metadata::{Issuer, IssuerEndpoint};
 use super::slot::{Fetch, Landed, Slot};
-
-/// How long metadata is used before it is read again.
-const METADATA_LIFE: Duration = Duration::from_secs(60 * 60);
-
-/// How long metadata goes on when it cannot be read again.
-const METADATA_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// How long the issuer is not asked again after its metadata could not be read: for those who waited meanwhile.
-const METADATA_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a call with a good token waits to hear whether its credential is still the same.
 const REVIEW: Duration = Duration::from_secs(1);
@@ -61,8 +54,11 @@ const LAST_MOMENTS: Duration = Duration::from_secs(5);
 /// Where to ask, parsed.
 #[derive(Debug)]
 pub(crate) enum Place {
-    Endpoint(Target),
+    /// At these endpoints; one for tokens is among them.
+    Endpoints(BTreeMap<IssuerEndpoint, Target>),
     Issuer(Issuer),
+    /// There are no tokens: the client certificate says who calls.
+    Nowhere,
 }
 
 /// Everything that a token request needs; shared by all connections of a client.
@@ -71,39 +67,32 @@ pub(crate) struct TokenSource {
     pub(crate) at: Place,
     pub(crate) auth: ClientAuth,
     pub(crate) request: TokenRequest,
-    pub(crate) shape: TokenAnswerShape,
+    pub(crate) quirks: Quirks,
     /// Origins besides the issuer's own that its metadata may name.
     pub(crate) origins: Vec<Origin>,
     pub(crate) exempt: Vec<Loopback>,
     pub(crate) limits: Limits,
     pub(crate) strategy: Arc<dyn BindingStrategy>,
+    /// Whether the issuer is asked, for each new token, whether it is really bound.
+    pub(crate) confirm: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) credentials: Arc<dyn CredentialStore>,
+    pub(crate) grants: Option<Arc<dyn GrantStore>>,
+    /// Where tokens come from that are exchanged.
+    pub(crate) subject: Option<Arc<dyn SubjectTokens>>,
     pub(crate) journal: Journal,
     pub(crate) metadata: Mutex<Known>,
 }
 
-/// What is known of the issuer's metadata.
-#[derive(Default)]
-pub(crate) struct Known {
-    read: Option<(Monotonic, Arc<Metadata>)>,
-    /// The last failure, and until when the issuer is not asked again.
-    failed: Option<(Monotonic, Error)>,
-    /// One reading for all who wait, and from when on another is begun. Whoever waits drives it: one that was given up by its
-    /// first caller holds nobody up.
-    reading: Option<(Monotonic, Reading)>,
-}
-
-type Reading = Shared<BoxFuture<'static, Result<Arc<Metadata>, Error>>>;
-
-impl fmt::Debug for Known {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Known")
-            .field("read", &self.read)
-            .finish_non_exhaustive()
-    }
+/// With what a connection's next token is asked for.
+pub(super) struct Prepared<'a> {
+    pub(super) found: Found<'a>,
+    pub(super) binding: Arc<dyn TokenBinding>,
+    pub(super) credential: Credential,
+    /// The generation of the credential store before the credential was looked up.
+    generation: u64,
 }
 
 impl TokenSource {
@@ -111,10 +100,44 @@ impl TokenSource {
     pub(crate) async fn prepare(self: &Arc<Self>, connection: &Arc<Connection>) -> Result<(), Error> {
         let deadline = self.clock.monotonic() + self.limits.token_exchange;
         let prepared = async {
-            let (_endpoint, algorithms) = self.endpoint(connection, deadline).await?;
-            self.bind(connection, algorithms.as_deref(), deadline).await.map(drop)
+            let found = self.issuer(connection, deadline).await?;
+            self.bind(connection, found.algorithms(), deadline).await.map(drop)
         };
         self.in_time(deadline, Awaited::Token, prepared).await
+    }
+
+    /// The issuer's identifier, where one is known.
+    pub(super) fn issuer_text(&self) -> Option<&str> {
+        match &self.at {
+            Place::Issuer(issuer) => Some(issuer.as_str()),
+            Place::Endpoints(_) | Place::Nowhere => None,
+        }
+    }
+
+    /// Whether requests show a client certificate.
+    pub(super) fn shows_certificates(&self) -> bool {
+        matches!(self.strategy.kind(), BindingKind::Mtls | BindingKind::DpopMtls)
+    }
+
+    /// What any request to the issuer for this connection needs: who the issuer is, what the request is bound by, and the
+    /// client's credential.
+    pub(super) async fn prepared(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        deadline: Monotonic,
+    ) -> Result<Prepared<'_>, Error> {
+        let found = self.issuer(connection, deadline).await?;
+        // The key is durable in its store before a token is asked for it.
+        let bound = self.bind(connection, found.algorithms(), deadline).await?;
+        let binding = connection.bind(bound);
+        let generation = self.credentials.generation();
+        let credential = self.credential(connection, deadline).await?;
+        Ok(Prepared {
+            found,
+            binding,
+            credential,
+            generation,
+        })
     }
 
     async fn bind(
@@ -136,7 +159,7 @@ impl TokenSource {
         self.in_time(deadline, Awaited::Key, bound).await
     }
 
-    async fn in_time<T>(
+    pub(super) async fn in_time<T>(
         &self,
         deadline: Monotonic,
         awaited: Awaited,
@@ -146,115 +169,7 @@ impl TokenSource {
         within(&*self.clock, deadline, future).await.unwrap_or_else(late)
     }
 
-    /// The token endpoint, and the proof algorithms that the issuer lists.
-    async fn endpoint(
-        self: &Arc<Self>,
-        connection: &Arc<Connection>,
-        deadline: Monotonic,
-    ) -> Result<(Target, Option<Vec<String>>), Error> {
-        match &self.at {
-            Place::Endpoint(target) => Ok((target.clone(), None)),
-            Place::Issuer(issuer) => {
-                let metadata = self.metadata(issuer, connection, deadline).await?;
-                Ok((metadata.token_endpoint.clone(), metadata.algorithms.clone()))
-            }
-        }
-    }
-
-    /// The issuer's metadata, read again when it is an hour old. While the issuer cannot be read, what it last said goes on
-    /// for a day; a document with a fault ends that.
-    async fn metadata(
-        self: &Arc<Self>,
-        issuer: &Issuer,
-        connection: &Arc<Connection>,
-        deadline: Monotonic,
-    ) -> Result<Arc<Metadata>, Error> {
-        let now = self.clock.monotonic();
-        let (reading, last) = {
-            let mut known = self.known();
-            let last = known.read.clone();
-            if let Some((read, metadata)) = &last
-                && now.saturating_since(*read) < METADATA_LIFE
-            {
-                return Ok(Arc::clone(metadata));
-            }
-            let failed = known.failed.clone().filter(|(until, _)| now < *until);
-            let reading = match (failed, &known.reading) {
-                (Some((_, error)), _) => ready(Err(error)).boxed().shared(),
-                (None, Some((stale, reading))) if now < *stale => reading.clone(),
-                (None, _) => {
-                    let (source, issuer, connection) = (Arc::clone(self), issuer.clone(), Arc::clone(connection));
-                    let reading = async move { source.read_metadata(&issuer, &connection, deadline).await };
-                    let reading = reading.boxed().shared();
-                    known.reading = Some((now + self.limits.token_exchange / 2, reading.clone()));
-                    reading
-                }
-            };
-            (reading, last)
-        };
-        let failure = match reading.await {
-            Ok(metadata) => return Ok(metadata),
-            Err(error) => error,
-        };
-        let unread = !matches!(
-            failure.kind(),
-            ErrorKind::Metadata(error) if !matches!(error, MetadataError::NotFound(_))
-        );
-        match last {
-            Some((read, metadata)) if unread && now.saturating_since(read) < METADATA_GRACE => Ok(metadata),
-            _ => Err(failure),
-        }
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Reads the metadata, and notes how that went.
-    async fn read_metadata(
-        &self,
-        issuer: &Issuer,
-        connection: &Connection,
-        deadline: Monotonic,
-    ) -> Result<Arc<Metadata>, Error> {
-        let outcome = self.fetch_metadata(issuer, connection, deadline).await.map(Arc::new);
-        let now = self.clock.monotonic();
-        let mut known = self.known();
-        known.reading = None;
-        match &outcome {
-            Ok(metadata) => {
-                known.read = Some((now, Arc::clone(metadata)));
-                known.failed = None;
-            }
-            Err(error) => known.failed = Some((now + METADATA_PAUSE, error.clone())),
-        }
-        outcome
-    }
-
-    async fn fetch_metadata(
-        &self,
-        issuer: &Issuer,
-        connection: &Connection,
-        deadline: Monotonic,
-    ) -> Result<Metadata, Error> {
-        let fault = |error| Error::before(ErrorKind::Metadata(error)).of(Role::AuthorizationServer);
-        let mut status = StatusCode::NOT_FOUND;
-        for place in issuer.well_known() {
-            let mut errand = Discovery {
-                target: place,
-                binding: Arc::new(Bearer),
-            };
-            let response = self.drive(&mut errand, connection, deadline).await?;
-            if response.status == StatusCode::OK {
-                return Metadata::read(issuer, &response.headers, &response.body, &self.origins, &self.exempt)
-                    .map_err(fault);
-            }
-            status = response.status;
-        }
-        Err(fault(MetadataError::NotFound(status)))
-    }
-
-    async fn drive<E: Errand>(
+    pub(super) async fn drive<E: Errand>(
         &self,
         errand: &mut E,
         connection: &Connection,
@@ -270,43 +185,82 @@ impl TokenSource {
             attempt_limit: self.limits.attempt,
             answer_limit: self.limits.token_answer,
         };
-        // The call itself has not been sent, whatever became of the request for its token.
-        drive(&env, errand, &mut Report::default())
-            .await
-            .map_err(Error::not_sent)
+        drive(&env, errand, &mut Report::default()).await
     }
 
     async fn ask(self: &Arc<Self>, connection: &Arc<Connection>, deadline: Monotonic) -> Result<Landed, Error> {
-        let (target, algorithms) = self.endpoint(connection, deadline).await?;
-        // The key is durable in its store before a token is asked for it.
-        let bound = self.bind(connection, algorithms.as_deref(), deadline).await?;
-        let binding = connection.bind(bound);
-        let generation = self.credentials.generation();
-        let credential = self.credential(connection, deadline).await?;
-        let seen = (credential.revision(), generation);
+        if let Place::Nowhere = self.at {
+            let bound = self.bind(connection, None, deadline).await?;
+            return Ok(self.without_token(connection.bind(bound), connection));
+        }
+        let prepared = self.prepared(connection, deadline).await?;
         let asked = self.clock.monotonic();
-        let mut errand = TokenErrand {
+        let granted = match self.request.grant_type() {
+            GrantType::RefreshToken => self.refresh(&prepared, connection, deadline).await?,
+            _ => {
+                let form = self.form(connection).await?;
+                self.token(&prepared, IssuerEndpoint::Token, (form, &self.auth), connection, deadline)
+                    .await
+                    // The call itself has not been sent, whatever became of the request for its token.
+                    .map_err(Error::not_sent)?
+            }
+        };
+        let landed = self.landed(granted, &prepared, connection, asked)?;
+        if self.confirm {
+            self.confirm(&landed.lease, &prepared, connection, deadline).await?;
+        }
+        Ok(landed)
+    }
+
+    /// The form of a token request, as far as it is the same for every attempt.
+    async fn form(&self, connection: &Connection) -> Result<Form, Error> {
+        let mut form = self.request.form();
+        if let (GrantType::TokenExchange(exchange), Some(subject)) = (self.request.grant_type(), &self.subject) {
+            let token = subject.subject_token(&connection.id).await.map_err(Error::not_sent)?;
+            form.add("subject_token", token.expose());
+            form.add("subject_token_type", exchange.subject_token_type.as_str());
+        }
+        Ok(form)
+    }
+
+    /// Asks one of the issuer's endpoints for a token. The error's stage is that of the request to the issuer.
+    pub(super) async fn token(
+        &self,
+        prepared: &Prepared<'_>,
+        endpoint: IssuerEndpoint,
+        (form, auth): (Form, &ClientAuth),
+        connection: &Connection,
+        deadline: Monotonic,
+    ) -> Result<Granted, Error> {
+        if let ClientAuth::PrivateKeyJwt(profile) = auth
+            && profile.legacy()
+        {
+            self.journal.record(&connection.id, || EventKind::LegacyAssertion);
+        }
+        let mut errand = Post {
             source: self,
-            target,
-            binding: Arc::clone(&binding),
-            credential,
-            method: Method::POST,
+            connection,
+            target: self.endpoint(&prepared.found, endpoint)?,
+            binding: Arc::clone(&prepared.binding),
+            auth,
+            credential: prepared.credential.clone(),
+            form,
+            by_grant: true,
         };
         let response = self.drive(&mut errand, connection, deadline).await?;
-        let granted = answer::read(
+        answer::read(
             response.status,
             &response.headers,
             &response.body,
-            binding.kind(),
-            &self.shape,
+            prepared.binding.kind(),
+            &self.quirks.token_answer,
             self.clock.now(),
         )
         .and_then(|granted| self.request.check_granted(granted.scope.as_deref()).map(|()| granted))
-        .map_err(|error| self.refusal(error, connection))?;
-        self.landed(granted, binding, connection, asked, seen)
+        .map_err(|error| self.refusal(error, connection).with_answer(response))
     }
 
-    async fn credential(&self, connection: &Connection, deadline: Monotonic) -> Result<Credential, Error> {
+    pub(super) async fn credential(&self, connection: &Connection, deadline: Monotonic) -> Result<Credential, Error> {
         let credential = self
             .credentials
             .credential(&connection.id)
@@ -322,6 +276,11 @@ impl TokenSource {
             return Ok(true);
         }
         if lease.binding.is_usable() {
+            if let Place::Nowhere = self.at {
+                // No credential was asked for.
+                lease.generation.store(generation, Ordering::Relaxed);
+                return Ok(true);
+            }
             let deadline = self.clock.monotonic() + REVIEW;
             match self.credential(&slot.connection, deadline).await {
                 Ok(credential) if credential.revision() == lease.revision => {
@@ -350,22 +309,27 @@ impl TokenSource {
             TokenAnswerError::OAuth(code) => ErrorKind::TokenRefused(code),
             other => ErrorKind::TokenAnswer(other),
         };
-        Error::before(kind).of(Role::AuthorizationServer)
+        Error::new(kind, Stage::Answered).of(Role::AuthorizationServer)
     }
 
-    /// A lifetime counts from when the token was asked for.
-    fn landed(
+    /// A lifetime counts from when the token was asked for, and ends with what the token is bound to.
+    pub(super) fn landed(
         &self,
         granted: Granted,
-        binding: Arc<dyn TokenBinding>,
+        prepared: &Prepared<'_>,
         connection: &Arc<Connection>,
         asked: Monotonic,
-        seen: (u64, u64),
     ) -> Result<Landed, Error> {
+        let unusable = || Error::before(ErrorKind::TokenAnswer(TokenAnswerError::TokenSyntax)).of(Role::AuthorizationServer);
+        let binding = match granted.kind == prepared.binding.kind() {
+            true => Arc::clone(&prepared.binding),
+            false => prepared.binding.without_proof().ok_or_else(unusable)?,
+        };
         let lifetime = granted
             .lifetime
             .unwrap_or(self.limits.unknown_lifetime)
-            .min(self.limits.longest_lifetime);
+            .min(self.limits.longest_lifetime)
+            .min(self.left_of(&*binding));
         self.journal.record(&connection.id, || EventKind::TokenIssued {
             binding: binding.kind(),
             jkt: Confirmation::jkt(binding.confirmations()),
@@ -381,14 +345,29 @@ impl TokenSource {
             Arc::clone(connection),
             renew_from.min(usable_until),
             usable_until,
-            seen,
+            (prepared.credential.revision(), prepared.generation),
         )
-        .ok_or_else(|| {
-            Error::before(ErrorKind::TokenAnswer(TokenAnswerError::TokenSyntax)).of(Role::AuthorizationServer)
-        })?;
+        .ok_or_else(unusable)?;
         Ok(Landed {
             lease: Arc::new(lease),
             keep: !lifetime.is_zero(),
+        })
+    }
+
+    /// What calls need that carry no token, for as long as the certificate is good.
+    fn without_token(&self, binding: Arc<dyn TokenBinding>, connection: &Arc<Connection>) -> Landed {
+        let lifetime = self.left_of(&*binding).min(self.limits.longest_lifetime);
+        let usable_until = self.clock.monotonic() + lifetime;
+        Landed {
+            lease: Arc::new(Lease::without_token(binding, Arc::clone(connection), usable_until)),
+            keep: true,
+        }
+    }
+
+    /// How long what a token is bound to lasts.
+    fn left_of(&self, binding: &dyn TokenBinding) -> Duration {
+        binding.valid_until().map_or(Duration::MAX, |end| {
+            Duration::from_secs(u64::try_from(end.seconds_since(self.clock.now())).unwrap_or(0))
         })
     }
 }
@@ -433,76 +412,5 @@ impl Fetch for Arc<TokenSource> {
             code: error.code(),
             pause,
         });
-    }
-}
-
-/// A token request (RFC 6749 4.4): its body and its proof are made new for every attempt.
-struct TokenErrand<'a> {
-    source: &'a TokenSource,
-    target: Target,
-    binding: Arc<dyn TokenBinding>,
-    credential: Credential,
-    method: Method,
-}
-
-impl Errand for TokenErrand<'_> {
-    fn role(&self) -> Role {
-        Role::AuthorizationServer
-    }
-
-    fn method(&self) -> &Method {
-        &self.method
-    }
-
-    fn target(&self) -> &Target {
-        &self.target
-    }
-
-    fn binding(&self) -> &Arc<dyn TokenBinding> {
-        &self.binding
-    }
-
-    fn draft(&mut self) -> Result<Draft, Error> {
-        let form = self.source.request.form();
-        let (mut headers, body) = self
-            .source
-            .auth
-            .request(&form, &self.credential)
-            .ok_or_else(|| Error::before(ErrorKind::Build("the client id or secret cannot stand in a header")))?;
-        headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
-        Ok(Draft { headers, body })
-    }
-}
-
-/// A metadata request: no credential, no proof.
-struct Discovery<'a> {
-    target: &'a Target,
-    binding: Arc<dyn TokenBinding>,
-}
-
-impl Errand for Discovery<'_> {
-    fn role(&self) -> Role {
-        Role::AuthorizationServer
-    }
-
-    fn method(&self) -> &Method {
-        &Method::GET
-    }
-
-    fn target(&self) -> &Target {
-        self.target
-    }
-
-    fn binding(&self) -> &Arc<dyn TokenBinding> {
-        &self.binding
-    }
-
-    fn draft(&mut self) -> Result<Draft, Error> {
-        let mut headers = HeaderMap::new();
-        headers.insert(http::header::ACCEPT, HeaderValue::from_static("application/json"));
-        Ok(Draft {
-            headers,
-            body: Bytes::new(),
-        })
     }
 }

@@ -23,7 +23,7 @@ use crate::testing::Script;
 
 use super::TokenRequest;
 use super::client_auth::ClientAuth;
-use super::metadata::Issuer;
+use super::metadata::{Issuer, IssuerEndpoint};
 use super::slot::{Scope, Slot};
 use super::source::{Place, TokenSource};
 
@@ -75,18 +75,27 @@ impl World {
         let shared: Arc<dyn Clock> = clock.clone();
         let sinks: [Arc<dyn Sink>; 1] = [events.clone()];
         let mut source = TokenSource {
-            at: Place::Endpoint(Target::parse(&format!("{ISSUER}/token")).unwrap()),
+            at: Place::Endpoints(
+                [(
+                    IssuerEndpoint::Token,
+                    Target::parse(&format!("{ISSUER}/token")).unwrap(),
+                )]
+                .into(),
+            ),
             auth: ClientAuth::Basic,
             request: TokenRequest::new(),
-            shape: Default::default(),
+            quirks: Default::default(),
             origins: Vec::new(),
             exempt: Vec::new(),
             limits: Limits::default(),
             strategy: Arc::new(Dpop::es256()),
+            confirm: false,
             clock: Arc::clone(&shared),
             transport: Arc::new(script.clone()),
             keys: Arc::new(MemoryKeyStore::with_clock(Arc::clone(&shared))),
             credentials: Arc::new(credentials),
+            grants: None,
+            subject: None,
             journal: Journal::new(shared, sinks),
             metadata: std::sync::Mutex::default(),
         };

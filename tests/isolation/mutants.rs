@@ -244,7 +244,7 @@ impl Mixing {
 
 #[async_trait]
 impl BindingStrategy for Mixing {
-    fn minimum(&self) -> BindingKind {
+    fn kind(&self) -> BindingKind {
         self.inner.minimum()
     }
 

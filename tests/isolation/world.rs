@@ -66,7 +66,7 @@ struct Shared(Arc<dyn BindingStrategy>);
 
 #[async_trait]
 impl BindingStrategy for Shared {
-    fn minimum(&self) -> BindingKind {
+    fn kind(&self) -> BindingKind {
         self.0.minimum()
     }
 

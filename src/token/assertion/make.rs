@@ -24,7 +24,7 @@ pub(crate) struct Occasion<'a> {
     pub(crate) issuer: Option<&'a str>,
     /// The URL of the endpoint that the assertion is sent to.
     pub(crate) endpoint: &'a str,
-    /// The clock's time, moved by an offset learned from this server.
+    /// The clock's time. Offsets that were learned from servers are for proofs alone.
     pub(crate) now: Timestamp,
 }
 

@@ -5,6 +5,7 @@
 //! [`ClientAssertion`](crate::keys::Purpose::ClientAssertion), which is never the key of proofs.
 
 mod make;
+mod sign;
 #[cfg(test)]
 mod tests;
 
@@ -12,10 +13,12 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::crypto::Digest;
 use crate::keys::KeyError;
 use crate::owner::{ConnectionId, Owner};
 
 pub(crate) use self::make::{Assertion, Grant, Kind, Occasion};
+pub(crate) use self::sign::Assertions;
 
 /// The `client_assertion_type` of such an assertion (RFC 7523 2.2).
 pub(crate) const CLIENT_ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
@@ -119,6 +122,26 @@ impl AssertionProfile {
     /// RS256. An audience that is written down here is not, since no metadata can change it.
     pub fn legacy(&self) -> bool {
         self.audience == Audience::TokenEndpoint || self.typ != AssertionTyp::Explicit || self.rs256
+    }
+
+    /// Whether there is no audience unless the issuer is known.
+    pub(crate) fn needs_issuer(&self) -> bool {
+        self.audience == Audience::Issuer
+    }
+
+    /// Writes what tells this profile from others into a digest.
+    pub(crate) fn identify(&self, digest: &mut Digest) {
+        match &self.audience {
+            Audience::Issuer => digest.text("issuer"),
+            Audience::TokenEndpoint => digest.text("endpoint"),
+            Audience::Exactly(audience) => {
+                digest.text("exactly");
+                digest.text(audience);
+            }
+        }
+        let Self { typ, lifetime, rs256, x5c, key_of, .. } = self;
+        digest.bytes(&[*typ as u8, u8::from(*rs256), u8::from(*x5c), *key_of as u8]);
+        digest.count(usize::try_from(lifetime.as_secs()).unwrap_or(usize::MAX));
     }
 
     /// Whose key signs for this connection.

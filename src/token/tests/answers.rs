@@ -84,7 +84,7 @@ fn every_vector_of_token_responses() {
             None => World::plain(),
             Some("bearer") => World::new(|source| {
                 source.strategy = Arc::new(Bearer);
-                source.shape = TokenAnswerShape {
+                source.quirks.token_answer = TokenAnswerShape {
                     token_type_optional: input["profile"] == "token_type_absent",
                     ..TokenAnswerShape::default()
                 };
@@ -133,7 +133,7 @@ fn every_vector_of_token_responses() {
                 let kept = world
                     .slot
                     .held()
-                    .map(|lease| lease.authorization().to_str().unwrap().to_owned());
+                    .map(|lease| lease.authorization().unwrap().to_str().unwrap().to_owned());
                 assert!(kept.is_none_or(|kept| kept == "DPoP after-a-challenge"), "{id}: kept");
             }
             "accept_or_reject" => {}
@@ -224,7 +224,7 @@ fn a_scope_that_was_asked_for_must_be_granted() {
 #[test]
 fn the_secret_travels_in_one_way_and_the_token_request_has_no_ath() {
     for auth in [ClientAuth::Basic, ClientAuth::Post] {
-        let world = World::new(|source| source.auth = auth);
+        let world = World::new(|source| source.auth = auth.clone());
         outcome(&world, [Step::token("t", "60")]).unwrap();
         let seen = world.script.seen();
         assert_eq!(seen.len(), 1);

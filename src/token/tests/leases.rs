@@ -101,7 +101,7 @@ fn a_token_without_a_lifetime_serves_those_who_waited_and_nobody_else() {
     for nothing in ["0", "0.9", "\"0\""] {
         let world = World::plain();
         let first = leased(&world, nothing);
-        assert_eq!(first.authorization(), "DPoP t");
+        assert_eq!(first.authorization().unwrap(), "DPoP t");
         assert!(world.slot.held().is_none());
         let second = leased(&world, nothing);
         assert!(!Arc::ptr_eq(&first, &second));
@@ -113,7 +113,7 @@ fn a_token_without_a_lifetime_serves_those_who_waited_and_nobody_else() {
 fn lifetimes_stand_where_the_profile_says() {
     let with = |at: LifetimeAt, lifetime: &str| {
         let world = World::new(|source| {
-            source.shape = TokenAnswerShape {
+            source.quirks.token_answer = TokenAnswerShape {
                 lifetime: at,
                 ..TokenAnswerShape::default()
             };
@@ -135,7 +135,7 @@ fn nothing_that_holds_a_token_shows_it() {
     let world = World::plain();
     world.script.add([Step::token("abcdefgh", "60")]);
     let lease = lease(&world).unwrap();
-    assert_eq!(lease.authorization(), "DPoP abcdefgh");
+    assert_eq!(lease.authorization().unwrap(), "DPoP abcdefgh");
     let shown = format!(
         "{lease:?} {:?} {:?} {:?}",
         world.slot,

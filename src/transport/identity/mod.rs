@@ -108,6 +108,11 @@ impl ClientIdentity {
         self.0.retired.load(Ordering::Acquire)
     }
 
+    /// Whose key proves it, where that is a key of a store.
+    pub(crate) fn owner(&self) -> Option<&crate::owner::Owner> {
+        None
+    }
+
     /// Whether it may still be used for new requests.
     pub(crate) fn is_usable(&self) -> bool {
         !self.is_retired()

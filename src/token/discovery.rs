@@ -1,0 +1,212 @@
+//! What is known of the issuer, read when it is needed and kept for a while (RFC 8414).
+
+use std::fmt;
+use std::sync::{Arc, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Shared, ready};
+use http::StatusCode;
+
+use crate::binding::Role;
+use crate::clock::Monotonic;
+use crate::error::{Error, ErrorKind};
+use crate::exchange::connection::Connection;
+use crate::target::Target;
+
+use super::errand::Discovery;
+use super::metadata::{Issuer, IssuerEndpoint, Metadata, MetadataError};
+use super::source::{Place, TokenSource};
+
+/// How long metadata is used before it is read again.
+const METADATA_LIFE: Duration = Duration::from_secs(60 * 60);
+
+/// How long metadata goes on when it cannot be read again.
+const METADATA_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long the issuer is not asked again after its metadata could not be read: for those who waited meanwhile.
+const METADATA_PAUSE: Duration = Duration::from_secs(1);
+
+/// What is known of the issuer's metadata.
+#[derive(Default)]
+pub(crate) struct Known {
+    read: Option<(Monotonic, Arc<Metadata>)>,
+    /// The last failure, and until when the issuer is not asked again.
+    failed: Option<(Monotonic, Error)>,
+    /// One reading for all who wait, and from when on another is begun. Whoever waits drives it: one that was given up by its
+    /// first caller holds nobody up.
+    reading: Option<(Monotonic, Reading)>,
+}
+
+type Reading = Shared<BoxFuture<'static, Result<Arc<Metadata>, Error>>>;
+
+impl fmt::Debug for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Known")
+            .field("read", &self.read)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The issuer, as far as a request to it needs to know.
+#[derive(Clone, Debug)]
+pub(super) enum Found<'a> {
+    /// By fixed endpoints, without metadata.
+    Fixed(&'a Place),
+    Described(Arc<Metadata>),
+}
+
+impl Found<'_> {
+    /// The proof algorithms that the issuer lists.
+    pub(super) fn algorithms(&self) -> Option<&[String]> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Described(metadata) => metadata.capabilities.dpop_algorithms.as_deref(),
+        }
+    }
+}
+
+impl TokenSource {
+    /// The issuer: its metadata where it has some, read anew or remembered.
+    pub(super) async fn issuer(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        deadline: Monotonic,
+    ) -> Result<Found<'_>, Error> {
+        match &self.at {
+            Place::Issuer(issuer) => Ok(Found::Described(self.metadata(issuer, connection, deadline).await?)),
+            fixed => Ok(Found::Fixed(fixed)),
+        }
+    }
+
+    /// Whether the issuer has this endpoint.
+    pub(super) fn has(&self, found: &Found<'_>, which: IssuerEndpoint) -> bool {
+        match found {
+            Found::Described(metadata) => metadata.capabilities.has(which),
+            Found::Fixed(Place::Endpoints(endpoints)) => endpoints.contains_key(&which),
+            Found::Fixed(_) => false,
+        }
+    }
+
+    /// Where this endpoint of the issuer is.
+    pub(super) fn endpoint(&self, found: &Found<'_>, which: IssuerEndpoint) -> Result<Target, Error> {
+        let place = match found {
+            Found::Described(metadata) => {
+                // Metadata does not know of refresh endpoints: it is the token endpoint.
+                let which = match which {
+                    IssuerEndpoint::Refresh => IssuerEndpoint::Token,
+                    which => which,
+                };
+                metadata.endpoint(which, self.shows_certificates())
+            }
+            Found::Fixed(Place::Endpoints(endpoints)) => {
+                let elsewhere = (which == IssuerEndpoint::Refresh).then_some(&IssuerEndpoint::Token);
+                endpoints
+                    .get(&which)
+                    .or_else(|| endpoints.get(elsewhere?))
+                    .ok_or(MetadataError::NotOffered(which))
+            }
+            Found::Fixed(_) => Err(MetadataError::NotOffered(which)),
+        };
+        place.cloned().map_err(fault)
+    }
+
+    /// The issuer's metadata, read again when it is an hour old. While the issuer cannot be read, what it last said goes on
+    /// for a day; a document with a fault ends that.
+    async fn metadata(
+        self: &Arc<Self>,
+        issuer: &Issuer,
+        connection: &Arc<Connection>,
+        deadline: Monotonic,
+    ) -> Result<Arc<Metadata>, Error> {
+        let now = self.clock.monotonic();
+        let (reading, last) = {
+            let mut known = self.known();
+            let last = known.read.clone();
+            if let Some((read, metadata)) = &last
+                && now.saturating_since(*read) < METADATA_LIFE
+            {
+                return Ok(Arc::clone(metadata));
+            }
+            let failed = known.failed.clone().filter(|(until, _)| now < *until);
+            let reading = match (failed, &known.reading) {
+                (Some((_, error)), _) => ready(Err(error)).boxed().shared(),
+                (None, Some((stale, reading))) if now < *stale => reading.clone(),
+                (None, _) => {
+                    let (source, issuer, connection) = (Arc::clone(self), issuer.clone(), Arc::clone(connection));
+                    let reading = async move { source.read_metadata(&issuer, &connection, deadline).await };
+                    let reading = reading.boxed().shared();
+                    known.reading = Some((now + self.limits.token_exchange / 2, reading.clone()));
+                    reading
+                }
+            };
+            (reading, last)
+        };
+        let failure = match reading.await {
+            Ok(metadata) => return Ok(metadata),
+            Err(error) => error,
+        };
+        let unread = !matches!(
+            failure.kind(),
+            ErrorKind::Metadata(error) if !matches!(error, MetadataError::NotFound(_))
+        );
+        match last {
+            Some((read, metadata)) if unread && now.saturating_since(read) < METADATA_GRACE => Ok(metadata),
+            _ => Err(failure),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.metadata.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads the metadata, and notes how that went.
+    async fn read_metadata(
+        &self,
+        issuer: &Issuer,
+        connection: &Connection,
+        deadline: Monotonic,
+    ) -> Result<Arc<Metadata>, Error> {
+        let outcome = self.fetch_metadata(issuer, connection, deadline).await;
+        let outcome = outcome.and_then(|metadata| match self.shows_certificates() {
+            true => metadata.check_mtls().map(|()| metadata).map_err(fault),
+            false => Ok(metadata),
+        });
+        let outcome = outcome.map(Arc::new);
+        let now = self.clock.monotonic();
+        let mut known = self.known();
+        known.reading = None;
+        match &outcome {
+            Ok(metadata) => {
+                known.read = Some((now, Arc::clone(metadata)));
+                known.failed = None;
+            }
+            Err(error) => known.failed = Some((now + METADATA_PAUSE, error.clone())),
+        }
+        outcome
+    }
+
+    /// What the issuer's document says now, whether or not this client can work with it.
+    pub(super) async fn fetch_metadata(
+        &self,
+        issuer: &Issuer,
+        connection: &Connection,
+        deadline: Monotonic,
+    ) -> Result<Metadata, Error> {
+        let mut status = StatusCode::NOT_FOUND;
+        for place in issuer.well_known() {
+            let mut errand = Discovery::new(place);
+            let response = self.drive(&mut errand, connection, deadline).await.map_err(Error::not_sent)?;
+            if response.status == StatusCode::OK {
+                return Metadata::read(issuer, &response.headers, &response.body, &self.origins, &self.exempt)
+                    .map_err(fault);
+            }
+            status = response.status;
+        }
+        Err(fault(MetadataError::NotFound(status)))
+    }
+}
+
+fn fault(error: MetadataError) -> Error {
+    Error::before(ErrorKind::Metadata(error)).of(Role::AuthorizationServer)
+}

@@ -1,0 +1,164 @@
+//! Requests to the issuer, as the driver sends them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::ACCEPT;
+use http::{HeaderMap, HeaderValue, Method};
+
+use crate::binding::bearer::Bearer;
+use crate::binding::{BindingKind, Role, TokenBinding};
+use crate::credentials::Credential;
+use crate::clock::Monotonic;
+use crate::error::Error;
+use crate::exchange::answer::Response;
+use crate::exchange::connection::Connection;
+use crate::exchange::{Draft, Errand};
+use crate::target::Target;
+
+use super::assertion::{Assertions, Grant, Kind};
+use super::client_auth::ClientAuth;
+use super::form::Form;
+use super::grant::GrantType;
+use super::metadata::IssuerEndpoint;
+use super::source::{Prepared, TokenSource};
+
+/// A form for one of the issuer's endpoints, authenticated: its credential, its assertions and its proof are made new for
+/// every attempt.
+pub(super) struct Post<'a> {
+    pub(super) source: &'a TokenSource,
+    pub(super) connection: &'a Connection,
+    pub(super) target: Target,
+    pub(super) binding: Arc<dyn TokenBinding>,
+    pub(super) auth: &'a ClientAuth,
+    pub(super) credential: Credential,
+    pub(super) form: Form,
+    /// Whether the form asks for a token by the source's grant, which may be an assertion of its own.
+    pub(super) by_grant: bool,
+}
+
+impl Errand for Post<'_> {
+    fn role(&self) -> Role {
+        Role::AuthorizationServer
+    }
+
+    fn method(&self) -> &Method {
+        &Method::POST
+    }
+
+    fn target(&self) -> &Target {
+        &self.target
+    }
+
+    fn binding(&self) -> &Arc<dyn TokenBinding> {
+        &self.binding
+    }
+
+    async fn draft(&mut self) -> Result<Draft, Error> {
+        let failed = |kind| Error::before(kind).of(Role::AuthorizationServer);
+        let source = self.source;
+        let assertions = Assertions {
+            keys: &*source.keys,
+            clock: &*source.clock,
+            connection: &self.connection.id,
+            issuer: source.issuer_text(),
+            endpoint: &self.target,
+        };
+        let mut form = self.form.clone();
+        if let (true, GrantType::JwtBearer(profile)) = (self.by_grant, source.request.grant_type()) {
+            let (scope, resources) = (source.request.scope_text(), source.request.resources());
+            let grant = Grant {
+                scope: scope.as_deref(),
+                resources: &resources.collect::<Vec<_>>(),
+                subject: None,
+            };
+            let assertion = assertions
+                .make(profile, &self.credential, Kind::Grant(grant))
+                .await
+                .map_err(failed)?;
+            form.add("assertion", assertion.expose());
+        }
+        self.auth
+            .request(form, &self.credential, &assertions)
+            .await
+            .map_err(failed)
+    }
+}
+
+impl TokenSource {
+    /// Sends a form that asks for no token to one of the issuer's endpoints.
+    pub(super) async fn post(
+        &self,
+        prepared: &Prepared<'_>,
+        endpoint: IssuerEndpoint,
+        form: Form,
+        connection: &Connection,
+        deadline: Monotonic,
+    ) -> Result<Response, Error> {
+        let mut errand = Post {
+            source: self,
+            connection,
+            target: self.endpoint(&prepared.found, endpoint)?,
+            binding: match self.quirks.proofs_everywhere {
+                true => Arc::clone(&prepared.binding),
+                false => without_proof(&prepared.binding),
+            },
+            auth: &self.auth,
+            credential: prepared.credential.clone(),
+            form,
+            by_grant: false,
+        };
+        self.drive(&mut errand, connection, deadline).await
+    }
+}
+
+/// What a request shows to an endpoint that wants no proof (RFC 9449 has proofs for token requests alone): the client
+/// certificate, where there is one.
+fn without_proof(binding: &Arc<dyn TokenBinding>) -> Arc<dyn TokenBinding> {
+    match binding.kind() {
+        BindingKind::Bearer | BindingKind::Mtls => Arc::clone(binding),
+        BindingKind::Dpop | BindingKind::DpopMtls => binding.without_proof().unwrap_or_else(|| Arc::new(Bearer)),
+    }
+}
+
+/// A metadata request: no credential, no proof, no certificate.
+pub(super) struct Discovery<'a> {
+    target: &'a Target,
+    binding: Arc<dyn TokenBinding>,
+}
+
+impl<'a> Discovery<'a> {
+    pub(super) fn new(target: &'a Target) -> Self {
+        Self {
+            target,
+            binding: Arc::new(Bearer),
+        }
+    }
+}
+
+impl Errand for Discovery<'_> {
+    fn role(&self) -> Role {
+        Role::AuthorizationServer
+    }
+
+    fn method(&self) -> &Method {
+        &Method::GET
+    }
+
+    fn target(&self) -> &Target {
+        self.target
+    }
+
+    fn binding(&self) -> &Arc<dyn TokenBinding> {
+        &self.binding
+    }
+
+    async fn draft(&mut self) -> Result<Draft, Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        Ok(Draft {
+            headers,
+            body: Bytes::new(),
+        })
+    }
+}
