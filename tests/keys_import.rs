@@ -483,3 +483,64 @@ fn debug_shows_nothing_of_the_private_half() {
         assert!(shown.contains("redacted"));
     }
 }
+
+#[test]
+fn an_rsa_key_can_be_made_to_sign_rs256() {
+    let key = from_pem(&file("rsa2048-pkcs8")).unwrap();
+    let ps256 = key.public().clone();
+    let key = key.into_rs256().unwrap();
+    assert_eq!(key.algorithm(), Algorithm::Rs256);
+    assert_eq!(format!("{key:?}"), "LocalKey(RS256, redacted)");
+    // One key: one JWK and one thumbprint, yet two public halves that verify different signatures.
+    let public = key.public().clone();
+    assert_eq!(public.to_json(), ps256.to_json());
+    assert_eq!(public.thumbprint(), ps256.thumbprint());
+    assert_ne!(public, ps256);
+    let signature = sign(&key, b"m");
+    assert_eq!(signature, sign(&key, b"m"), "no salt");
+    public.verify(b"m", &signature).unwrap();
+    assert!(public.verify(b"n", &signature).is_err());
+    assert!(ps256.verify(b"m", &signature).is_err());
+    // Written out it is an RSA key like any other.
+    let pem = key.export_pkcs8_pem().unwrap();
+    let again = LocalKey::from_pem(&pem, Backend::AwsLc).unwrap();
+    assert_eq!(*again.public(), ps256);
+}
+
+#[test]
+fn keys_of_other_types_do_not_sign_rs256_and_none_is_made_for_it() {
+    let unsupported = |error: KeyError, what: &str| {
+        assert!(
+            matches!(error, KeyError::Unsupported { algorithm: Algorithm::Rs256, hint } if hint.contains(what)),
+            "{error}"
+        );
+    };
+    for (algorithm, backend) in [
+        (Algorithm::Es256, Backend::AwsLc),
+        (Algorithm::Es256, Backend::P256),
+        (Algorithm::Ed25519, Backend::AwsLc),
+    ] {
+        let key = LocalKey::generate(algorithm, backend).unwrap();
+        unsupported(key.into_rs256().unwrap_err(), "RSA");
+    }
+    for backend in [Backend::AwsLc, Backend::P256] {
+        let refused = LocalKey::generate(Algorithm::Rs256, backend).unwrap_err();
+        unsupported(refused, "into_rs256");
+    }
+}
+
+#[test]
+fn a_jwk_hands_its_kid_on() {
+    let key = jwk("rfc8037_a1_ed25519");
+    assert_eq!(
+        from_jwk(&with(key.clone(), "kid", "2026-11")).unwrap().kid(),
+        Some("2026-11")
+    );
+    let mut nameless = key.clone();
+    nameless.as_object_mut().unwrap().remove("kid");
+    assert_eq!(from_jwk(&nameless).unwrap().kid(), None);
+    refused(from_jwk(&with(key, "kid", 7)), KeyImportError::Malformed);
+    let rsa = with(jwk("rfc7515_a2_rsa2048"), "kid", "r");
+    assert_eq!(from_jwk(&rsa).unwrap().into_rs256().unwrap().kid(), Some("r"));
+    assert_eq!(from_pem(&file("p256-pkcs8")).unwrap().kid(), None);
+}

@@ -315,6 +315,44 @@ async fn rsa_keys_are_made_off_the_async_thread() {
     assert_eq!(key.algorithm(), Algorithm::Ps256);
 }
 
+#[cfg(feature = "rsa")]
+#[tokio::test]
+async fn an_rs256_key_is_kept_for_client_assertions_alone() {
+    let (_clock, keys) = store();
+    let pem = LocalKey::generate(Algorithm::Ps256, Backend::default())
+        .unwrap()
+        .export_pkcs8_pem()
+        .unwrap();
+    let rs256 = || {
+        let key = LocalKey::from_pem(&KeyMaterial::new(pem.expose()), Backend::default()).unwrap();
+        key.into_rs256().unwrap()
+    };
+    let is_unsupported = |error| {
+        let algorithm = Algorithm::Rs256;
+        matches!(error, KeyError::Unsupported { algorithm: named, .. } if named == algorithm)
+    };
+    for purpose in [Purpose::Proof, Purpose::Tls] {
+        assert!(is_unsupported(keys.import(&acme(), purpose, rs256()).unwrap_err()));
+    }
+    let spec = KeySpec {
+        purpose: Purpose::ClientAssertion,
+        algorithm: Algorithm::Rs256,
+    };
+    assert!(is_unsupported(keys.create(&acme(), spec).await.unwrap_err()));
+    assert!(keys.is_empty());
+    let key = keys.import(&acme(), Purpose::ClientAssertion, rs256()).unwrap();
+    assert!(keys.promote(&acme(), &key.id(), None, START).await.unwrap());
+    key.check(&acme(), Purpose::ClientAssertion).unwrap();
+    assert_eq!(key.algorithm(), Algorithm::Rs256);
+    sign(&key).await.unwrap();
+    // The same key with the other algorithm is the same key.
+    let again = LocalKey::from_pem(&KeyMaterial::new(pem.expose()), Backend::default()).unwrap();
+    assert_eq!(
+        keys.import(&acme(), Purpose::Proof, again).unwrap_err(),
+        KeyError::Duplicate
+    );
+}
+
 #[tokio::test]
 async fn a_store_makes_its_keys_with_its_backend() {
     let (_clock, keys) = store();

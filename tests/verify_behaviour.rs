@@ -435,6 +435,10 @@ fn a_policy_beyond_the_limits_is_no_verifier() {
         InvalidSetup::MaxFuture
     );
     assert_eq!(refused(builder().algorithms([])), InvalidSetup::NoAlgorithm);
+    assert_eq!(
+        refused(builder().algorithms([Algorithm::Es256, Algorithm::Rs256])),
+        InvalidSetup::UnsupportedAlgorithm
+    );
     assert_eq!(refused(builder().max_proof_bytes(100)), InvalidSetup::MaxProofBytes);
     assert_eq!(refused(builder().max_jti_bytes(1)), InvalidSetup::MaxJtiBytes);
 }

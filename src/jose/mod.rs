@@ -121,6 +121,7 @@ mod tests {
                 assert_eq!(Algorithm::from_jws_name(name), Some(algorithm));
             }
         }
+        assert_eq!(Algorithm::Rs256.jws_names(), ["RS256"]);
         for name in ["none", "None", "HS256", "RS256", "es256", "ES256 ", ""] {
             assert_eq!(Algorithm::from_jws_name(name), None);
         }

@@ -8,14 +8,14 @@ use http::{HeaderMap, HeaderValue, Method};
 use josekit::jwk::Jwk;
 use josekit::jwk::alg::ec::EcCurve;
 use josekit::jwk::alg::ed::EdCurve;
-use josekit::jws::{ES256, EdDSA, JwsHeader, JwsSigner, JwsVerifier, PS256};
+use josekit::jws::{ES256, EdDSA, JwsHeader, JwsSigner, JwsVerifier, PS256, RS256};
 use josekit::jwt::{self, JwtPayload};
 use serde_json::{Value, json};
 use shipbound::binding::dpop::DpopBinding;
 use shipbound::binding::{self, Attempt, TokenBinding};
 use shipbound::clock::{Clock, ManualClock, Timestamp};
 use shipbound::jose::{Algorithm, PublicJwk, Thumbprint, ath};
-use shipbound::keys::{Backend, KeyHandle, KeyId, LocalKey, Purpose};
+use shipbound::keys::{Backend, KeyHandle, KeyId, LocalKey, Purpose, Signer, Signing};
 use shipbound::owner::{DeploymentId, Owner};
 use shipbound::target::Target;
 use shipbound::verify::{
@@ -100,6 +100,23 @@ fn josekit_verifies_proofs_of_every_algorithm_and_backend() {
         let (other, _) = shipbound_proof(algorithm, backend);
         assert!(jwt::decode_with_verifier(other, &*verifier).is_err());
     }
+}
+
+#[test]
+fn josekit_verifies_rs256_and_takes_it_for_nothing_else() {
+    let key = LocalKey::generate(Algorithm::Ps256, Backend::AwsLc)
+        .unwrap()
+        .into_rs256()
+        .unwrap();
+    let Signing::Now(Ok(signature)) = key.sign(b"message") else {
+        panic!("a local key signs at once");
+    };
+    let jwk = Jwk::from_bytes(key.public().to_json()).unwrap();
+    let verify = |verifier: &dyn JwsVerifier, message: &[u8]| verifier.verify(message, signature.as_bytes());
+    let rs256 = RS256.verifier_from_jwk(&jwk).unwrap();
+    verify(&rs256, b"message").unwrap();
+    assert!(verify(&rs256, b"another").is_err());
+    assert!(verify(&PS256.verifier_from_jwk(&jwk).unwrap(), b"message").is_err());
 }
 
 /// A key pair of josekit's making, with its signer.
