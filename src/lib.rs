@@ -37,6 +37,7 @@
 //! |---|---|
 //! | call a carrier | [`Client`], [`carriers`], [`Parts`] |
 //! | know what an error means for a label | [`Error`], [`transport::Stage`] |
+//! | keep refresh tokens of shippers who consented | [`grants`] |
 //! | keep keys elsewhere | [`keys::KeyStore`], [`keys::Signer`] |
 //! | bind tokens, or not | [`binding::dpop`], [`binding::bearer`], [`rollout::Mode`] |
 //! | watch what happens | [`journal`] |
