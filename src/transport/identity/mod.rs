@@ -6,6 +6,8 @@ mod error;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+#[cfg(feature = "reqwest")]
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -30,6 +32,8 @@ struct Inner {
     number: u64,
     facts: Facts,
     retired: AtomicBool,
+    #[cfg(feature = "reqwest")]
+    watchers: Mutex<Vec<Weak<dyn Retirement>>>,
     certified: Arc<CertifiedKey>,
 }
 
@@ -59,6 +63,8 @@ impl ClientIdentity {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             facts,
             retired: AtomicBool::new(false),
+            #[cfg(feature = "reqwest")]
+            watchers: Mutex::default(),
             certified: Arc::new(certified),
         })))
     }
@@ -101,6 +107,8 @@ impl ClientIdentity {
     /// connections are closed once they are idle. Requests on their way finish.
     pub fn retire(&self) {
         self.0.retired.store(true, Ordering::Release);
+        #[cfg(feature = "reqwest")]
+        self.tell_watchers();
     }
 
     /// Whether [`ClientIdentity::retire`] was called.
@@ -119,10 +127,47 @@ impl ClientIdentity {
         self.0.number
     }
 
+    /// Tells `watcher` when the certificate is retired, or at once if it is already.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn on_retirement(&self, watcher: Weak<dyn Retirement>) {
+        let mut watchers = self.watchers();
+        watchers.retain(|known| known.strong_count() > 0 && !Weak::ptr_eq(known, &watcher));
+        watchers.push(watcher);
+        drop(watchers);
+        if self.is_retired() {
+            self.tell_watchers();
+        }
+    }
+
+    #[cfg(feature = "reqwest")]
+    fn tell_watchers(&self) {
+        let watchers = std::mem::take(&mut *self.watchers());
+        for watcher in watchers.iter().filter_map(Weak::upgrade) {
+            watcher.retired(self.0.number);
+        }
+    }
+
+    #[cfg(feature = "reqwest")]
+    fn watchers(&self) -> MutexGuard<'_, Vec<Weak<dyn Retirement>>> {
+        self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its key makes signatures.
+    pub(crate) fn has_open_key(&self) -> bool {
+        true
+    }
+
     #[cfg(feature = "reqwest")]
     pub(crate) fn certified(&self) -> &Arc<CertifiedKey> {
         &self.0.certified
     }
+}
+
+/// Whoever keeps connections of an identity.
+#[cfg(feature = "reqwest")]
+pub(crate) trait Retirement: Send + Sync {
+    /// The identity with this number is retired.
+    fn retired(&self, number: u64);
 }
 
 impl PartialEq for ClientIdentity {
