@@ -103,6 +103,7 @@ impl ReqwestTransport {
     fn client_of(&self, identity: &ClientIdentity, fresh: bool) -> Result<Client, TransportError> {
         // Open connections were made by a key that still signed, and would go on without it.
         if !identity.has_open_key() {
+            self.0.identities.close(identity);
             return Err(not_sent(TransportErrorKind::Tls));
         }
         let Inner {

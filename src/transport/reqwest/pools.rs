@@ -86,6 +86,11 @@ impl Pools {
         lock(&self.state).pools.len()
     }
 
+    /// Closes the pool of this certificate. Requests on their way finish.
+    pub(super) fn close(&self, identity: &ClientIdentity) {
+        self.state.retired(identity.number());
+    }
+
     /// The pool of this certificate, with up to `idle` unused connections per origin where it has to be made.
     ///
     /// That of a retired certificate is not kept: what is still to be sent with it gets connections of its own, which close
