@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use x509_cert::Certificate;
-use x509_cert::der::asn1::{ObjectIdentifier, UintRef};
-use x509_cert::der::{self, Decode, Encode, Reader, SliceReader};
+use x509_cert::der::asn1::{ContextSpecific, ObjectIdentifier, UintRef};
+use x509_cert::der::{self, Decode, Encode, Reader, SliceReader, TagNumber};
 use x509_cert::ext::pkix::ExtendedKeyUsage;
-use x509_cert::spki::SubjectPublicKeyInfoOwned;
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use super::IdentityError;
 use crate::clock::Timestamp;
@@ -34,6 +34,9 @@ const WEAK_SIGNATURES: [ObjectIdentifier; 7] = [
 ];
 
 const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+
+/// The arc of SHA-2 and SHA-3.
+const NIST_HASHES: &str = "2.16.840.1.101.3.4.2.";
 
 const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
 const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
@@ -120,16 +123,21 @@ fn parse(certificate: &CertificateDer<'_>) -> Result<Certificate, IdentityError>
     let self_signed = parsed.tbs_certificate().issuer() == parsed.tbs_certificate().subject();
     let signature = parsed.signature_algorithm();
     let weak = WEAK_SIGNATURES.contains(&signature.oid)
-        || (signature.oid == RSA_PSS && signature.parameters.as_ref().is_none_or(hash_is_default));
+        || (signature.oid == RSA_PSS && signature.parameters.as_ref().is_none_or(hash_is_weak));
     if weak && !self_signed {
         return Err(IdentityError::Weak);
     }
     Ok(parsed)
 }
 
-/// `RSASSA-PSS-params` names its hash first, unless it is SHA-1 (RFC 8017 A.2.3).
-fn hash_is_default(parameters: &der::Any) -> bool {
-    parameters.value().first() != Some(&0xa0)
+/// `RSASSA-PSS-params` names its hash first, unless it is SHA-1 (RFC 8017 A.2.3). What is named must be of SHA-2 or SHA-3.
+fn hash_is_weak(parameters: &der::Any) -> bool {
+    let named = || -> der::Result<AlgorithmIdentifierOwned> {
+        let mut reader = SliceReader::new(parameters.value())?;
+        let hash = ContextSpecific::decode_explicit(&mut reader, TagNumber(0))?;
+        hash.map(|hash| hash.value).ok_or_else(|| der::ErrorKind::Failed.into())
+    };
+    !named().is_ok_and(|hash| hash.oid.to_string().starts_with(NIST_HASHES))
 }
 
 fn check_usage(certificate: &Certificate) -> Result<(), IdentityError> {

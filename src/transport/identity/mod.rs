@@ -330,6 +330,18 @@ pub(crate) trait Retirement: Send + Sync {
     fn retired(&self, number: u64);
 }
 
+/// The certificates of a PEM text in DER, in their order: a chain for [`ClientIdentity::from_key`].
+///
+/// # Errors
+/// [`IdentityError::NoCertificate`], [`IdentityError::Malformed`], [`IdentityError::TooLarge`].
+pub fn chain_from_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, IdentityError> {
+    let chain = pem::certificates(text)?;
+    if chain.is_empty() {
+        return Err(IdentityError::NoCertificate);
+    }
+    Ok(chain.into_iter().map(|certificate| certificate.to_vec()).collect())
+}
+
 impl PartialEq for ClientIdentity {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
