@@ -6,11 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::future::poll_fn;
 use std::ops::{Add, Sub};
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 use tokio::sync::oneshot;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
@@ -136,6 +139,18 @@ pub trait Clock: fmt::Debug + Send + Sync {
 
     /// Ends at `deadline` or soon after it, at once if that has passed.
     fn sleep_until(&self, deadline: Monotonic) -> BoxFuture<'static, ()>;
+}
+
+/// What `future` yields, or `None` when the deadline comes first. A future that is ready at once costs no timer.
+pub(crate) async fn within<F: Future>(clock: &dyn Clock, deadline: Monotonic, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
+        return Some(output);
+    }
+    match select(future, clock.sleep_until(deadline)).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
+    }
 }
 
 /// The operating system's clocks and tokio's timer.

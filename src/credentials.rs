@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use async_trait::async_trait;
 
 use crate::crypto::{self, Digest};
-use crate::owner::{AccountId, CarrierId, ConnectionId, Environment, Tenant};
+use crate::owner::{AccountId, CarrierId, ConnectionId, Environment, Place, Tenant};
 use crate::secret::ClientSecret;
 
 /// How a connection's client is registered at its issuer: a client id, and what goes with it.
@@ -165,26 +165,6 @@ pub trait CredentialStore: fmt::Debug + Send + Sync {
     }
 }
 
-/// Whose credential one is. The deployment is not part of it: a store in memory serves the process that fills it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Place {
-    tenant: Tenant,
-    carrier: CarrierId,
-    environment: Environment,
-    account: AccountId,
-}
-
-impl Place {
-    fn of(connection: &ConnectionId) -> Self {
-        Self {
-            tenant: connection.tenant().clone(),
-            carrier: connection.carrier().clone(),
-            environment: connection.environment(),
-            account: connection.account().clone(),
-        }
-    }
-}
-
 /// Credentials in memory, put there by the application.
 ///
 /// ```
@@ -227,12 +207,7 @@ impl MemoryCredentials {
         account: AccountId,
         credential: Credential,
     ) {
-        let place = Place {
-            tenant: tenant.into(),
-            carrier: carrier.clone(),
-            environment,
-            account,
-        };
+        let place = Place::new(tenant.into(), carrier, environment, account);
         self.credentials
             .write()
             .unwrap_or_else(PoisonError::into_inner)

@@ -235,6 +235,35 @@ impl fmt::Debug for ConnectionId {
     }
 }
 
+/// A connection without its deployment: what a store in memory keeps things by, since it serves the process that fills it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    tenant: Tenant,
+    carrier: CarrierId,
+    environment: Environment,
+    account: AccountId,
+}
+
+impl Place {
+    pub(crate) fn new(tenant: Tenant, carrier: &CarrierId, environment: Environment, account: AccountId) -> Self {
+        Self {
+            tenant,
+            carrier: carrier.clone(),
+            environment,
+            account,
+        }
+    }
+
+    pub(crate) fn of(connection: &ConnectionId) -> Self {
+        Self::new(
+            connection.tenant().clone(),
+            connection.carrier(),
+            connection.environment(),
+            connection.account().clone(),
+        )
+    }
+}
+
 /// What every key, token, nonce, budget and breaker belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]

@@ -64,6 +64,12 @@ secret_text! {
     Passphrase
 }
 
+#[cfg(feature = "mtls")]
+secret_text! {
+    /// The token that a HashiCorp Vault or OpenBao server knows an application by (`X-Vault-Token`).
+    VaultToken
+}
+
 /// Bytes of a private key on their way in or out: PEM, DER or JWK. Wiped on drop.
 pub struct KeyMaterial(Zeroizing<Vec<u8>>);
 
@@ -98,6 +104,11 @@ mod tests {
         assert_eq!(
             format!("{:?}", RefreshToken::new("hunter2-hunter2")),
             "RefreshToken(redacted)"
+        );
+        #[cfg(feature = "mtls")]
+        assert_eq!(
+            format!("{:?}", VaultToken::new("hunter2-hunter2")),
+            "VaultToken(redacted)"
         );
         assert_eq!(
             format!("{:?}", KeyMaterial::new(*b"hunter2-hunter2")),

@@ -203,7 +203,10 @@ fn check(
         "the client authenticates with its certificate, and the binding shows none: choose Mtls"
     } else if profile.token_at == TokenAt::Nowhere && kind != BindingKind::Mtls {
         "without tokens the client certificate alone says who calls: choose Mtls as the binding"
-    } else if assertions.drain(..).any(|profile| profile.needs_issuer() && !has_issuer) {
+    } else if assertions
+        .drain(..)
+        .any(|profile| profile.needs_issuer() && !has_issuer)
+    {
         "an assertion's audience is the issuer, and the profile names none: name it, or another audience"
     } else if matches!(grant, GrantType::TokenExchange(_)) != has_subject {
         "a token exchange needs a subject, and a subject needs a token exchange"

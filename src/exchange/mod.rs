@@ -14,13 +14,11 @@ mod skew;
 #[cfg(test)]
 mod tests;
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::{Either, poll_fn, ready, select};
+use futures_util::future::ready;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::binding::nonce::Nonce;
@@ -36,6 +34,8 @@ use self::budget::{MOST_ATTEMPTS, Spent};
 use self::classify::{Facts, Verdict};
 use self::connection::Connection;
 use self::quirks::BodyCode;
+
+pub(crate) use crate::clock::within;
 
 /// What an exchange works with.
 #[derive(Debug)]
@@ -359,18 +359,6 @@ async fn deliver(env: &Env<'_>, outgoing: Outgoing, route: &Route) -> Result<Ans
         None => Err(None),
     };
     Ok(Answer { head, arrived, body })
-}
-
-/// What `future` yields, or `None` when the deadline comes first. A future that is ready at once costs no timer.
-pub(crate) async fn within<F: Future>(clock: &dyn Clock, deadline: Monotonic, future: F) -> Option<F::Output> {
-    let mut future = pin!(future);
-    if let Poll::Ready(output) = poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await {
-        return Some(output);
-    }
-    match select(future, clock.sleep_until(deadline)).await {
-        Either::Left((output, _)) => Some(output),
-        Either::Right(_) => None,
-    }
 }
 
 /// Whether a failure is one that another attempt may not meet.

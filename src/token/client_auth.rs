@@ -55,9 +55,7 @@ impl ClientAuth {
                 form.add("client_secret", secret()?.expose());
             }
             Self::PrivateKeyJwt(profile) => {
-                let assertion = assertions
-                    .make(profile, credential, Kind::ClientAuthentication)
-                    .await?;
+                let assertion = assertions.make(profile, credential, Kind::ClientAuthentication).await?;
                 form.add("client_id", credential.client_id());
                 form.add("client_assertion_type", CLIENT_ASSERTION_TYPE);
                 form.add("client_assertion", assertion.expose());

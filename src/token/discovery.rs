@@ -196,7 +196,10 @@ impl TokenSource {
         let mut status = StatusCode::NOT_FOUND;
         for place in issuer.well_known() {
             let mut errand = Discovery::new(place);
-            let response = self.drive(&mut errand, connection, deadline).await.map_err(Error::not_sent)?;
+            let response = self
+                .drive(&mut errand, connection, deadline)
+                .await
+                .map_err(Error::not_sent)?;
             if response.status == StatusCode::OK {
                 return Metadata::read(issuer, &response.headers, &response.body, &self.origins, &self.exempt)
                     .map_err(fault);

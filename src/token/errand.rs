@@ -8,8 +8,8 @@ use http::{HeaderMap, HeaderValue, Method};
 
 use crate::binding::bearer::Bearer;
 use crate::binding::{BindingKind, Role, TokenBinding};
-use crate::credentials::Credential;
 use crate::clock::Monotonic;
+use crate::credentials::Credential;
 use crate::error::Error;
 use crate::exchange::answer::Response;
 use crate::exchange::connection::Connection;

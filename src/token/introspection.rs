@@ -233,9 +233,7 @@ impl TokenSource {
         let token = lease
             .token()
             .ok_or_else(|| Error::before(ErrorKind::Build("there are no tokens to ask about")))?;
-        let form = Form::new()
-            .with("token", token)
-            .with("token_type_hint", "access_token");
+        let form = Form::new().with("token", token).with("token_type_hint", "access_token");
         let response = self
             .post(prepared, IssuerEndpoint::Introspection, form, connection, deadline)
             .await?;

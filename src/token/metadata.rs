@@ -303,8 +303,8 @@ impl Places<'_> {
             .as_str()
             .filter(|url| !url.contains('#'))
             .ok_or(MetadataError::Endpoint(which, None))?;
-        let target = Target::parse_allowing(url, self.exempt)
-            .map_err(|error| MetadataError::Endpoint(which, Some(error)))?;
+        let target =
+            Target::parse_allowing(url, self.exempt).map_err(|error| MetadataError::Endpoint(which, Some(error)))?;
         if target.origin() == self.issuer.origin() || self.allowed.contains(target.origin()) {
             Ok(target)
         } else {

@@ -42,7 +42,13 @@ impl TokenSource {
             Err(error) => return Err(failed(error)),
         }
         let asked = self
-            .token(prepared, IssuerEndpoint::Refresh, (form, &self.auth), connection, deadline)
+            .token(
+                prepared,
+                IssuerEndpoint::Refresh,
+                (form, &self.auth),
+                connection,
+                deadline,
+            )
             .await;
         let granted = match asked {
             Ok(granted) => granted,
@@ -77,7 +83,9 @@ impl TokenSource {
 
     pub(crate) fn grants(&self) -> Result<Grants, Error> {
         let store = self.grants.as_ref().ok_or_else(|| {
-            Error::before(ErrorKind::Build("the parts have no grant store for what shippers consent to"))
+            Error::before(ErrorKind::Build(
+                "the parts have no grant store for what shippers consent to",
+            ))
         })?;
         Ok(Grants::new(Arc::clone(store), Arc::clone(&self.clock)))
     }

@@ -199,10 +199,16 @@ impl TokenSource {
             GrantType::RefreshToken => self.refresh(&prepared, connection, deadline).await?,
             _ => {
                 let form = self.form(connection).await?;
-                self.token(&prepared, IssuerEndpoint::Token, (form, &self.auth), connection, deadline)
-                    .await
-                    // The call itself has not been sent, whatever became of the request for its token.
-                    .map_err(Error::not_sent)?
+                self.token(
+                    &prepared,
+                    IssuerEndpoint::Token,
+                    (form, &self.auth),
+                    connection,
+                    deadline,
+                )
+                .await
+                // The call itself has not been sent, whatever became of the request for its token.
+                .map_err(Error::not_sent)?
             }
         };
         let landed = self.landed(granted, &prepared, connection, asked)?;
@@ -320,7 +326,8 @@ impl TokenSource {
         connection: &Arc<Connection>,
         asked: Monotonic,
     ) -> Result<Landed, Error> {
-        let unusable = || Error::before(ErrorKind::TokenAnswer(TokenAnswerError::TokenSyntax)).of(Role::AuthorizationServer);
+        let unusable =
+            || Error::before(ErrorKind::TokenAnswer(TokenAnswerError::TokenSyntax)).of(Role::AuthorizationServer);
         let binding = match granted.kind == prepared.binding.kind() {
             true => Arc::clone(&prepared.binding),
             false => prepared.binding.without_proof().ok_or_else(unusable)?,

@@ -139,7 +139,14 @@ impl AssertionProfile {
                 digest.text(audience);
             }
         }
-        let Self { typ, lifetime, rs256, x5c, key_of, .. } = self;
+        let Self {
+            typ,
+            lifetime,
+            rs256,
+            x5c,
+            key_of,
+            ..
+        } = self;
         digest.bytes(&[*typ as u8, u8::from(*rs256), u8::from(*x5c), *key_of as u8]);
         digest.count(usize::try_from(lifetime.as_secs()).unwrap_or(usize::MAX));
     }

@@ -48,6 +48,8 @@ impl SigningKey for StoredKey {
             Algorithm::Es256 => SignatureScheme::ECDSA_NISTP256_SHA256,
             Algorithm::Ed25519 => SignatureScheme::ED25519,
             Algorithm::Ps256 => SignatureScheme::RSA_PSS_SHA256,
+            // Such keys sign client assertions alone.
+            Algorithm::Rs256 => return None,
         };
         offered.contains(&scheme).then(|| {
             let handle = self.handle.clone();
@@ -63,7 +65,7 @@ impl SigningKey for StoredKey {
         match self.handle.algorithm() {
             Algorithm::Es256 => SignatureAlgorithm::ECDSA,
             Algorithm::Ed25519 => SignatureAlgorithm::ED25519,
-            Algorithm::Ps256 => SignatureAlgorithm::RSA,
+            Algorithm::Ps256 | Algorithm::Rs256 => SignatureAlgorithm::RSA,
         }
     }
 }

@@ -1,0 +1,213 @@
+//! One issue request: what goes out, and what is read of the answer.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::json::{Object, Value};
+use crate::secret::{KeyMaterial, VaultToken};
+use crate::target::Target;
+use crate::transport::identity::ClientIdentity;
+use crate::transport::{Outgoing, ReadError, Route, Transport};
+
+use super::failure::VaultFailure;
+
+/// The longest answer that is read, in octets.
+const MAX_ANSWER: usize = 256 * 1024;
+
+/// Whom a certificate is issued for. Issuers that know clients by `tls_client_auth` (RFC 8705 2.1) compare one of these with
+/// what they have registered.
+///
+/// ```
+/// use shipbound::binding::mtls::vault::Subject;
+///
+/// let subject = Subject::new("shipper-17").uri("spiffe://shipper.example/17");
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Subject {
+    common_name: String,
+    alt_names: Vec<String>,
+    uris: Vec<String>,
+    addresses: Vec<String>,
+}
+
+impl Subject {
+    /// The subject with this common name.
+    pub fn new(common_name: impl Into<String>) -> Self {
+        Self {
+            common_name: common_name.into(),
+            ..Self::default()
+        }
+    }
+
+    /// With this DNS name or mail address among its alternative names.
+    #[must_use]
+    pub fn alt_name(mut self, name: impl Into<String>) -> Self {
+        self.alt_names.push(name.into());
+        self
+    }
+
+    /// With this URI among its alternative names.
+    #[must_use]
+    pub fn uri(mut self, uri: impl Into<String>) -> Self {
+        self.uris.push(uri.into());
+        self
+    }
+
+    /// With this IP address among its alternative names.
+    #[must_use]
+    pub fn address(mut self, address: std::net::IpAddr) -> Self {
+        self.addresses.push(address.to_string());
+        self
+    }
+}
+
+impl From<&str> for Subject {
+    fn from(common_name: &str) -> Self {
+        Self::new(common_name)
+    }
+}
+
+impl From<String> for Subject {
+    fn from(common_name: String) -> Self {
+        Self::new(common_name)
+    }
+}
+
+/// Where and how certificates are asked for.
+pub(super) struct Endpoint {
+    pub(super) target: Target,
+    pub(super) namespace: Option<HeaderValue>,
+    pub(super) ttl: Option<Duration>,
+}
+
+impl Endpoint {
+    /// Asks once.
+    pub(super) async fn issue(
+        &self,
+        transport: &dyn Transport,
+        token: &VaultToken,
+        subject: &Subject,
+    ) -> Result<ClientIdentity, VaultFailure> {
+        let outgoing = Outgoing {
+            method: Method::POST,
+            target: self.target.clone(),
+            headers: self.headers(token)?,
+            body: self.body(subject),
+        };
+        let answer = transport
+            .send(outgoing, &Route::new())
+            .await
+            .map_err(|error| VaultFailure::Transport(error.kind()))?;
+        check(answer.status())?;
+        let body = answer.into_body().read_to_limit(MAX_ANSWER).await;
+        let body = body.map_err(|error| match error {
+            ReadError::TooLarge { .. } => VaultFailure::Answer,
+            ReadError::Transport(error) => VaultFailure::Transport(error.kind()),
+        })?;
+        let identity = read(&body);
+        if let Ok(mut own) = body.try_into_mut() {
+            own.as_mut().zeroize();
+        }
+        identity
+    }
+
+    fn headers(&self, token: &VaultToken) -> Result<HeaderMap, VaultFailure> {
+        let mut token = HeaderValue::from_str(token.expose()).map_err(|_| VaultFailure::Token)?;
+        token.set_sensitive(true);
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(HeaderName::from_static("x-vault-token"), token);
+        // Agents and proxies of Vault can be told to want it.
+        headers.insert(
+            HeaderName::from_static("x-vault-request"),
+            HeaderValue::from_static("true"),
+        );
+        if let Some(namespace) = &self.namespace {
+            headers.insert(HeaderName::from_static("x-vault-namespace"), namespace.clone());
+        }
+        Ok(headers)
+    }
+
+    fn body(&self, subject: &Subject) -> Bytes {
+        // In DER a key is one word of base64 without escapes, of which the parser makes no copy that is not wiped.
+        let mut members = serde_json::json!({
+            "common_name": subject.common_name,
+            "format": "der",
+            "private_key_format": "pkcs8",
+        });
+        let mut add = |name: &str, value: String| {
+            if let Some(members) = members.as_object_mut()
+                && !value.is_empty()
+            {
+                members.insert(name.to_owned(), value.into());
+            }
+        };
+        add("alt_names", subject.alt_names.join(","));
+        add("uri_sans", subject.uris.join(","));
+        add("ip_sans", subject.addresses.join(","));
+        add(
+            "ttl",
+            self.ttl.map(|ttl| format!("{}s", ttl.as_secs())).unwrap_or_default(),
+        );
+        Bytes::from(members.to_string())
+    }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Endpoint({})", self.target.htu())
+    }
+}
+
+fn check(status: StatusCode) -> Result<(), VaultFailure> {
+    Err(match status {
+        StatusCode::OK => return Ok(()),
+        StatusCode::BAD_REQUEST => VaultFailure::Refused,
+        StatusCode::FORBIDDEN => VaultFailure::Denied,
+        StatusCode::NOT_FOUND => VaultFailure::NotFound,
+        StatusCode::TOO_MANY_REQUESTS => VaultFailure::Busy,
+        StatusCode::SERVICE_UNAVAILABLE => VaultFailure::Sealed,
+        other => VaultFailure::Status(other),
+    })
+}
+
+fn read(body: &[u8]) -> Result<ClientIdentity, VaultFailure> {
+    let answer = Object::parse(body).map_err(|_category| VaultFailure::Answer)?;
+    let data = answer
+        .get("data")
+        .and_then(Value::as_object)
+        .ok_or(VaultFailure::Answer)?;
+    let text = |name: &str| data.get(name).and_then(Value::as_str);
+    let own = text("certificate").ok_or(VaultFailure::Answer)?;
+    let key = text("private_key").ok_or(VaultFailure::Answer)?;
+    let authorities = match data.get("ca_chain").and_then(Value::as_array) {
+        Some(chain) => chain.iter().filter_map(Value::as_str).collect(),
+        None => Vec::from_iter(text("issuing_ca")),
+    };
+    let mut chain = String::new();
+    for der in [own].into_iter().chain(authorities) {
+        chain.push_str(&pem("CERTIFICATE", der)?);
+    }
+    let mut key = pem("PRIVATE KEY", key)?;
+    let key = KeyMaterial::new(std::mem::take(&mut *key));
+    ClientIdentity::from_pem(chain.as_bytes(), &key).map_err(VaultFailure::Identity)
+}
+
+/// PEM of DER in base64.
+fn pem(label: &str, der: &str) -> Result<Zeroizing<String>, VaultFailure> {
+    // Nothing but base64 gets between the lines.
+    let decoded = STANDARD.decode(der).map(Zeroizing::new);
+    drop(decoded.map_err(|_| VaultFailure::Answer)?);
+    let parts = ["-----BEGIN ", label, "-----\n", der, "\n-----END ", label, "-----\n"];
+    // All of its room from the start: growing would leave copies behind.
+    let mut text = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
+    parts.iter().for_each(|part| text.push_str(part));
+    Ok(text)
+}
