@@ -12,7 +12,9 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::form;
+use super::handshake::Peer;
 use super::script::Endpoint;
+use crate::jose::Thumbprint;
 use crate::owner::TenantId;
 
 /// How many requests are kept, and how many octets of bodies; the oldest goes first.
@@ -87,7 +89,7 @@ pub(super) struct Arrived {
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    pub(super) connection: u64,
+    pub(super) peer: Arc<Peer>,
     pub(super) tenant: Option<TenantId>,
     pub(super) client: Option<String>,
     pub(super) proof: Option<ProofClaims>,
@@ -159,7 +161,17 @@ impl Recorded {
 
     /// Which connection it came on: they are numbered from 1 in the order in which they were made.
     pub fn connection(&self) -> u64 {
-        self.arrived.connection
+        self.arrived.peer.connection
+    }
+
+    /// The thumbprint of the client certificate (`x5t#S256`, RFC 8705 3.1) which that connection showed, if it showed one.
+    pub fn certificate(&self) -> Option<Thumbprint> {
+        self.arrived.peer.certificate
+    }
+
+    /// Whether that connection resumed an earlier TLS session.
+    pub fn resumed(&self) -> bool {
+        self.arrived.peer.resumed
     }
 
     /// The header fields, credentials among them.
@@ -224,7 +236,8 @@ impl Recorded {
         self.verdict == Verdict::Accepted
     }
 
-    /// The checks that were made and passed, in order: `signature`, `htm`, `htu`, `iat`, `jti`, `nonce`, `ath`, `cnf`.
+    /// The checks that were made and passed, in order: `signature`, `htm`, `htu`, `iat`, `jti`, `nonce`, `ath`, `cnf`; then
+    /// `x5t` where the token is bound to a client certificate.
     pub fn checks(&self) -> &[&'static str] {
         &self.checks
     }
@@ -247,7 +260,7 @@ impl fmt::Debug for Recorded {
             .field("method", &self.arrived.method)
             .field("path", &self.arrived.path)
             .field("version", &self.arrived.version)
-            .field("connection", &self.arrived.connection)
+            .field("connection", &self.arrived.peer.connection)
             .field("client", &self.arrived.client)
             .field(
                 "headers",
@@ -400,7 +413,7 @@ mod tests {
             version: Version::HTTP_2,
             headers: HeaderMap::new(),
             body,
-            connection: 1,
+            peer: Arc::new(Peer::plain(1)),
             tenant: None,
             client: None,
             proof: None,
