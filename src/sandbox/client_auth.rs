@@ -1,4 +1,4 @@
-//! Whether a client is who it says (RFC 6749 2.3, RFC 8705 2), at every endpoint of the issuer.
+//! Whether a client is who it says (RFC 6749 2.3, RFC 7523 2.2, RFC 8705 2), at every endpoint of the issuer.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use http::{HeaderMap, StatusCode, header};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
+use super::assertion::{self, AssertionClaims, Expected, Use, Wrong};
 use super::canned::Canned;
 use super::form::{self, Fields};
 use super::handshake::Peer;
@@ -18,6 +19,10 @@ use super::server::{Outcome, Shared, oauth_error};
 use super::{fedex, ups};
 use crate::clock::{Clock, Timestamp};
 use crate::crypto;
+use crate::json::Object;
+
+/// The only type of client assertions (RFC 7523 2.2).
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// Name and password, as claimed.
 struct Claimed {
@@ -44,10 +49,38 @@ fn basic(headers: &HeaderMap) -> Option<Claimed> {
 }
 
 /// The client that a request says it comes from, believed or not.
-pub(super) fn claimed_client(headers: &HeaderMap, body: &[u8]) -> Option<String> {
-    match basic(headers) {
-        Some(claimed) => Some(claimed.id),
-        None => Fields::read(headers, body).get("client_id").map(str::to_owned),
+pub(super) fn claimed_client(
+    headers: &HeaderMap,
+    fields: &Fields,
+    assertion: Option<&AssertionClaims>,
+) -> Option<String> {
+    basic(headers)
+        .map(|claimed| claimed.id)
+        .or_else(|| fields.get("client_id").map(str::to_owned))
+        .or_else(|| assertion?.iss.clone())
+}
+
+/// What a client shows of itself: one thing in a request (RFC 6749 2.3).
+enum Shown<'a> {
+    Secret(Claimed),
+    Assertion(&'a str),
+    /// Its id alone; a certificate may be on the connection.
+    Id(&'a str),
+}
+
+/// Why a client was not authenticated.
+enum Failure {
+    /// Two ways in one request.
+    Twice,
+    /// The client is unknown, or does not prove to be the one.
+    Client { basic: bool, reason: &'static str },
+    /// UPS wants `Authorization: Basic`.
+    NoAuthorization,
+}
+
+impl Failure {
+    fn client(reason: &'static str) -> Self {
+        Self::Client { basic: false, reason }
     }
 }
 
@@ -58,46 +91,125 @@ pub(super) fn authenticate(
     request: &Arrived,
     fields: &Fields,
 ) -> Result<Arc<Registration>, Box<Outcome>> {
-    let refuse = |canned: Canned, reason: &str| Box::new(Outcome::refused(canned.no_store(), reason));
-    let by_header = basic(&request.headers);
-    let by_body = fields.get("client_id").zip(fields.get("client_secret"));
-    let claimed = match (by_header, by_body) {
-        (Some(_), Some(_)) if dialect == Dialect::OAuth => {
-            let error = oauth_error(
-                StatusCode::BAD_REQUEST,
+    let authenticated =
+        shown(dialect, request, fields).and_then(|shown| prove(shared, dialect, request, fields, shown));
+    authenticated.map_err(|failure| {
+        let (canned, reason) = match failure {
+            Failure::Twice => (
+                oauth_error(
+                    StatusCode::BAD_REQUEST,
+                    "invalid_request",
+                    "two ways of client authentication",
+                ),
                 "invalid_request",
-                "two ways of client authentication",
-            );
-            return Err(refuse(error, "invalid_request"));
-        }
-        (Some(_), _) if dialect == Dialect::FedEx => None,
-        (None, _) if dialect == Dialect::Ups => return Err(refuse(ups::no_authorization(), "invalid_client")),
-        (Some(basic), _) => Some(basic),
-        (None, Some((id, secret))) => Some(Claimed {
-            id: id.to_owned(),
-            secret: secret.to_owned(),
-            basic: false,
-        }),
-        (None, None) => None,
-    };
-    let known = match &claimed {
-        Some(claimed) => shared
-            .clients
-            .find(&claimed.id)
-            .filter(|client| client.has_secret(&claimed.secret)),
-        None => fields
-            .get("client_id")
-            .and_then(|id| shared.clients.find(id))
-            .filter(|client| client.has_certificate(shared, &request.peer)),
-    };
-    known.ok_or_else(|| {
-        let canned = refused(dialect);
-        let canned = match claimed {
-            Some(claimed) if claimed.basic => canned.header("www-authenticate", "Basic realm=\"sandbox\""),
-            _ => canned,
+            ),
+            Failure::NoAuthorization => (ups::no_authorization(), "invalid_client"),
+            Failure::Client { basic: false, reason } => (refused(dialect), reason),
+            Failure::Client { basic: true, reason } => (
+                refused(dialect).header("www-authenticate", "Basic realm=\"sandbox\""),
+                reason,
+            ),
         };
-        refuse(canned, "invalid_client")
+        Box::new(Outcome::refused(canned.no_store(), reason))
     })
+}
+
+fn shown<'a>(dialect: Dialect, request: &Arrived, fields: &'a Fields) -> Result<Shown<'a>, Failure> {
+    let by_header = basic(&request.headers);
+    let id = fields.get("client_id");
+    let by_body = id.zip(fields.get("client_secret")).map(|(id, secret)| Claimed {
+        id: id.to_owned(),
+        secret: secret.to_owned(),
+        basic: false,
+    });
+    let by_id = id.ok_or(Failure::client("invalid_client"));
+    let code = fields.get("grant_type") == Some("authorization_code");
+    match dialect {
+        Dialect::FedEx if by_header.is_some() => Err(Failure::client("invalid_client")),
+        Dialect::FedEx => by_body.map(Shown::Secret).map_or_else(|| by_id.map(Shown::Id), Ok),
+        Dialect::Ups => match by_header {
+            Some(claimed) => Ok(Shown::Secret(claimed)),
+            // UPS with PKCE leaves Basic out.
+            None if code && fields.get("code_verifier").is_some() => by_id.map(Shown::Id),
+            None => Err(Failure::NoAuthorization),
+        },
+        Dialect::OAuth => {
+            let assertion = fields.get("client_assertion");
+            match (by_header, by_body, assertion) {
+                (Some(claimed), None, None) | (None, Some(claimed), None) => Ok(Shown::Secret(claimed)),
+                (None, None, Some(assertion)) if fields.get("client_assertion_type") == Some(JWT_BEARER) => {
+                    Ok(Shown::Assertion(assertion))
+                }
+                (None, None, Some(_)) => Err(Failure::client("client_assertion_type")),
+                (None, None, None) => by_id.map(Shown::Id),
+                _ => Err(Failure::Twice),
+            }
+        }
+    }
+}
+
+fn prove(
+    shared: &Shared,
+    dialect: Dialect,
+    request: &Arrived,
+    fields: &Fields,
+    shown: Shown<'_>,
+) -> Result<Arc<Registration>, Failure> {
+    let known = |id: &str| shared.clients.find(id);
+    match shown {
+        Shown::Secret(claimed) => {
+            let refused = Failure::Client {
+                basic: claimed.basic,
+                reason: "invalid_client",
+            };
+            known(&claimed.id)
+                .filter(|client| client.has_secret(&claimed.secret))
+                .ok_or(refused)
+        }
+        Shown::Assertion(jwt) => {
+            let says = AssertionClaims::read(jwt).and_then(|claims| claims.sub);
+            let id = says.ok_or(Failure::client("assertion_form"))?;
+            if fields.get("client_id").is_some_and(|other| other != id) {
+                return Err(Failure::client("assertion_sub"));
+            }
+            let client = known(&id).ok_or(Failure::client("invalid_client"))?;
+            match check_assertion(shared, &client, Use::Client, jwt) {
+                Ok(_) => Ok(client),
+                Err(Wrong(reason)) => Err(Failure::client(reason)),
+            }
+        }
+        Shown::Id(id) => known(id)
+            .filter(|client| match client.method {
+                Method::Nothing => dialect != Dialect::FedEx,
+                Method::Secret(_) => dialect == Dialect::Ups,
+                _ => client.has_certificate(shared, &request.peer),
+            })
+            .ok_or(Failure::client("invalid_client")),
+    }
+}
+
+/// Checks an assertion of this client's, and uses it up.
+pub(super) fn check_assertion(shared: &Shared, client: &Registration, usage: Use, jwt: &str) -> Result<Object, Wrong> {
+    let Method::Keys(keys) = &client.method else {
+        return Err(Wrong("invalid_client"));
+    };
+    let mtls = shared.mtls_issuer();
+    let issuers = [Some(&shared.issuer), mtls.as_ref()];
+    let token_endpoints: Vec<_> = issuers
+        .iter()
+        .flatten()
+        .map(|issuer| format!("{issuer}/token"))
+        .collect();
+    let expected = Expected {
+        usage,
+        client_id: &client.client_id,
+        keys,
+        rules: &client.rules,
+        issuer: &shared.issuer,
+        token_endpoints: &token_endpoints,
+        now: shared.clock.now(),
+    };
+    assertion::check(jwt, &expected, &shared.assertions)
 }
 
 fn refused(dialect: Dialect) -> Canned {
@@ -127,7 +239,7 @@ impl Registration {
                 common_name(peer).as_ref() == Some(name) && shared.authority.vouches_for(&peer.chain, now)
             }
             Method::Certificates(known) => peer.certificate.is_some_and(|shown| known.contains(&shown)),
-            Method::Secret(_) => false,
+            _ => false,
         }
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn serve(shared: &Shared, request: &Arrived) -> Outcome {
 
 fn document(shared: &Shared) -> Map<String, Value> {
     let issuer = &shared.issuer;
-    let mut methods = vec!["client_secret_basic", "client_secret_post"];
+    let mut methods = vec!["client_secret_basic", "client_secret_post", "private_key_jwt", "none"];
     if shared.mtls.is_some() {
         methods.extend(["tls_client_auth", "self_signed_tls_client_auth"]);
     }
@@ -66,11 +66,15 @@ fn document(shared: &Shared) -> Map<String, Value> {
     add("grant_types_supported", json!(["client_credentials", "refresh_token"]));
     for endpoint in ["token", "revocation", "introspection"] {
         add(&format!("{endpoint}_endpoint_auth_methods_supported"), json!(methods));
+        let algorithms = json!(super::assertion::ALGORITHMS);
+        add(
+            &format!("{endpoint}_endpoint_auth_signing_alg_values_supported"),
+            algorithms,
+        );
     }
     add("dpop_signing_alg_values_supported", json!(super::check::ALGORITHMS));
-    if let Some(mtls) = &shared.mtls {
-        let path = &shared.settings.issuer_path;
-        let aliases = ENDPOINTS.map(|(name, own)| (name.to_owned(), json!(format!("{mtls}{path}{own}"))));
+    if let Some(mtls) = shared.mtls_issuer() {
+        let aliases = ENDPOINTS.map(|(name, path)| (name.to_owned(), json!(format!("{mtls}{path}"))));
         add("mtls_endpoint_aliases", Value::Object(aliases.into_iter().collect()));
         add("tls_client_certificate_bound_access_tokens", json!(true));
     }

@@ -72,6 +72,7 @@
 //! as many access and as many refresh tokens.
 
 mod api;
+mod assertion;
 mod authority;
 mod body;
 mod builder;
@@ -101,6 +102,7 @@ use http::Method;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use assertion::AssertionClaims;
 pub use authority::{CertificateFor, ClientCertificate};
 pub use builder::{Check, MetadataAt, Nonces, SandboxBuilder, SandboxError, Vendors};
 pub use canned::Canned;
@@ -325,11 +327,12 @@ impl Sandbox {
     }
 
     /// Puts the servers' clock off by this many seconds: `Date`, `iat` checks, nonces. Lifetimes of tokens are not touched. Which
-    /// proofs were used is forgotten.
+    /// proofs and assertions were used is forgotten.
     pub fn skew(&self, seconds: i64) {
         self.shared.clock.skew(seconds);
         self.shared.issuer_checks.forget();
         self.shared.api_checks.forget();
+        self.shared.assertions.forget();
     }
 
     /// What arrived, in order.

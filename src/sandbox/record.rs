@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, StatusCode, Version, header};
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::assertion::AssertionClaims;
 use super::form;
 use super::handshake::Peer;
 use super::script::Endpoint;
@@ -29,7 +30,8 @@ pub enum Verdict {
     Pending,
     /// Everything that was asked for was there and held.
     Accepted,
-    /// Refused for this reason: the code of a proof's rejection, or an OAuth or carrier error code.
+    /// Refused for this reason: the code of a proof's rejection, the part of an assertion that was wrong (`assertion_aud`), or
+    /// an OAuth or carrier error code.
     Refused(String),
     /// A script answered without looking at it.
     Scripted,
@@ -93,6 +95,7 @@ pub(super) struct Arrived {
     pub(super) tenant: Option<TenantId>,
     pub(super) client: Option<String>,
     pub(super) proof: Option<ProofClaims>,
+    pub(super) assertion: Option<AssertionClaims>,
 }
 
 impl Arrived {
@@ -197,6 +200,12 @@ impl Recorded {
     /// What that proof says.
     pub fn claims(&self) -> Option<&ProofClaims> {
         self.arrived.proof.as_ref()
+    }
+
+    /// What the assertion says that came along: the client's (`client_assertion`), else the one that is the grant
+    /// (`assertion`).
+    pub fn assertion(&self) -> Option<&AssertionClaims> {
+        self.arrived.assertion.as_ref()
     }
 
     /// The body.
@@ -417,6 +426,7 @@ mod tests {
             tenant: None,
             client: None,
             proof: None,
+            assertion: None,
         }))
     }
 

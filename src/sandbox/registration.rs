@@ -1,7 +1,7 @@
 //! How clients are registered: how they authenticate, and what their tokens are bound to.
 
 use crate::credentials::Credential;
-use crate::jose::Thumbprint;
+use crate::jose::{PublicJwk, Thumbprint};
 use crate::owner::TenantId;
 use crate::secret::ClientSecret;
 
@@ -30,6 +30,20 @@ pub struct Registration {
     pub(super) method: Method,
     pub(super) certificate_bound: bool,
     pub(super) dpop_bound: bool,
+    pub(super) rules: JwtRules,
+}
+
+/// What the client's assertions must be like.
+#[derive(Clone, Debug, Default)]
+pub(super) struct JwtRules {
+    /// The `typ` that RFC 7523bis gives them: demanded, refused, or either way.
+    pub(super) explicit_typ: Option<bool>,
+    /// Another audience than the issuer.
+    pub(super) audience: Option<String>,
+    /// The token endpoint's URL is an audience as well.
+    pub(super) token_endpoint: bool,
+    /// They carry their key's certificate.
+    pub(super) certificates: bool,
 }
 
 /// How a client shows that it is the one.
@@ -41,6 +55,10 @@ pub(super) enum Method {
     Subject(String),
     /// `self_signed_tls_client_auth`: one of these certificates.
     Certificates(Vec<Thumbprint>),
+    /// `private_key_jwt`: one of these keys, each with its `kid`.
+    Keys(Vec<(String, PublicJwk)>),
+    /// `none`: a public client.
+    Nothing,
 }
 
 impl Registration {
@@ -51,6 +69,7 @@ impl Registration {
             method,
             certificate_bound: false,
             dpop_bound: false,
+            rules: JwtRules::default(),
         }
     }
 
@@ -69,6 +88,51 @@ impl Registration {
     /// signed them.
     pub fn self_signed_tls_client_auth(client_id: &str, certificates: impl IntoIterator<Item = Thumbprint>) -> Self {
         Self::new(client_id, Method::Certificates(certificates.into_iter().collect()))
+    }
+
+    /// `private_key_jwt` (RFC 7523 2.2): assertions signed by one of these keys, each with its `kid`. The same keys sign the
+    /// client's grants (RFC 7523 2.1).
+    ///
+    /// `iss` and `sub` are the client id, `aud` is the issuer as one text, `exp` is no more than 5 min ahead, `jti` is used once
+    /// (FAPI 2.0 5.3.2.1). In a grant `sub` may be anyone, and no more than 120 s lie between `iat` and `exp`.
+    pub fn private_key_jwt<K: Into<String>>(client_id: &str, keys: impl IntoIterator<Item = (K, PublicJwk)>) -> Self {
+        let keys = keys.into_iter().map(|(kid, key)| (kid.into(), key)).collect();
+        Self::new(client_id, Method::Keys(keys))
+    }
+
+    /// `none`: a public client, known by its id alone (RFC 6749 2.1). Its refresh tokens are bound to the key or the
+    /// certificate that they were first asked for with (RFC 9449 5, RFC 8705 4).
+    pub fn public(client_id: &str) -> Self {
+        Self::new(client_id, Method::Nothing)
+    }
+
+    /// Whether assertions must have the `typ` that RFC 7523bis gives them (`true`: `client-authentication+jwt`, in grants
+    /// `authorization-grant+jwt`), or must have none or `JWT` (`false`, as older issuers). Default: either.
+    #[must_use]
+    pub fn explicit_typ(mut self, explicit: bool) -> Self {
+        self.rules.explicit_typ = Some(explicit);
+        self
+    }
+
+    /// Assertions are for this audience and no other: a party's id, as in iSHARE. Default: the issuer.
+    #[must_use]
+    pub fn audience(mut self, audience: &str) -> Self {
+        self.rules.audience = Some(audience.to_owned());
+        self
+    }
+
+    /// Assertions may be for the token endpoint's URL as well as for the issuer, as RFC 7523 3 had it.
+    #[must_use]
+    pub fn token_endpoint_audience(mut self) -> Self {
+        self.rules.token_endpoint = true;
+        self
+    }
+
+    /// Assertions must carry their key's certificate in `x5c` (RFC 7515 4.1.6), and need no `kid`.
+    #[must_use]
+    pub fn certificates(mut self) -> Self {
+        self.rules.certificates = true;
+        self
     }
 
     /// Makes its requests those of this tenant.

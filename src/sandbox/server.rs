@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::assertion::{AssertionClaims, Used};
 use super::authority::Authority;
 use super::body::{Cut, ReplyBody};
 use super::builder::{SandboxError, Settings};
@@ -25,6 +26,7 @@ use super::canned::{Canned, Routes};
 use super::check::{Checker, refused_proof};
 use super::clients::Clients;
 use super::fedex::Limits;
+use super::form::Fields;
 use super::handshake::{Handshakes, Peer};
 use super::metadata::Overrides;
 use super::record::{Arrived, Judged, Log, Recorded};
@@ -81,6 +83,7 @@ pub(super) struct Shared {
     pub(super) seed: Seed,
     pub(super) clients: Clients,
     pub(super) tokens: Tokens,
+    pub(super) assertions: Used,
     pub(super) log: Log,
     pub(super) scripts: Scripts,
     pub(super) routes: Routes,
@@ -174,6 +177,7 @@ pub(super) async fn start(settings: Settings) -> Result<Sandbox, SandboxError> {
         seed: Seed::new().map_err(|_| SandboxError::Random)?,
         clients: Clients::default(),
         tokens: Tokens::default(),
+        assertions: Used::default(),
         log: Log::new(),
         scripts: Scripts::default(),
         routes: Routes::default(),
@@ -298,9 +302,15 @@ async fn answer(
     };
     let path = head.uri.path().to_owned();
     let endpoint = issuer::endpoint(&shared, &place, &path);
-    let client = match endpoint {
-        Endpoint::Api => api::client_of(&shared, &head.headers),
-        _ => client_auth::claimed_client(&head.headers, &body),
+    let (client, assertion) = match endpoint {
+        Endpoint::Api => (api::client_of(&shared, &head.headers), None),
+        _ => {
+            let fields = Fields::read(&head.headers, &body);
+            let assertion = fields.get("client_assertion").or(fields.get("assertion"));
+            let assertion = assertion.and_then(AssertionClaims::read);
+            let client = client_auth::claimed_client(&head.headers, &fields, assertion.as_ref());
+            (client, assertion)
+        }
     };
     let arrived = Arc::new(Arrived {
         endpoint,
@@ -309,6 +319,7 @@ async fn answer(
         query: head.uri.query().map(str::to_owned),
         version: head.version,
         proof: Arrived::read_proof(&head.headers),
+        assertion,
         headers: head.headers,
         body,
         peer,
@@ -399,6 +410,11 @@ fn settle(
 }
 
 impl Shared {
+    /// What the issuer's endpoints are below at the mTLS host.
+    pub(super) fn mtls_issuer(&self) -> Option<String> {
+        Some(format!("{}{}", self.mtls.as_ref()?, self.settings.issuer_path))
+    }
+
     pub(super) fn checks(&self, endpoint: Endpoint) -> &Checker {
         match endpoint {
             Endpoint::Api => &self.api_checks,

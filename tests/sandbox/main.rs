@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod assertions;
 mod caller;
 mod certified;
 mod checks;
@@ -11,4 +12,5 @@ mod issuer;
 mod mtls;
 mod profiles;
 mod scripts;
+mod signer;
 mod wire;
