@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
 use thiserror::Error;
 
 use super::{Sandbox, server};
 use crate::clock::{Clock, SystemClock};
 use crate::secret::ClientSecret;
+use crate::transport::reqwest::TlsVersion;
 
 /// Why the sandbox did not start.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -29,6 +31,9 @@ pub enum SandboxError {
     /// The issuer's path is not `/` followed by segments of `A-Z a-z 0-9 . _ -`.
     #[error("an issuer's path starts with `/`, has no trailing `/` and consists of A-Z a-z 0-9 . _ - and `/`")]
     IssuerPath,
+    /// Client certificates are TLS's: a sandbox without TLS has no mTLS host.
+    #[error("mutual TLS needs TLS")]
+    MtlsWithoutTls,
     /// Its proof checks could not be set up.
     #[error("the sandbox's proof checks could not be set up")]
     Checks,
@@ -91,6 +96,8 @@ pub enum Vendors {
 
 pub(super) struct Settings {
     pub(super) tls: bool,
+    pub(super) tls_version: TlsVersion,
+    pub(super) mtls: bool,
     pub(super) http2: bool,
     pub(super) separate: bool,
     pub(super) clock: Arc<dyn Clock>,
@@ -99,6 +106,7 @@ pub(super) struct Settings {
     pub(super) lifetime: Duration,
     pub(super) issuer_path: String,
     pub(super) metadata: MetadataAt,
+    pub(super) metadata_with: Value,
     pub(super) clients: Vec<(String, ClientSecret)>,
     pub(super) without: Vec<Check>,
     pub(super) require_dpop: bool,
@@ -116,6 +124,7 @@ impl fmt::Debug for SandboxBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SandboxBuilder")
             .field("tls", &self.0.tls)
+            .field("mtls", &self.0.mtls)
             .field("http2", &self.0.http2)
             .field("separate_origins", &self.0.separate)
             .field("issuer_nonces", &self.0.issuer_nonces)
@@ -131,6 +140,8 @@ impl SandboxBuilder {
     pub(super) fn new() -> Self {
         Self(Settings {
             tls: true,
+            tls_version: TlsVersion::Tls13,
+            mtls: false,
             http2: true,
             separate: true,
             clock: Arc::new(SystemClock::new()),
@@ -139,6 +150,7 @@ impl SandboxBuilder {
             lifetime: Duration::from_secs(3600),
             issuer_path: String::new(),
             metadata: MetadataAt::OAuth,
+            metadata_with: Value::Null,
             clients: Vec::new(),
             without: Vec::new(),
             require_dpop: false,
@@ -149,9 +161,25 @@ impl SandboxBuilder {
         })
     }
 
-    /// TLS 1.3 with certificates made at the start (`true`, the default), or plain HTTP/1.1.
+    /// TLS with certificates made at the start (`true`, the default), or plain HTTP/1.1.
     pub fn tls(mut self, tls: bool) -> Self {
         self.0.tls = tls;
+        self
+    }
+
+    /// The only version of TLS that is spoken; 1.3 by default. Sessions are resumed in either.
+    pub fn tls_version(mut self, version: TlsVersion) -> Self {
+        self.0.tls_version = version;
+        self
+    }
+
+    /// Adds a host that asks for client certificates (RFC 8705), on a port of its own; `false` by default. The issuer's
+    /// endpoints answer there too, as its `mtls_endpoint_aliases`, and so does the [API](Sandbox::mtls_api).
+    ///
+    /// Any certificate passes the handshake, and none as well: whose it is the issuer looks at, and the API compares it with
+    /// the token's.
+    pub fn mtls(mut self, mtls: bool) -> Self {
+        self.0.mtls = mtls;
         self
     }
 
@@ -208,6 +236,13 @@ impl SandboxBuilder {
         self
     }
 
+    /// Replaces members of the issuer's metadata by those of `members` (a JSON object; `null` removes one):
+    /// `{"tls_client_certificate_bound_access_tokens": false}` for instance.
+    pub fn metadata_with(mut self, members: Value) -> Self {
+        self.0.metadata_with = members;
+        self
+    }
+
     /// Registers a client. Its requests are those of the tenant of the same name, if the name can be a tenant's.
     pub fn client(mut self, id: &str, secret: ClientSecret) -> Self {
         self.0.clients.push((id.to_owned(), secret));
@@ -256,14 +291,17 @@ impl SandboxBuilder {
     /// Binds ports of 127.0.0.1 and starts serving, on the runtime that this is called in.
     ///
     /// # Errors
-    /// [`SandboxError::NoRuntime`] outside of tokio, [`SandboxError::IssuerPath`] for a path that no issuer has, otherwise
-    /// what the system could not give.
+    /// [`SandboxError::NoRuntime`] outside of tokio, [`SandboxError::IssuerPath`] for a path that no issuer has,
+    /// [`SandboxError::MtlsWithoutTls`], otherwise what the system could not give.
     pub async fn start(self) -> Result<Sandbox, SandboxError> {
         let path = &self.0.issuer_path;
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
         let fits = path.starts_with('/') && !path.ends_with('/') && !path.contains("//") && path.bytes().all(legal);
         if !path.is_empty() && !fits {
             return Err(SandboxError::IssuerPath);
+        }
+        if self.0.mtls && !self.0.tls {
+            return Err(SandboxError::MtlsWithoutTls);
         }
         server::start(self.0).await
     }

@@ -14,8 +14,7 @@ use super::server::{Outcome, ServerClock, oauth_error};
 use crate::jose::{PublicJwk, Thumbprint};
 use crate::verify::htu::LoopbackHttp;
 use crate::verify::{
-    GrantFacts, NoncePolicy, ProofVerifier, Received, Rejection, Scheme, TokenConfirmation, TokenFacts, Verified,
-    danger,
+    GrantFacts, NoncePolicy, ProofVerifier, Reason, Received, Rejection, Scheme, TokenFacts, Verified, danger,
 };
 
 /// What proofs may be signed with.
@@ -173,30 +172,50 @@ impl Checker {
         if let (Scheme::Bearer, false) = (presented.scheme, require_dpop) {
             match token {
                 Some(token) if token.jkt.is_none() || self.without.contains(&Check::Cnf) => {
-                    return Ok(Passed {
-                        jkt: None,
-                        checks: Vec::new(),
-                        nonce: None,
-                    });
+                    return self.bearer(request, token);
                 }
                 // A bound token as Bearer is the verifier's to refuse.
                 Some(_) => {}
-                None => return Err(inactive_bearer()),
+                None => return Err(bearer_refused(Reason::TokenInvalid.code())),
             }
         }
         let facts = match token {
-            Some(token) => {
-                let confirmation = token.jkt.map_or(TokenConfirmation::Unbound, TokenConfirmation::Jkt);
-                TokenFacts::active(confirmation).client(&token.client)
-            }
+            Some(token) => TokenFacts::active(token.confirmation()).client(&token.client),
             None => TokenFacts::inactive(),
         };
         let uri = request.uri();
-        let received = Received::new(&request.method, &uri, &request.headers);
+        let mut received = Received::new(&request.method, &uri, &request.headers);
+        if let Some(x5t) = request.peer.certificate {
+            received = received.client_certificate(x5t);
+        }
         match verifier.verify_resource(&received, &facts).await {
-            Ok(verified) => Ok(self.passed(&verified, request, true)),
+            Ok(verified) => {
+                let mut passed = self.passed(&verified, request, true);
+                if token.is_some_and(|token| token.x5t.is_some()) && !self.without.contains(&Check::Cnf) {
+                    passed.checks.push("x5t");
+                }
+                Ok(passed)
+            }
             Err(rejection) => Err(Refusal::from_verifier(&rejection, dpop)),
         }
+    }
+
+    /// A token that came as `Bearer`: one that is bound to a certificate comes on a connection which showed that one (RFC
+    /// 8705 3).
+    fn bearer(&self, request: &Arrived, token: &Token) -> Result<Passed, Refusal> {
+        let asked = !self.without.contains(&Check::Cnf);
+        let checks = match token.x5t {
+            Some(x5t) if asked && request.peer.certificate != Some(x5t) => {
+                return Err(bearer_refused(Reason::KeyBinding.code()));
+            }
+            Some(_) if asked => vec!["x5t"],
+            _ => Vec::new(),
+        };
+        Ok(Passed {
+            jkt: None,
+            checks,
+            nonce: None,
+        })
     }
 
     /// A scripted nonce challenge; the nonce counts from now on.
@@ -251,10 +270,10 @@ fn left_out(check: Check) -> danger::Check {
     }
 }
 
-/// RFC 6750 3.1, for a token that is unknown, expired or revoked.
-fn inactive_bearer() -> Refusal {
+/// RFC 6750 3.1, for a token that is unknown, expired, revoked, or bound to another certificate.
+fn bearer_refused(reason: &'static str) -> Refusal {
     Refusal {
-        reason: "E_TOKEN_INVALID",
+        reason,
         status: StatusCode::UNAUTHORIZED,
         error: Some("invalid_token"),
         challenges: vec![HeaderValue::from_static("Bearer error=\"invalid_token\"")],

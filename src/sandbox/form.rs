@@ -1,4 +1,34 @@
-//! `application/x-www-form-urlencoded`, as a server reads it.
+//! The parameters of a request: `application/x-www-form-urlencoded`, as a server reads it, or JSON.
+
+use http::{HeaderMap, header};
+use serde_json::Value;
+
+/// A request's parameters, in the order in which they came.
+pub(super) struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    /// The fields of a form, or the text members of a JSON object (USPS takes both).
+    pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Self {
+        let json = headers
+            .get(header::CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+        if !json {
+            return Self(parse(body));
+        }
+        let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
+            return Self(Vec::new());
+        };
+        let text = |value: Value| value.as_str().map(str::to_owned);
+        let members = members.into_iter();
+        Self(members.filter_map(|(name, value)| Some((name, text(value)?))).collect())
+    }
+
+    /// The parameter of this name, the first where there are several.
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        let mut named = self.0.iter().filter(|(field, _)| field == name);
+        named.next().map(|(_, value)| value.as_str())
+    }
+}
 
 /// The fields in the order in which they came. What is not UTF-8 after decoding is replaced.
 pub(super) fn parse(body: &[u8]) -> Vec<(String, String)> {

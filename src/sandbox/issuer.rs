@@ -1,24 +1,26 @@
-//! The issuer: metadata, token endpoint, revocation, introspection.
+//! The issuer: token endpoint, revocation, introspection.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, Method, StatusCode, header};
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::builder::{MetadataAt, Vendors};
+use super::builder::Vendors;
 use super::canned::Canned;
-use super::check::{Passed, supply};
+use super::check::supply;
+use super::client_auth::authenticate;
+use super::form::Fields;
 use super::record::Arrived;
+use super::registration::Registration;
 use super::registry::{Grant, Token};
 use super::script::{Endpoint, Says};
 use super::server::{Outcome, Place, Shared, oauth_error};
-use super::{fedex, form, ups};
+use super::{fedex, metadata, ups};
 use crate::clock::Clock;
+use crate::jose::Thumbprint;
 use crate::secret::RefreshToken;
 
 /// In whose manner a token endpoint speaks.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Dialect {
+pub(super) enum Dialect {
     OAuth,
     FedEx,
     Ups,
@@ -50,144 +52,12 @@ pub(super) fn endpoint(shared: &Shared, place: &Place, path: &str) -> Endpoint {
     }
 }
 
-struct Claimed {
-    id: String,
-    secret: String,
-    basic: bool,
-}
-
-/// Name and password of `Authorization: Basic`, both form-encoded inside (RFC 6749 2.3.1).
-fn basic(headers: &HeaderMap) -> Option<Claimed> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, encoded) = value.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("basic") {
-        return None;
-    }
-    let pair = STANDARD.decode(encoded.trim()).ok()?;
-    let colon = pair.iter().position(|byte| *byte == b':')?;
-    let (id, secret) = pair.split_at_checked(colon)?;
-    Some(Claimed {
-        id: form::decode(id),
-        secret: form::decode(secret.get(1..)?),
-        basic: true,
-    })
-}
-
-/// The parameters of a request: a form, or the members of a JSON object (USPS takes both).
-fn parameters(headers: &HeaderMap, body: &[u8]) -> Vec<(String, String)> {
-    let json = headers
-        .get(header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
-    if !json {
-        return form::parse(body);
-    }
-    let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
-        return Vec::new();
-    };
-    let text = |value: Value| value.as_str().map(str::to_owned);
-    members
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, text(value)?)))
-        .collect()
-}
-
-fn parameter<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {
-    parameters
-        .iter()
-        .find_map(|(field, value)| (field == name).then_some(value.as_str()))
-}
-
-/// The client that a request says it comes from, believed or not.
-pub(super) fn claimed_client(headers: &HeaderMap, body: &[u8]) -> Option<String> {
-    match basic(headers) {
-        Some(claimed) => Some(claimed.id),
-        None => parameter(&parameters(headers, body), "client_id").map(str::to_owned),
-    }
-}
-
 /// Serves a request to one of the issuer's endpoints.
 pub(super) async fn serve(shared: &Shared, place: &Place, request: &Arrived, says: &Says) -> Outcome {
     match request.endpoint {
-        Endpoint::Metadata => metadata(shared, request),
+        Endpoint::Metadata => metadata::serve(shared, request),
         Endpoint::Token => token(shared, place, request, says).await,
         _ => about_a_token(shared, request),
-    }
-}
-
-fn metadata(shared: &Shared, request: &Arrived) -> Outcome {
-    let path = &shared.settings.issuer_path;
-    let here = match shared.settings.metadata {
-        MetadataAt::OAuth => format!("/.well-known/oauth-authorization-server{path}"),
-        MetadataAt::OpenId => format!("{path}/.well-known/openid-configuration"),
-        MetadataAt::Nowhere => String::new(),
-    };
-    if request.method != Method::GET || request.path != here {
-        return Outcome::refused(Canned::empty(404), "not_found");
-    }
-    let issuer = &shared.issuer;
-    let methods = ["client_secret_basic", "client_secret_post"];
-    let document = json!({
-        "issuer": issuer,
-        "token_endpoint": format!("{issuer}/token"),
-        "revocation_endpoint": format!("{issuer}/revoke"),
-        "introspection_endpoint": format!("{issuer}/introspect"),
-        "response_types_supported": [],
-        "grant_types_supported": ["client_credentials", "refresh_token"],
-        "token_endpoint_auth_methods_supported": methods,
-        "revocation_endpoint_auth_methods_supported": methods,
-        "introspection_endpoint_auth_methods_supported": methods,
-        "dpop_signing_alg_values_supported": super::check::ALGORITHMS,
-    });
-    Outcome::accepted(Canned::json(200, &document), Vec::new())
-}
-
-/// Whether the client is who it says; else the refusal.
-fn authenticate(
-    shared: &Shared,
-    dialect: Dialect,
-    request: &Arrived,
-    fields: &[(String, String)],
-) -> Result<String, Box<Outcome>> {
-    let refuse = |canned: Canned, reason: &str| Err(Box::new(Outcome::refused(canned.no_store(), reason)));
-    let invalid_client = |basic: bool| {
-        let canned = match dialect {
-            Dialect::FedEx => fedex::bad_credentials(),
-            Dialect::Ups => ups::bad_client(),
-            Dialect::OAuth => oauth_error(
-                StatusCode::UNAUTHORIZED,
-                "invalid_client",
-                "unknown client or wrong secret",
-            ),
-        };
-        match basic {
-            true => canned.header("www-authenticate", "Basic realm=\"sandbox\""),
-            false => canned,
-        }
-    };
-    let by_body = parameter(fields, "client_id").zip(parameter(fields, "client_secret"));
-    let claimed = match (basic(&request.headers), by_body) {
-        (Some(_), Some(_)) if dialect == Dialect::OAuth => {
-            let error = oauth_error(
-                StatusCode::BAD_REQUEST,
-                "invalid_request",
-                "two ways of client authentication",
-            );
-            return refuse(error, "invalid_request");
-        }
-        (Some(_), _) if dialect == Dialect::FedEx => None,
-        (None, _) if dialect == Dialect::Ups => return refuse(ups::no_authorization(), "invalid_client"),
-        (Some(basic), _) => Some(basic),
-        (None, Some((id, secret))) => Some(Claimed {
-            id: id.to_owned(),
-            secret: secret.to_owned(),
-            basic: false,
-        }),
-        (None, None) => None,
-    };
-    match claimed {
-        Some(claimed) if shared.clients.accepts(&claimed.id, &claimed.secret) => Ok(claimed.id),
-        Some(claimed) => refuse(invalid_client(claimed.basic), "invalid_client"),
-        None => refuse(invalid_client(false), "invalid_client"),
     }
 }
 
@@ -202,12 +72,12 @@ async fn token(shared: &Shared, place: &Place, request: &Arrived, says: &Says) -
     {
         return Outcome::refused(fedex::blocked(), "FORBIDDEN.ERROR");
     }
-    let fields = parameters(&request.headers, &request.body);
+    let fields = Fields::read(&request.headers, &request.body);
     let client = match authenticate(shared, dialect, request, &fields) {
         Ok(client) => client,
         Err(refused) => return *refused,
     };
-    let grant = match granted(shared, &client, dialect, &fields) {
+    let grant = match granted(shared, &client.client_id, dialect, &fields) {
         Ok(grant) => grant,
         Err(error) => {
             let canned = match dialect {
@@ -221,23 +91,46 @@ async fn token(shared: &Shared, place: &Place, request: &Arrived, says: &Says) -
 
     let as_today = dialect != Dialect::OAuth && shared.settings.vendors == Vendors::AsToday;
     let proven = match request.headers.contains_key("dpop") && !as_today {
-        true => match shared.issuer_checks.token_request(request, &client).await {
+        true => match shared.issuer_checks.token_request(request, &client.client_id).await {
             Ok(proven) => Some(proven),
             Err(refusal) => return refusal.at_issuer(),
         },
-        false if shared.settings.require_dpop => {
+        false if shared.settings.require_dpop || client.dpop_bound => {
             let error = oauth_error(StatusCode::BAD_REQUEST, "invalid_request", "a DPoP proof is required");
             return Outcome::refused(error, "E_PROOF_MISSING");
         }
         false => None,
     };
-    let body = issue(shared, dialect, &client, &grant, proven.as_ref(), says);
+    let x5t = request.peer.certificate.filter(|_| client.certificate_bound);
+    if client.certificate_bound && x5t.is_none() {
+        let error = oauth_error(
+            StatusCode::BAD_REQUEST,
+            "invalid_request",
+            "a client certificate is required",
+        );
+        return Outcome::refused(error, "certificate_missing");
+    }
+    let bound_to = match says {
+        Says::Unbound => BoundTo::default(),
+        _ => BoundTo {
+            jkt: proven.as_ref().and_then(|proven| proven.jkt),
+            x5t,
+        },
+    };
+    let body = issue(shared, dialect, &client, &grant, bound_to, says);
     let canned = Canned::json(200, &body).no_store();
     let (canned, checks) = match proven {
         Some(proven) => (supply(canned, proven.nonce.as_ref()), proven.checks),
         None => (canned, Vec::new()),
     };
     Outcome::accepted(canned, checks)
+}
+
+/// What a token is bound to.
+#[derive(Clone, Copy, Default)]
+struct BoundTo {
+    jkt: Option<Thumbprint>,
+    x5t: Option<Thumbprint>,
 }
 
 /// What a request is entitled to.
@@ -247,20 +140,14 @@ struct Granted {
     refreshed: Option<String>,
 }
 
-fn granted(
-    shared: &Shared,
-    client: &str,
-    dialect: Dialect,
-    fields: &[(String, String)],
-) -> Result<Granted, &'static str> {
-    let scope = parameter(fields, "scope").map(str::to_owned);
-    match (parameter(fields, "grant_type"), dialect) {
+fn granted(shared: &Shared, client: &str, dialect: Dialect, fields: &Fields) -> Result<Granted, &'static str> {
+    let scope = fields.get("scope").map(str::to_owned);
+    match (fields.get("grant_type"), dialect) {
         (Some("client_credentials"), _) => {}
         (Some("csp_credentials" | "client_pc_credentials"), Dialect::FedEx) => {}
-        (Some("password"), Dialect::OAuth)
-            if parameter(fields, "username").is_some() && parameter(fields, "password").is_some() => {}
+        (Some("password"), Dialect::OAuth) if fields.get("username").is_some() && fields.get("password").is_some() => {}
         (Some("refresh_token"), Dialect::OAuth | Dialect::Ups) => {
-            let presented = parameter(fields, "refresh_token").ok_or("invalid_request")?;
+            let presented = fields.get("refresh_token").ok_or("invalid_request")?;
             let grant = shared.tokens.grant(presented, client).ok_or("invalid_grant")?;
             return Ok(Granted {
                 scope: scope.or(grant.scope),
@@ -277,9 +164,9 @@ fn granted(
 fn issue(
     shared: &Shared,
     dialect: Dialect,
-    client: &str,
+    client: &Registration,
     granted: &Granted,
-    proven: Option<&Passed>,
+    BoundTo { jkt, x5t }: BoundTo,
     says: &Says,
 ) -> Value {
     let lifetime = match dialect {
@@ -287,16 +174,14 @@ fn issue(
         _ => shared.settings.lifetime,
     };
     let text = shared.seed.secret(if dialect == Dialect::Ups { 750 } else { 32 });
-    let jkt = proven
-        .and_then(|proven| proven.jkt)
-        .filter(|_| !matches!(says, Says::Unbound));
     let (now, monotonic) = (shared.clock.now(), shared.clock.monotonic());
     shared.tokens.put(
         &text,
         Token {
-            client: client.to_owned(),
-            tenant: shared.clients.tenant_of(client),
+            client: client.client_id.clone(),
+            tenant: client.tenant.clone(),
             jkt,
+            x5t,
             scope: granted.scope.clone(),
             issued_at: now,
             expires_at: now + lifetime,
@@ -307,7 +192,7 @@ fn issue(
     let bound = jkt.is_some();
     let mut body = match dialect {
         Dialect::FedEx => fedex::token(&text, bound, lifetime),
-        Dialect::Ups => ups::token(&text, bound, client, now),
+        Dialect::Ups => ups::token(&text, bound, &client.client_id, now),
         Dialect::OAuth => json!({
             "access_token": text,
             "token_type": if bound { "DPoP" } else { "Bearer" },
@@ -330,7 +215,7 @@ fn issue(
         shared.tokens.spend_grant(presented);
         add("refresh_token", Value::from(next.expose()));
         let grant = Grant {
-            client: client.to_owned(),
+            client: client.client_id.clone(),
             scope: granted.scope.clone(),
         };
         shared.tokens.put_grant(&next, grant);
@@ -348,12 +233,12 @@ fn about_a_token(shared: &Shared, request: &Arrived) -> Outcome {
     if request.method != Method::POST {
         return Outcome::refused(Canned::empty(405).header("allow", "POST"), "method_not_allowed");
     }
-    let fields = parameters(&request.headers, &request.body);
+    let fields = Fields::read(&request.headers, &request.body);
     let client = match authenticate(shared, Dialect::OAuth, request, &fields) {
         Ok(client) => client,
         Err(refused) => return *refused,
     };
-    let Some(text) = parameter(&fields, "token") else {
+    let Some(text) = fields.get("token") else {
         let error = oauth_error(
             StatusCode::BAD_REQUEST,
             "invalid_request",
@@ -362,7 +247,7 @@ fn about_a_token(shared: &Shared, request: &Arrived) -> Outcome {
         return Outcome::refused(error, "invalid_request");
     };
     if request.endpoint == Endpoint::Revocation {
-        shared.tokens.revoke(text, &client);
+        shared.tokens.revoke(text, &client.client_id);
         return Outcome::accepted(Canned::empty(200), Vec::new());
     }
     let active = shared.tokens.find(text).filter(|token| token.active(&*shared.clock));
@@ -380,8 +265,13 @@ fn about_a_token(shared: &Shared, request: &Arrived) -> Outcome {
                 if let Some(scope) = token.scope {
                     members.insert("scope".to_owned(), Value::from(scope));
                 }
-                if let Some(jkt) = token.jkt {
-                    members.insert("cnf".to_owned(), json!({"jkt": jkt.to_string()}));
+                let bound_to = [("jkt", token.jkt), ("x5t#S256", token.x5t)];
+                let cnf: serde_json::Map<_, _> = bound_to
+                    .into_iter()
+                    .filter_map(|(name, thumbprint)| Some((name.to_owned(), json!(thumbprint?.to_string()))))
+                    .collect();
+                if !cnf.is_empty() {
+                    members.insert("cnf".to_owned(), Value::Object(cnf));
                 }
             }
             body

@@ -72,16 +72,23 @@
 //! as many access and as many refresh tokens.
 
 mod api;
+mod assertion;
+mod authority;
 mod body;
 mod builder;
 mod canned;
 mod check;
+mod client_auth;
+mod clients;
 pub mod fedex;
 mod form;
 mod gate;
+mod handshake;
 mod issuer;
 mod memory;
+mod metadata;
 mod record;
+mod registration;
 mod registry;
 mod script;
 mod server;
@@ -95,10 +102,14 @@ use http::Method;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+pub use assertion::AssertionClaims;
+pub use authority::{CertificateFor, ClientCertificate};
 pub use builder::{Check, MetadataAt, Nonces, SandboxBuilder, SandboxError, Vendors};
 pub use canned::Canned;
 pub use gate::Gate;
+pub use handshake::Handshake;
 pub use record::{ProofClaims, Recorded, Verdict};
+pub use registration::Registration;
 pub use registry::SECRET_MARK;
 pub use script::{Answer, Endpoint, Pace, Who};
 
@@ -113,7 +124,6 @@ use crate::transport::reqwest::{ReqwestTransport, ReqwestTransportBuilder};
 /// The running servers. They stop when this is dropped.
 pub struct Sandbox {
     shared: Arc<server::Shared>,
-    ca_pem: String,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -143,15 +153,25 @@ impl Sandbox {
         &self.shared.api
     }
 
-    /// The certificate of the authority that vouches for both servers, in PEM. Empty without TLS.
+    /// The base URL of the mTLS host, where the API answers connections with client certificates; `None` unless
+    /// [`SandboxBuilder::mtls`] was set.
+    pub fn mtls_api(&self) -> Option<&str> {
+        self.shared.mtls.as_deref()
+    }
+
+    /// The certificate of the authority that vouches for all servers, in PEM. Empty without TLS.
     pub fn ca_pem(&self) -> &str {
-        &self.ca_pem
+        match self.shared.settings.tls {
+            true => &self.shared.authority.pem,
+            false => "",
+        }
     }
 
     /// Leave to talk to exactly these servers.
     pub fn loopbacks(&self) -> Vec<Loopback> {
         let authority = |url: &str| Loopback::exact(origin_of(url).split_once("://")?.1).ok();
-        let mut loopbacks: Vec<_> = [self.issuer(), self.api()].into_iter().filter_map(authority).collect();
+        let servers = [Some(self.issuer()), Some(self.api()), self.mtls_api()];
+        let mut loopbacks: Vec<_> = servers.into_iter().flatten().filter_map(authority).collect();
         loopbacks.dedup();
         loopbacks
     }
@@ -167,8 +187,8 @@ impl Sandbox {
     /// What [`transport`](Self::transport) is built from, for tests that set more.
     pub fn transport_builder(&self) -> ReqwestTransportBuilder {
         let mut builder = ReqwestTransport::builder();
-        if !self.ca_pem.is_empty() {
-            builder = builder.only_roots_pem(self.ca_pem.as_bytes());
+        if !self.ca_pem().is_empty() {
+            builder = builder.only_roots_pem(self.ca_pem().as_bytes());
         }
         self.loopbacks()
             .into_iter()
@@ -200,25 +220,43 @@ impl Sandbox {
     /// [routes](Self::route) for the rest.
     ///
     /// A token endpoint on the API's own origin stays there; another goes to the issuer's origin. A profile that finds its
-    /// token endpoint in an issuer's metadata gets this [issuer](Self::issuer).
+    /// token endpoint in an issuer's metadata gets this [issuer](Self::issuer), and may use its `mtls_endpoint_aliases`.
     pub fn profile(&self, profile: CarrierProfile) -> CarrierProfile {
+        self.moved(profile, self.api(), origin_of(self.issuer()))
+    }
+
+    /// As [`profile`](Self::profile), with the API's base at the mTLS host, for clients with a client certificate. A token
+    /// endpoint that the profile itself names moves there as well. Without [`SandboxBuilder::mtls`] there is no such host,
+    /// and both are the same.
+    pub fn mtls_profile(&self, profile: CarrierProfile) -> CarrierProfile {
+        match self.mtls_api() {
+            Some(mtls) => self.moved(profile, mtls, mtls),
+            None => self.profile(profile),
+        }
+    }
+
+    fn moved(&self, profile: CarrierProfile, api: &str, issuer_origin: &str) -> CarrierProfile {
         let issuer = match profile.token_at() {
             TokenAt::Issuer(_) | TokenAt::Nowhere => self.issuer(),
             TokenAt::Endpoint(url) => {
                 self.shared.token_paths.add(path_of(url));
                 if origin_of(url) == origin_of(profile.base()) {
-                    self.api()
+                    api
                 } else {
-                    origin_of(self.issuer())
+                    issuer_origin
                 }
             }
         };
-        profile.moved_to(self.api(), issuer, self.loopbacks())
+        let moved = profile.moved_to(api, issuer, self.loopbacks());
+        match self.mtls_api() {
+            Some(mtls) => moved.allow_origin(mtls),
+            None => moved,
+        }
     }
 
     /// Registers one more client of a tenant, or gives a client another secret and tenant.
     pub fn add_client(&self, tenant: &TenantId, id: &str, secret: ClientSecret) -> Credential {
-        self.shared.clients.put(id, Some(tenant.clone()), secret)
+        self.register(Registration::secret(id, secret).tenant(tenant))
     }
 
     /// Gives the tenant's client a new secret: the old one is refused from now on.
@@ -278,17 +316,23 @@ impl Sandbox {
         self.shared.scripts.clear();
     }
 
+    /// Replaces members of the issuer's metadata from now on, as [`SandboxBuilder::metadata_with`] does from the start.
+    pub fn metadata_with(&self, members: serde_json::Value) {
+        self.shared.metadata.add(members);
+    }
+
     /// How many scripted answers were not given yet. A test that ends with some left did not see what it meant to.
     pub fn answers_left(&self) -> usize {
         self.shared.scripts.left()
     }
 
     /// Puts the servers' clock off by this many seconds: `Date`, `iat` checks, nonces. Lifetimes of tokens are not touched. Which
-    /// proofs were used is forgotten.
+    /// proofs and assertions were used is forgotten.
     pub fn skew(&self, seconds: i64) {
         self.shared.clock.skew(seconds);
         self.shared.issuer_checks.forget();
         self.shared.api_checks.forget();
+        self.shared.assertions.forget();
     }
 
     /// What arrived, in order.
@@ -316,9 +360,10 @@ impl Sandbox {
         self.requests_at(Endpoint::Api).len()
     }
 
-    /// Forgets what arrived.
+    /// Forgets what arrived, and the handshakes.
     pub fn clear(&self) {
         self.shared.log.clear();
+        self.shared.handshakes.clear();
     }
 
     /// Ends when `count` requests have arrived since the start, answered or not, forgotten or not.

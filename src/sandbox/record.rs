@@ -11,8 +11,11 @@ use http::{HeaderMap, Method, StatusCode, Version, header};
 use serde_json::Value;
 use tokio::sync::watch;
 
+use super::assertion::AssertionClaims;
 use super::form;
+use super::handshake::Peer;
 use super::script::Endpoint;
+use crate::jose::Thumbprint;
 use crate::owner::TenantId;
 
 /// How many requests are kept, and how many octets of bodies; the oldest goes first.
@@ -27,7 +30,8 @@ pub enum Verdict {
     Pending,
     /// Everything that was asked for was there and held.
     Accepted,
-    /// Refused for this reason: the code of a proof's rejection, or an OAuth or carrier error code.
+    /// Refused for this reason: the code of a proof's rejection, the part of an assertion that was wrong (`assertion_aud`), or
+    /// an OAuth or carrier error code.
     Refused(String),
     /// A script answered without looking at it.
     Scripted,
@@ -87,10 +91,11 @@ pub(super) struct Arrived {
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
-    pub(super) connection: u64,
+    pub(super) peer: Arc<Peer>,
     pub(super) tenant: Option<TenantId>,
     pub(super) client: Option<String>,
     pub(super) proof: Option<ProofClaims>,
+    pub(super) assertion: Option<AssertionClaims>,
 }
 
 impl Arrived {
@@ -159,7 +164,17 @@ impl Recorded {
 
     /// Which connection it came on: they are numbered from 1 in the order in which they were made.
     pub fn connection(&self) -> u64 {
-        self.arrived.connection
+        self.arrived.peer.connection
+    }
+
+    /// The thumbprint of the client certificate (`x5t#S256`, RFC 8705 3.1) which that connection showed, if it showed one.
+    pub fn certificate(&self) -> Option<Thumbprint> {
+        self.arrived.peer.certificate
+    }
+
+    /// Whether that connection resumed an earlier TLS session.
+    pub fn resumed(&self) -> bool {
+        self.arrived.peer.resumed
     }
 
     /// The header fields, credentials among them.
@@ -185,6 +200,12 @@ impl Recorded {
     /// What that proof says.
     pub fn claims(&self) -> Option<&ProofClaims> {
         self.arrived.proof.as_ref()
+    }
+
+    /// What the assertion says that came along: the client's (`client_assertion`), else the one that is the grant
+    /// (`assertion`).
+    pub fn assertion(&self) -> Option<&AssertionClaims> {
+        self.arrived.assertion.as_ref()
     }
 
     /// The body.
@@ -224,7 +245,8 @@ impl Recorded {
         self.verdict == Verdict::Accepted
     }
 
-    /// The checks that were made and passed, in order: `signature`, `htm`, `htu`, `iat`, `jti`, `nonce`, `ath`, `cnf`.
+    /// The checks that were made and passed, in order: `signature`, `htm`, `htu`, `iat`, `jti`, `nonce`, `ath`, `cnf`; then
+    /// `x5t` where the token is bound to a client certificate.
     pub fn checks(&self) -> &[&'static str] {
         &self.checks
     }
@@ -247,7 +269,7 @@ impl fmt::Debug for Recorded {
             .field("method", &self.arrived.method)
             .field("path", &self.arrived.path)
             .field("version", &self.arrived.version)
-            .field("connection", &self.arrived.connection)
+            .field("connection", &self.arrived.peer.connection)
             .field("client", &self.arrived.client)
             .field(
                 "headers",
@@ -400,10 +422,11 @@ mod tests {
             version: Version::HTTP_2,
             headers: HeaderMap::new(),
             body,
-            connection: 1,
+            peer: Arc::new(Peer::plain(1)),
             tenant: None,
             client: None,
             proof: None,
+            assertion: None,
         }))
     }
 

@@ -1,77 +1,29 @@
-//! Which clients are known, and what was issued to them.
+//! What was issued to clients.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use crate::clock::{Clock, Monotonic, Timestamp};
-use crate::credentials::Credential;
 use crate::crypto;
 use crate::jose::Thumbprint;
 use crate::jose::base64url;
 use crate::owner::TenantId;
-use crate::secret::{ClientSecret, RefreshToken};
+use crate::secret::RefreshToken;
+use crate::verify::TokenConfirmation;
 
 /// How many access tokens, and how many refresh tokens, are remembered; the oldest goes first.
 const REMEMBERED: usize = 65_536;
-
-struct Client {
-    tenant: Option<TenantId>,
-    secret: ClientSecret,
-}
-
-/// The registered clients.
-#[derive(Default)]
-pub(super) struct Clients(Mutex<HashMap<String, Client>>);
-
-impl Clients {
-    fn with<T>(&self, act: impl FnOnce(&mut HashMap<String, Client>) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// The tenant's client of this id, made with `secret` where there is none.
-    pub(super) fn ensure(&self, id: &str, tenant: &TenantId, secret: ClientSecret) -> Credential {
-        self.with(|clients| {
-            let client = clients.entry(id.to_owned()).or_insert_with(|| Client {
-                tenant: Some(tenant.clone()),
-                secret,
-            });
-            Credential::new(id, client.secret.clone())
-        })
-    }
-
-    pub(super) fn put(&self, id: &str, tenant: Option<TenantId>, secret: ClientSecret) -> Credential {
-        self.with(|clients| {
-            clients.insert(
-                id.to_owned(),
-                Client {
-                    tenant,
-                    secret: secret.clone(),
-                },
-            )
-        });
-        Credential::new(id, secret)
-    }
-
-    pub(super) fn tenant_of(&self, id: &str) -> Option<TenantId> {
-        self.with(|clients| clients.get(id)?.tenant.clone())
-    }
-
-    pub(super) fn accepts(&self, id: &str, secret: &str) -> bool {
-        self.with(|clients| {
-            clients
-                .get(id)
-                .is_some_and(|client| crypto::constant_time_eq(client.secret.expose().as_bytes(), secret.as_bytes()))
-        })
-    }
-}
 
 /// What an access token is worth.
 #[derive(Clone)]
 pub(super) struct Token {
     pub(super) client: String,
     pub(super) tenant: Option<TenantId>,
+    /// The proof key that it is bound to.
     pub(super) jkt: Option<Thumbprint>,
+    /// The client certificate that it is bound to.
+    pub(super) x5t: Option<Thumbprint>,
     pub(super) scope: Option<String>,
     pub(super) issued_at: Timestamp,
     pub(super) expires_at: Timestamp,
@@ -82,6 +34,15 @@ pub(super) struct Token {
 impl Token {
     pub(super) fn active(&self, clock: &dyn Clock) -> bool {
         !self.revoked && clock.monotonic() < self.expires
+    }
+
+    pub(super) fn confirmation(&self) -> TokenConfirmation {
+        match (self.jkt, self.x5t) {
+            (None, None) => TokenConfirmation::Unbound,
+            (Some(jkt), None) => TokenConfirmation::Jkt(jkt),
+            (None, Some(x5t)) => TokenConfirmation::X5t(x5t),
+            (Some(jkt), Some(x5t)) => TokenConfirmation::Both { jkt, x5t },
+        }
     }
 }
 

@@ -18,17 +18,23 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::assertion::{AssertionClaims, Used};
+use super::authority::Authority;
 use super::body::{Cut, ReplyBody};
 use super::builder::{SandboxError, Settings};
 use super::canned::{Canned, Routes};
 use super::check::{Checker, refused_proof};
+use super::clients::Clients;
 use super::fedex::Limits;
+use super::form::Fields;
+use super::handshake::{Handshakes, Peer};
+use super::metadata::Overrides;
 use super::record::{Arrived, Judged, Log, Recorded};
-use super::registry::{Clients, Seed, TokenPaths, Tokens};
+use super::registration::Registration;
+use super::registry::{Seed, TokenPaths, Tokens};
 use super::script::{Endpoint, Says, Scripts, Travels};
-use super::{Sandbox, api, issuer, tls};
+use super::{Sandbox, api, client_auth, issuer, tls};
 use crate::clock::{Clock, Monotonic, Timestamp};
-use crate::owner::TenantId;
 
 /// The largest request body that is taken.
 pub(super) const BODY_LIMIT: usize = 16 * 1024 * 1024;
@@ -68,10 +74,16 @@ pub(super) struct Shared {
     pub(super) issuer: String,
     /// The origin of the API.
     pub(super) api: String,
+    /// The origin of the mTLS host, if there is one.
+    pub(super) mtls: Option<String>,
+    pub(super) authority: Authority,
+    pub(super) metadata: Overrides,
+    pub(super) handshakes: Handshakes,
     pub(super) token_paths: TokenPaths,
     pub(super) seed: Seed,
     pub(super) clients: Clients,
     pub(super) tokens: Tokens,
+    pub(super) assertions: Used,
     pub(super) log: Log,
     pub(super) scripts: Scripts,
     pub(super) routes: Routes,
@@ -112,8 +124,9 @@ impl Outcome {
 
 pub(super) async fn start(settings: Settings) -> Result<Sandbox, SandboxError> {
     let runtime = tokio::runtime::Handle::try_current().map_err(|_| SandboxError::NoRuntime)?;
+    let authority = Authority::new()?;
     let tls = match settings.tls {
-        true => Some(tls::make(settings.http2)?),
+        true => Some(tls::make(&authority, &settings)?),
         false => None,
     };
     let scheme = if settings.tls { "https" } else { "http" };
@@ -126,19 +139,29 @@ pub(super) async fn start(settings: Settings) -> Result<Sandbox, SandboxError> {
         Ok((listener, format!("{scheme}://{address}")))
     };
 
+    let usual = tls.as_ref().map(|tls| &tls.usual);
     let mut listeners = Vec::new();
     let (first, issuer_origin) = bind().await?;
     let api_origin = match settings.separate {
         true => {
             let (second, origin) = bind().await?;
-            listeners.push((second, place(&origin, false, true)));
+            listeners.push((second, place(&origin, false, true), usual));
             origin
         }
         false => issuer_origin.clone(),
     };
-    listeners.push((first, place(&issuer_origin, true, !settings.separate)));
+    listeners.push((first, place(&issuer_origin, true, !settings.separate), usual));
+    let mtls_origin = match (&tls, settings.mtls) {
+        (Some(tls), true) => {
+            let (third, origin) = bind().await?;
+            listeners.push((third, place(&origin, true, true), Some(&tls.mutual)));
+            Some(origin)
+        }
+        _ => None,
+    };
 
-    let origins = [issuer_origin.as_str(), api_origin.as_str()];
+    let mut origins = vec![issuer_origin.as_str(), api_origin.as_str()];
+    origins.extend(mtls_origin.as_deref());
     let clock = Arc::new(ServerClock {
         inner: settings.clock.clone(),
         offset: AtomicI64::new(0),
@@ -146,10 +169,15 @@ pub(super) async fn start(settings: Settings) -> Result<Sandbox, SandboxError> {
     let shared = Arc::new(Shared {
         issuer: format!("{issuer_origin}{}", settings.issuer_path),
         api: api_origin.clone(),
+        mtls: mtls_origin.clone(),
+        authority,
+        metadata: Overrides::new(settings.metadata_with.clone()),
+        handshakes: Handshakes::default(),
         token_paths: TokenPaths::new(&settings.token_paths),
         seed: Seed::new().map_err(|_| SandboxError::Random)?,
         clients: Clients::default(),
         tokens: Tokens::default(),
+        assertions: Used::default(),
         log: Log::new(),
         scripts: Scripts::default(),
         routes: Routes::default(),
@@ -161,29 +189,23 @@ pub(super) async fn start(settings: Settings) -> Result<Sandbox, SandboxError> {
         settings,
     });
     for (id, secret) in &shared.settings.clients {
-        shared.clients.put(id, TenantId::new(id).ok(), secret.clone());
+        shared.clients.put(Registration::secret(id, secret.clone()));
     }
 
     let stop = watch::Sender::new(false);
     let tasks = listeners
         .into_iter()
-        .map(|(listener, place)| {
-            let acceptor = tls.as_ref().map(|tls| tls.acceptor.clone());
+        .map(|(listener, place, acceptor)| {
             runtime.spawn(listen(
                 listener,
-                acceptor,
+                acceptor.cloned(),
                 shared.clone(),
                 Arc::new(place),
                 stop.subscribe(),
             ))
         })
         .collect();
-    Ok(Sandbox {
-        shared,
-        ca_pem: tls.map(|tls| tls.ca_pem).unwrap_or_default(),
-        stop,
-        tasks,
-    })
+    Ok(Sandbox { shared, stop, tasks })
 }
 
 fn place(origin: &str, issuer: bool, api: bool) -> Place {
@@ -230,24 +252,28 @@ async fn connection(stream: TcpStream, tls: Option<TlsAcceptor>, shared: Arc<Sha
     // Without it small answers wait for acknowledgements; a failure costs speed alone.
     let _slower = stream.set_nodelay(true);
     match tls {
-        None => serve(stream, false, shared, place, number).await,
+        None => serve(stream, false, shared, place, Peer::plain(number)).await,
         Some(tls) => {
             // A client that does not trust the authority ends here.
             let Ok(stream) = tls.accept(stream).await else { return };
-            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            serve(stream, http2, shared, place, number).await;
+            let tls = stream.get_ref().1;
+            let peer = Peer::of(number, tls);
+            shared.handshakes.add(&place.origin, &peer, tls);
+            let http2 = tls.alpn_protocol() == Some(b"h2");
+            serve(stream, http2, shared, place, peer).await;
         }
     }
 }
 
-async fn serve<S>(stream: S, http2: bool, shared: Arc<Shared>, place: Arc<Place>, number: u64)
+async fn serve<S>(stream: S, http2: bool, shared: Arc<Shared>, place: Arc<Place>, peer: Peer)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let broken = Arc::new(Notify::new());
+    let peer = Arc::new(peer);
     let service = {
         let broken = broken.clone();
-        service_fn(move |request| answer(shared.clone(), place.clone(), number, broken.clone(), request))
+        service_fn(move |request| answer(shared.clone(), place.clone(), peer.clone(), broken.clone(), request))
     };
     let stream = TokioIo::new(stream);
     // Clients that go away make errors here, which are theirs.
@@ -264,7 +290,7 @@ where
 async fn answer(
     shared: Arc<Shared>,
     place: Arc<Place>,
-    connection: u64,
+    peer: Arc<Peer>,
     broken: Arc<Notify>,
     request: Request<Incoming>,
 ) -> Result<Response<ReplyBody>, Cut> {
@@ -276,9 +302,15 @@ async fn answer(
     };
     let path = head.uri.path().to_owned();
     let endpoint = issuer::endpoint(&shared, &place, &path);
-    let client = match endpoint {
-        Endpoint::Api => api::client_of(&shared, &head.headers),
-        _ => issuer::claimed_client(&head.headers, &body),
+    let (client, assertion) = match endpoint {
+        Endpoint::Api => (api::client_of(&shared, &head.headers), None),
+        _ => {
+            let fields = Fields::read(&head.headers, &body);
+            let assertion = fields.get("client_assertion").or(fields.get("assertion"));
+            let assertion = assertion.and_then(AssertionClaims::read);
+            let client = client_auth::claimed_client(&head.headers, &fields, assertion.as_ref());
+            (client, assertion)
+        }
     };
     let arrived = Arc::new(Arrived {
         endpoint,
@@ -287,9 +319,10 @@ async fn answer(
         query: head.uri.query().map(str::to_owned),
         version: head.version,
         proof: Arrived::read_proof(&head.headers),
+        assertion,
         headers: head.headers,
         body,
-        connection,
+        peer,
         tenant: client.as_deref().and_then(|client| shared.clients.tenant_of(client)),
         client,
         path,
@@ -377,6 +410,11 @@ fn settle(
 }
 
 impl Shared {
+    /// What the issuer's endpoints are below at the mTLS host.
+    pub(super) fn mtls_issuer(&self) -> Option<String> {
+        Some(format!("{}{}", self.mtls.as_ref()?, self.settings.issuer_path))
+    }
+
     pub(super) fn checks(&self, endpoint: Endpoint) -> &Checker {
         match endpoint {
             Endpoint::Api => &self.api_checks,

@@ -1,58 +1,98 @@
-//! Certificates made at the start, and TLS 1.3 over them.
+//! TLS over the servers' certificate: for everyone, and for clients that show certificates of their own.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use rcgen::{
-    BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
-};
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::client::danger::HandshakeSignatureValid;
+use rustls::crypto::{WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::NoClientAuth;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 use tokio_rustls::TlsAcceptor;
 
-use super::builder::SandboxError;
+use super::authority::Authority;
+use super::builder::{SandboxError, Settings};
+use crate::transport::reqwest::TlsVersion;
 
-/// A TLS server and the authority that vouches for it.
+/// How connections begin: at the usual servers, and at the mTLS host.
 pub(super) struct ServerTls {
-    pub(super) acceptor: TlsAcceptor,
-    pub(super) ca_pem: String,
+    pub(super) usual: TlsAcceptor,
+    pub(super) mutual: TlsAcceptor,
 }
 
-/// A new authority and a certificate of it for `127.0.0.1`, `::1` and `localhost`. Keys live in memory alone.
-pub(super) fn make(http2: bool) -> Result<ServerTls, SandboxError> {
-    let failed = |_: rcgen::Error| SandboxError::Certificate;
-
-    let ca_key = KeyPair::generate().map_err(failed)?;
-    let mut ca = CertificateParams::new(Vec::new()).map_err(failed)?;
-    ca.distinguished_name
-        .push(rcgen::DnType::CommonName, "shipbound sandbox authority");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let ca_pem = ca.self_signed(&ca_key).map_err(failed)?.pem();
-
-    let key = KeyPair::generate().map_err(failed)?;
-    let mut leaf = CertificateParams::new(vec!["localhost".to_owned()]).map_err(failed)?;
-    leaf.distinguished_name
-        .push(rcgen::DnType::CommonName, "shipbound sandbox");
-    for address in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
-        leaf.subject_alt_names.push(SanType::IpAddress(address));
-    }
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let leaf = leaf.signed_by(&key, &Issuer::new(ca, ca_key)).map_err(failed)?;
-
-    let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|_| SandboxError::Certificate)?
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], private)
-        .map_err(|_| SandboxError::Certificate)?;
-    config.alpn_protocols = match http2 {
-        true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-        false => vec![b"http/1.1".to_vec()],
+/// One certificate of the authority for all servers. Each server has tickets of its own, so that a session of one is not
+/// resumed at another.
+pub(super) fn make(authority: &Authority, settings: &Settings) -> Result<ServerTls, SandboxError> {
+    let (certificate, key) = authority.server()?;
+    let acceptor = |clients: Arc<dyn ClientCertVerifier>| -> Result<TlsAcceptor, SandboxError> {
+        let failed = |_: rustls::Error| SandboxError::Certificate;
+        let version = match settings.tls_version {
+            TlsVersion::Tls12 => &rustls::version::TLS12,
+            TlsVersion::Tls13 => &rustls::version::TLS13,
+        };
+        let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[version])
+            .map_err(failed)?
+            .with_client_cert_verifier(clients)
+            .with_single_cert(vec![certificate.clone()], key.clone_key())
+            .map_err(failed)?;
+        config.ticketer = aws_lc_rs::Ticketer::new().map_err(failed)?;
+        config.alpn_protocols = match settings.http2 {
+            true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            false => vec![b"http/1.1".to_vec()],
+        };
+        Ok(TlsAcceptor::from(Arc::new(config)))
     };
     Ok(ServerTls {
-        acceptor: TlsAcceptor::from(Arc::new(config)),
-        ca_pem,
+        usual: acceptor(Arc::new(NoClientAuth))?,
+        mutual: acceptor(Arc::new(AnyCertificate(
+            aws_lc_rs::default_provider().signature_verification_algorithms,
+        )))?,
     })
+}
+
+/// Asks for a certificate and takes any, and none as well: that the client has its key is TLS's to prove, whose it is the
+/// issuer's to know, and whether it is the token's the API's to compare (RFC 8705 6.2).
+#[derive(Debug)]
+struct AnyCertificate(WebPkiSupportedAlgorithms);
+
+impl ClientCertVerifier for AnyCertificate {
+    fn client_auth_mandatory(&self) -> bool {
+        false
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        _own: &CertificateDer<'_>,
+        _others: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_schemes()
+    }
 }

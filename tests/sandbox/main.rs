@@ -2,11 +2,15 @@
 
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod assertions;
 mod caller;
+mod certified;
 mod checks;
 mod faults;
 mod imitations;
 mod issuer;
+mod mtls;
 mod profiles;
 mod scripts;
+mod signer;
 mod wire;
