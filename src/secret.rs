@@ -55,6 +55,12 @@ secret_text! {
 }
 
 secret_text! {
+    /// A shipper's consent that is under way
+    /// ([`PendingConsent`](crate::token::consent::PendingConsent)), as text.
+    PendingText
+}
+
+secret_text! {
     /// A token that is exchanged for another (RFC 8693 2.1).
     SubjectToken
 }

@@ -21,6 +21,7 @@ use crate::token::source::{Place, TokenSource};
 
 use super::Client;
 use super::pipeline::Pipeline;
+use super::tokens::Revoked;
 
 /// Builds a [`Client`]: profile and parts first, then what differs from the defaults.
 #[derive(Debug)]
@@ -162,6 +163,7 @@ impl ClientBuilder {
             limits: limits.clone(),
             strategy,
             confirm,
+            fapi: false,
             clock: Arc::clone(&parts.clock),
             transport: Arc::clone(&parts.transport),
             keys: Arc::clone(&parts.keys),
@@ -178,6 +180,7 @@ impl ClientBuilder {
             limits,
             scope: Arc::new(scope),
             source: Arc::new(source),
+            revoked: Revoked::default(),
             parts,
         })))
     }

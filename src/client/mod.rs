@@ -5,6 +5,7 @@ mod pipeline;
 mod request;
 #[cfg(test)]
 mod tests;
+mod tokens;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ use crate::error::{Error, ErrorKind};
 use crate::owner::{Tenant, TenantId};
 use crate::parts::Parts;
 use crate::token::Lease;
+use crate::token::consent::{Authorization, PendingConsent};
+use crate::token::introspection::Introspection;
+use crate::token::revocation::Revocation;
 
 pub use self::builder::ClientBuilder;
 pub use self::request::{RequestBuilder, TenantClient};
@@ -42,6 +46,16 @@ pub trait CarrierClient: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Error`]; ask its [`stage`](Error::stage) whether the request may have been carried out.
     async fn send(&self, tenant: &Tenant, request: http::Request<Bytes>) -> Result<Response, Error>;
+
+    /// Ends the tenant's token, and what the shipper consented to where tokens come from that: in this process at once, then at
+    /// the issuer (RFC 7009). The next call asks for a new token, or needs a new consent.
+    ///
+    /// A call that is under way, or waits for a token at this moment, goes on.
+    ///
+    /// # Errors
+    /// [`Error`] when the issuer could not be told, [`ErrorKind::RateLimited`] when it asks for a pause. The token is dropped here
+    /// all the same; calling again, or the upkeep, tells the issuer later.
+    async fn revoke(&self, tenant: &Tenant) -> Result<Revocation, Error>;
 }
 
 /// The [`CarrierClient`] of one carrier, for all tenants. Cheap to clone.
@@ -105,6 +119,71 @@ impl Client {
         self.0.lease_at_hand(tenant, self.0.parts.clock.monotonic())
     }
 
+    /// Asks the issuer about the tenant's token (RFC 7662): whether it is active, and what it is really bound to. A token is
+    /// asked for first where there is none.
+    ///
+    /// ```no_run
+    /// # async fn check(carrier: shipbound::Client, acme: shipbound::owner::Tenant) -> Result<(), shipbound::Error> {
+    /// let told = carrier.introspect(&acme).await?;
+    /// let lease = carrier.lease(&acme);
+    /// let bound = lease.is_some_and(|lease| told.is_bound_to(lease.confirmations()));
+    /// # let _ = bound;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Introspection`] when the token is not active or the answer cannot be read, [`ErrorKind::Metadata`] when the
+    /// issuer has no such endpoint, and what a token request can fail with.
+    pub async fn introspect(&self, tenant: &Tenant) -> Result<Introspection, Error> {
+        self.0.introspect(tenant).await
+    }
+
+    /// Begins to ask a shipper for consent (RFC 6749 4.1): gives the address that the shipper's browser is to be sent to, and
+    /// what is to be kept until it comes back to `redirect_uri`, which must be registered at the issuer.
+    ///
+    /// PKCE (RFC 7636) and `state` are always used, the request is pushed where the issuer offers it (RFC 9126), and the code
+    /// is bound to the connection's proof key where there is one (RFC 9449 10).
+    ///
+    /// ```no_run
+    /// # async fn consent(ups: shipbound::Client, acme: shipbound::owner::Tenant) -> Result<(), shipbound::Error> {
+    /// let begun = ups.authorize(&acme, "https://app.example/ups/callback").await?;
+    /// // Keep `begun.pending` in the shipper's session, redirect to `begun.url`. When the browser is back:
+    /// # let query = "";
+    /// ups.consented(begun.pending, query).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Consent`], [`ErrorKind::Metadata`] when the issuer has no authorization endpoint, and what a request to the
+    /// issuer can fail with.
+    pub async fn authorize(&self, tenant: &Tenant, redirect_uri: &str) -> Result<Authorization, Error> {
+        let slot = self.0.parts.tokens.slot(&self.0.scope, tenant);
+        let client = self.0.scope.digest();
+        self.0.source.authorize(&slot.connection, client, redirect_uri).await
+    }
+
+    /// Ends what [`Client::authorize`] began: checks what the browser brought (the query of the address that it came back to),
+    /// exchanges the code, and stores what the shipper consented to. The first token is then at hand.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Consent`] when the answer is not one to this request, or the shipper refused; nothing was exchanged then.
+    /// [`ErrorKind::Grant`] when the consent could not be stored; it is to be asked for again.
+    pub async fn consented(&self, pending: PendingConsent, query: &str) -> Result<(), Error> {
+        let tenant = pending.tenant().clone();
+        let slot = self.0.parts.tokens.slot(&self.0.scope, &tenant);
+        let client = self.0.scope.digest();
+        let landed = self
+            .0
+            .source
+            .consented(&slot.connection, client, pending, query)
+            .await?;
+        slot.put(&landed);
+        self.0.parts.tokens.show(&self.0.scope, &tenant);
+        Ok(())
+    }
+
     /// Drops the tenant's token, so that the next call asks for a new one: after its credential was changed, for instance.
     /// Failures of the past do not hold that call back; a pause that the issuer asked for does.
     pub fn forget(&self, tenant: &Tenant) {
@@ -120,6 +199,10 @@ impl CarrierClient for Client {
 
     async fn send(&self, tenant: &Tenant, request: http::Request<Bytes>) -> Result<Response, Error> {
         self.0.send(tenant, request).await
+    }
+
+    async fn revoke(&self, tenant: &Tenant) -> Result<Revocation, Error> {
+        self.0.revoke(tenant).await
     }
 }
 

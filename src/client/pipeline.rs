@@ -25,6 +25,7 @@ use crate::token::source::TokenSource;
 use crate::transport::Stage;
 
 use super::request::text_of;
+use super::tokens::Revoked;
 
 /// Headers that select where a request goes, how it is framed or who sends it: never taken from a caller. See
 /// [`REFUSED_PREFIXES`] as well.
@@ -80,6 +81,7 @@ pub(super) struct Pipeline {
     pub(super) origins: Vec<Origin>,
     pub(super) limits: Limits,
     pub(super) profile: CarrierProfile,
+    pub(super) revoked: Revoked,
 }
 
 impl Pipeline {
@@ -93,7 +95,8 @@ impl Pipeline {
     }
 
     pub(super) fn forget(&self, tenant: &Tenant) {
-        self.parts.tokens.slot(&self.scope, tenant).clear();
+        let dropped = self.parts.tokens.slot(&self.scope, tenant).clear();
+        drop(dropped);
         self.parts.tokens.show(&self.scope, tenant);
     }
 
@@ -104,7 +107,7 @@ impl Pipeline {
     }
 
     /// A lease from the slot or a flight, within the call's own time.
-    async fn lease(&self, tenant: &Tenant, deadline: Monotonic) -> Result<Arc<Lease>, Error> {
+    pub(super) async fn lease(&self, tenant: &Tenant, deadline: Monotonic) -> Result<Arc<Lease>, Error> {
         let slot = self.parts.tokens.slot(&self.scope, tenant);
         let lease = async {
             for _ in 0..LEASES {

@@ -13,6 +13,7 @@ use crate::owner::InvalidId;
 use crate::target::TargetError;
 use crate::token::answer::TokenAnswerError;
 use crate::token::assertion::AssertionError;
+use crate::token::consent::ConsentError;
 use crate::token::introspection::IntrospectionError;
 use crate::token::metadata::MetadataError;
 use crate::transport::TransportErrorKind;
@@ -67,6 +68,9 @@ pub enum ErrorKind {
     /// The shipper's consent cannot be used. User action: see the cause.
     #[error("the shipper's consent cannot be used")]
     Grant(#[source] GrantError),
+    /// A shipper's consent could not be asked for or was not given. User action: see the cause.
+    #[error("no consent")]
+    Consent(#[source] ConsentError),
     /// The issuer lists none of the algorithms that are allowed. User action: allow one of the issuer's algorithms.
     #[error("the issuer accepts none of the proof algorithms that are allowed here")]
     NoCommonAlgorithm,
@@ -251,6 +255,7 @@ impl ErrorKind {
             Self::Grant(GrantError::Missing | GrantError::NeedsConsent) => "needs_consent",
             Self::Grant(GrantError::Uncertain) => "grant_uncertain",
             Self::Grant(_) => "grant",
+            Self::Consent(_) => "consent",
             Self::NoCommonAlgorithm => "no_common_alg",
             Self::Metadata(_) => "metadata",
             Self::TokenAnswer(_) => "token_answer",
@@ -303,6 +308,8 @@ impl ErrorKind {
             Self::Assertion(_) => Culprit::Configuration,
             Self::Grant(GrantError::Missing | GrantError::NeedsConsent) => Culprit::Configuration,
             Self::Grant(_) => Culprit::CredentialStore,
+            Self::Consent(ConsentError::Issuer | ConsentError::NoRefreshToken) => Culprit::Issuer,
+            Self::Consent(_) => Culprit::Application,
             Self::Key(_) => Culprit::KeyStore,
             Self::TokenAnswer(TokenAnswerError::ScopeNotGranted) => Culprit::Configuration,
             Self::Metadata(_) | Self::TokenAnswer(_) | Self::Introspection(_) => Culprit::Issuer,
@@ -342,6 +349,7 @@ impl ErrorKind {
                 "ask the shipper for consent again"
             }
             Self::Grant(_) => "mend the grant store, or repeat",
+            Self::Consent(_) => "begin the consent anew; tell the shipper if it was refused",
             Self::NoCommonAlgorithm => "allow one of the issuer's algorithms",
             Self::Introspection(_) => "ask for a new token, or look at the issuer",
             Self::Metadata(_) => "check the issuer's URL and its metadata",

@@ -8,6 +8,7 @@ pub mod assertion;
 pub mod cache;
 pub mod capabilities;
 pub mod client_auth;
+pub mod consent;
 pub(crate) mod discovery;
 mod errand;
 mod form;

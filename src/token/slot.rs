@@ -14,6 +14,7 @@ use futures_util::future::{BoxFuture, Shared};
 
 use crate::binding::Role;
 use crate::clock::{Clock, Monotonic};
+use crate::crypto::Digest;
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::connection::Connection;
 use crate::exchange::within;
@@ -37,6 +38,17 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
+    /// What tells this scope from others, for what is kept outside this process.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let mut digest = Digest::default();
+        digest.text(self.deployment.as_str());
+        digest.text(self.carrier.as_str());
+        digest.text(self.environment.as_str());
+        digest.text(self.account.as_str());
+        digest.bytes(&self.request);
+        digest.finish()
+    }
+
     /// The connection of a tenant in this scope.
     pub(crate) fn connection(&self, tenant: &Tenant) -> ConnectionId {
         ConnectionId::new(
@@ -146,8 +158,8 @@ impl Slot {
     }
 
     /// Begins anew: the lease is dropped, what a flight in the air brings is for those who wait for it alone, and past
-    /// failures do not count.
-    pub(crate) fn clear(&self) {
+    /// failures do not count. Gives what was dropped.
+    pub(crate) fn clear(&self) -> Option<Arc<Lease>> {
         let dropped = {
             let mut state = self.lock();
             state.flight = None;
@@ -156,6 +168,16 @@ impl Slot {
             state.lease.take()
         };
         dropped.iter().for_each(|lease| lease.evict());
+        dropped
+    }
+
+    /// Takes a lease that came by another way than a flight.
+    pub(crate) fn put(&self, landed: &Landed) {
+        let dropped = self.clear();
+        drop(dropped);
+        if landed.keep {
+            self.lock().lease = Some(Arc::clone(&landed.lease));
+        }
     }
 
     /// The lease, whatever its state.

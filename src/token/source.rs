@@ -75,6 +75,8 @@ pub(crate) struct TokenSource {
     pub(crate) strategy: Arc<dyn BindingStrategy>,
     /// Whether the issuer is asked, for each new token, whether it is really bound.
     pub(crate) confirm: bool,
+    /// Whether FAPI 2.0 is held to where an issuer would allow less.
+    pub(crate) fapi: bool,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) keys: Arc<dyn KeyStore>,

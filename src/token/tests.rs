@@ -90,6 +90,7 @@ impl World {
             limits: Limits::default(),
             strategy: Arc::new(Dpop::es256()),
             confirm: false,
+            fapi: false,
             clock: Arc::clone(&shared),
             transport: Arc::new(script.clone()),
             keys: Arc::new(MemoryKeyStore::with_clock(Arc::clone(&shared))),

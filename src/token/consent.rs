@@ -1,0 +1,312 @@
+//! A shipper's consent: the authorization code grant (RFC 6749 4.1) with PKCE (RFC 7636), pushed where the issuer offers it
+//! (RFC 9126), bound to the proof key from the start (RFC 9449 10).
+//!
+//! The library makes the address that the shipper's browser is sent to, and later exchanges what the browser brings back. The
+//! web page around it, and the session that ties the two to one shipper, are the application's.
+
+mod answer;
+mod pending;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::StatusCode;
+use thiserror::Error as ThisError;
+
+use crate::binding::{Confirmation, Role};
+use crate::clock::Monotonic;
+use crate::crypto;
+use crate::error::{Awaited, Error, ErrorKind, OAuthCode};
+use crate::exchange::connection::Connection;
+use crate::grants::Grant;
+use crate::jose::base64url;
+use crate::json::{Object, Value};
+use crate::keys::KeyError;
+use crate::owner::Tenant;
+use crate::target::Target;
+use crate::transport::Stage;
+
+use super::answer::{TokenAnswerError, refusal};
+use super::client_auth::ClientAuth;
+use super::discovery::Found;
+use super::form::Form;
+use super::metadata::{IssuerEndpoint, MetadataError};
+use super::slot::Landed;
+use super::source::{Prepared, TokenSource};
+
+use self::answer::Callback;
+
+pub use self::pending::PendingConsent;
+
+/// How long a shipper may take to consent.
+const CONSENT_TIME: Duration = Duration::from_secs(30 * 60);
+
+/// Where to send the shipper's browser, and what to keep until it comes back.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Authorization {
+    /// The address of the issuer's page. Good once, and for this shipper alone.
+    pub url: AuthorizationUrl,
+    /// To be kept in the shipper's session, on the server.
+    pub pending: PendingConsent,
+}
+
+/// An address that a browser is to be sent to. Its `Debug` shows the origin: the rest names the request that is under way.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AuthorizationUrl {
+    place: Target,
+    text: String,
+}
+
+impl AuthorizationUrl {
+    /// The URL, for a `Location` header.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+}
+
+impl std::fmt::Debug for AuthorizationUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AuthorizationUrl({})", self.place.origin())
+    }
+}
+
+/// Why a consent could not be asked for or was not given.
+#[derive(Clone, Debug, PartialEq, Eq, ThisError)]
+#[non_exhaustive]
+pub enum ConsentError {
+    /// The redirection address is not an absolute URI without a fragment (RFC 6749 3.1.2). User action: give the address as it
+    /// is registered at the issuer.
+    #[error("the redirection address is not an absolute URI without a fragment")]
+    RedirectUri,
+    /// What the browser brought has a parameter twice, or is too long. User action: give the query of the address that the
+    /// browser came back to, as it is.
+    #[error("the answer that the browser brought cannot be read")]
+    Malformed,
+    /// The answer has no `state`, or that of another request. Nothing was exchanged. User action: look whose session it is
+    /// (somebody may be trying to slip their own consent in, RFC 9700 4.7), and begin anew.
+    #[error("the answer does not belong to this request")]
+    State,
+    /// The answer is another issuer's, or does not say whose it is though this issuer always does (RFC 9207). Nothing was
+    /// exchanged. User action: begin anew; if it stays, somebody mixes issuers up.
+    #[error("the answer is not this issuer's")]
+    Issuer,
+    /// The shipper or the issuer refused, `access_denied` for instance (RFC 6749 4.1.2.1). User action: tell the shipper.
+    #[error("the consent was refused: {0}")]
+    Refused(OAuthCode),
+    /// The answer has neither a code nor an error. User action: begin anew.
+    #[error("the answer has no code")]
+    NoCode,
+    /// The shipper took more than half an hour. User action: begin anew.
+    #[error("the consent took too long")]
+    Expired,
+    /// What was kept belongs to another client: another carrier, account, environment or issuer. User action: finish a consent
+    /// with the client that began it.
+    #[error("the consent was begun by another client")]
+    OtherClient,
+    /// The text is none of a pending consent. User action: keep the text as it was given.
+    #[error("this is no pending consent")]
+    NotPending,
+    /// The issuer gave no refresh token, so the consent ends with the first token. User action: ask for the scope that the
+    /// issuer wants for it, `offline_access` for instance.
+    #[error("the issuer gave no refresh token")]
+    NoRefreshToken,
+}
+
+impl TokenSource {
+    /// Makes the address that the shipper of `connection` consents at. `client` tells this client from others.
+    pub(crate) async fn authorize(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        client: [u8; 32],
+        redirect_uri: &str,
+    ) -> Result<Authorization, Error> {
+        if !super::is_absolute_uri(redirect_uri) {
+            return Err(refused(ConsentError::RedirectUri));
+        }
+        let deadline = self.clock.monotonic() + self.limits.token_exchange;
+        let begun = async {
+            let prepared = self.prepared(connection, deadline).await?;
+            let place = self.endpoint(&prepared.found, IssuerEndpoint::Authorization)?;
+            let confirmations = prepared.binding.confirmations();
+            let pending = PendingConsent {
+                tenant: connection.id.tenant().clone(),
+                client,
+                state: random()?,
+                verifier: random()?,
+                redirect_uri: redirect_uri.to_owned(),
+                jkt: Confirmation::jkt(confirmations),
+                x5t: Confirmation::x5t(confirmations),
+                until: self.clock.now() + CONSENT_TIME,
+            };
+            let request = self.authorization_request(&pending);
+            let query = match self.is_pushed(&prepared.found)? {
+                true => self.push(&prepared, request, connection, deadline).await?,
+                false => request,
+            };
+            let query = query.with("client_id", prepared.credential.client_id());
+            // RFC 6749 3.1: a query that the endpoint has already stays.
+            let joint = if place.query().is_some() { '&' } else { '?' };
+            let text = format!("{}{joint}{}", place.as_str(), query.text());
+            Ok(Authorization {
+                url: AuthorizationUrl { place, text },
+                pending,
+            })
+        };
+        self.in_time(deadline, Awaited::Answer, begun).await
+    }
+
+    /// The parameters of the request, but for the client's id.
+    fn authorization_request(&self, pending: &PendingConsent) -> Form {
+        let challenge = base64url::encode(&crypto::sha256(pending.verifier.as_bytes()));
+        let mut form = Form::new()
+            .with("response_type", "code")
+            .with("redirect_uri", pending.redirect_uri.as_str())
+            .with("state", pending.state.as_str())
+            .with("code_challenge", challenge)
+            .with("code_challenge_method", "S256");
+        if let Some(jkt) = pending.jkt {
+            form.add("dpop_jkt", jkt.to_string());
+        }
+        self.request.describe(&mut form);
+        form
+    }
+
+    /// Whether the request is pushed: where the issuer offers it, and it must where FAPI 2.0 is wanted.
+    fn is_pushed(&self, found: &Found<'_>) -> Result<bool, Error> {
+        let offered = self.has(found, IssuerEndpoint::PushedAuthorization);
+        let wanted = match found {
+            Found::Described(metadata) => metadata.capabilities.requires_pushed_authorization || self.fapi,
+            Found::Fixed(_) => false,
+        };
+        if wanted && !offered {
+            let missing = MetadataError::NotOffered(IssuerEndpoint::PushedAuthorization);
+            return Err(Error::before(ErrorKind::Metadata(missing)).of(Role::AuthorizationServer));
+        }
+        Ok(offered)
+    }
+
+    /// Hands the request to the issuer, and gives what stands for it in the browser's address (RFC 9126 2).
+    async fn push(
+        &self,
+        prepared: &Prepared<'_>,
+        request: Form,
+        connection: &Connection,
+        deadline: Monotonic,
+    ) -> Result<Form, Error> {
+        let response = self
+            .post(
+                prepared,
+                IssuerEndpoint::PushedAuthorization,
+                request,
+                connection,
+                deadline,
+            )
+            .await?;
+        let failed = |kind| Error::new(kind, Stage::Answered).of(Role::AuthorizationServer);
+        if response.status != StatusCode::CREATED && response.status != StatusCode::OK {
+            return Err(failed(match refusal(response.status, &response.body) {
+                TokenAnswerError::OAuth(code) => ErrorKind::TokenRefused(code),
+                other => ErrorKind::TokenAnswer(other),
+            }));
+        }
+        let answer =
+            Object::parse(&response.body).map_err(|_| failed(ErrorKind::TokenAnswer(TokenAnswerError::NotJson)))?;
+        let request_uri = answer.get("request_uri").and_then(Value::as_str);
+        let request_uri = request_uri.filter(|uri| super::is_absolute_uri(uri));
+        let request_uri = request_uri.ok_or_else(|| failed(ErrorKind::TokenAnswer(TokenAnswerError::WrongType)))?;
+        Ok(Form::new().with("request_uri", request_uri))
+    }
+
+    /// Exchanges what the browser brought, and stores what the shipper consented to before the first token is used.
+    pub(crate) async fn consented(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        client: [u8; 32],
+        pending: PendingConsent,
+        query: &str,
+    ) -> Result<Landed, Error> {
+        let grants = self.grants()?;
+        if pending.client != client || pending.tenant != *connection.id.tenant() {
+            return Err(refused(ConsentError::OtherClient));
+        }
+        let callback = Callback::read(query).map_err(refused)?;
+        callback.check_state(&pending.state).map_err(refused)?;
+        if self.clock.now() >= pending.until {
+            return Err(refused(ConsentError::Expired));
+        }
+        let deadline = self.clock.monotonic() + self.limits.token_exchange;
+        let landed = async {
+            let prepared = self.prepared(connection, deadline).await?;
+            callback
+                .check_issuer(self.issuer_text(), self.names_itself(&prepared.found))
+                .map_err(refused)?;
+            let code = callback.code().map_err(refused)?;
+            let shown = prepared.binding.confirmations();
+            if (Confirmation::jkt(shown), Confirmation::x5t(shown)) != (pending.jkt, pending.x5t) {
+                // The key was exchanged meanwhile, and the code is bound to the old one.
+                return Err(Error::before(ErrorKind::Key(KeyError::Mismatch)).of(Role::AuthorizationServer));
+            }
+            let form = Form::of_grant("authorization_code")
+                .with("code", code)
+                .with("redirect_uri", pending.redirect_uri.as_str())
+                .with("code_verifier", pending.verifier.as_str());
+            let auth = match self.quirks.code_without_authentication {
+                true => &ClientAuth::None,
+                false => &self.auth,
+            };
+            let asked = self.clock.monotonic();
+            let granted = self
+                .token(&prepared, IssuerEndpoint::Token, (form, auth), connection, deadline)
+                .await?;
+            let refresh_token = granted
+                .refresh_token
+                .clone()
+                .ok_or_else(|| refused(ConsentError::NoRefreshToken))?;
+            let mut grant = Grant::new(refresh_token, self.clock.now());
+            if let Some(scope) = &granted.scope {
+                grant = grant.with_scope(scope);
+            }
+            if let Some(end) = self.ends(&granted) {
+                grant = grant.with_expiry(end);
+            }
+            if self.auth == ClientAuth::None {
+                // RFC 9449 5: the refresh token of a public client is bound to its key.
+                grant = grant.with_confirmations(shown.iter().copied());
+            }
+            grants
+                .put(&connection.id, grant)
+                .await
+                .map_err(|error| Error::new(ErrorKind::Grant(error), Stage::Answered))?;
+            self.landed(granted, &prepared, connection, asked)
+        };
+        self.in_time(deadline, Awaited::Token, landed).await
+    }
+
+    /// Whether this issuer says in each answer who it is (RFC 9207 3).
+    fn names_itself(&self, found: &Found<'_>) -> bool {
+        match found {
+            Found::Described(metadata) => metadata.capabilities.iss_parameter || self.fapi,
+            Found::Fixed(_) => false,
+        }
+    }
+}
+
+/// 256 bits that nobody guesses: a `state`, or a `code_verifier` (RFC 7636 4.1).
+fn random() -> Result<String, Error> {
+    let mut octets = [0; 32];
+    crypto::random(&mut octets).map_err(|_failed| Error::before(ErrorKind::Key(KeyError::Randomness)))?;
+    Ok(base64url::encode(&octets))
+}
+
+fn refused(error: ConsentError) -> Error {
+    Error::before(ErrorKind::Consent(error)).of(Role::AuthorizationServer)
+}
+
+/// Which consent one is, beside its client.
+impl PendingConsent {
+    /// Whose consent it is: to be compared with whose session it is.
+    pub fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+}
