@@ -19,9 +19,9 @@ use crate::token::metadata::{Issuer, IssuerEndpoint};
 use crate::token::slot::Scope;
 use crate::token::source::{Place, TokenSource};
 
-use super::Client;
 use super::pipeline::Pipeline;
 use super::tokens::Revoked;
+use super::{Client, fapi};
 
 /// Builds a [`Client`]: profile and parts first, then what differs from the defaults.
 #[derive(Debug)]
@@ -35,6 +35,7 @@ pub struct ClientBuilder {
     limits: Limits,
     subject: Option<Arc<dyn SubjectTokens>>,
     confirm: bool,
+    fapi: bool,
 }
 
 impl ClientBuilder {
@@ -49,6 +50,7 @@ impl ClientBuilder {
             limits,
             subject: None,
             confirm: false,
+            fapi: false,
         }
     }
 
@@ -91,6 +93,14 @@ impl ClientBuilder {
         self
     }
 
+    /// Holds the client to the FAPI 2.0 Security Profile (5.3.3): bound tokens, `private_key_jwt` or mutual TLS, endpoints from
+    /// the issuer's metadata alone, assertions for the issuer, shippers' consent by pushed requests and with `iss`. What is left
+    /// open is set so; what was chosen otherwise is an error of [`ClientBuilder::build`], with the reason.
+    pub fn fapi2(mut self) -> Self {
+        self.fapi = true;
+        self
+    }
+
     /// The client.
     ///
     /// # Errors
@@ -98,7 +108,7 @@ impl ClientBuilder {
     /// profile cannot be used.
     pub fn build(self) -> Result<Client, Error> {
         let Self {
-            profile,
+            mut profile,
             parts,
             strategy,
             mode,
@@ -106,6 +116,7 @@ impl ClientBuilder {
             limits,
             subject,
             confirm,
+            fapi,
         } = self;
         let chosen = strategy.ok_or_else(|| {
             Error::before(ErrorKind::Build(
@@ -117,6 +128,9 @@ impl ClientBuilder {
             Mode::Require => chosen,
         };
 
+        if fapi {
+            fapi::conform(&mut profile, &*strategy, mode).map_err(|reason| Error::before(ErrorKind::Build(reason)))?;
+        }
         check(&profile, &*strategy, &parts, subject.is_some())?;
 
         let exempt = &profile.exempt;
@@ -163,7 +177,7 @@ impl ClientBuilder {
             limits: limits.clone(),
             strategy,
             confirm,
-            fapi: false,
+            fapi,
             clock: Arc::clone(&parts.clock),
             transport: Arc::clone(&parts.transport),
             keys: Arc::clone(&parts.keys),

@@ -1,7 +1,9 @@
 //! Calling a carrier for a tenant.
 
 mod builder;
+mod fapi;
 mod pipeline;
+mod probe;
 mod request;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,7 @@ use crate::token::introspection::Introspection;
 use crate::token::revocation::Revocation;
 
 pub use self::builder::ClientBuilder;
+pub use self::probe::{Outlook, Probe};
 pub use self::request::{RequestBuilder, TenantClient};
 pub use crate::exchange::answer::{Report, Response};
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::binding::BindingKind;
 use crate::json::{Object, Value};
 
 use super::metadata::{IssuerEndpoint, MetadataError};
@@ -55,6 +56,17 @@ impl Capabilities {
             requires_pushed_authorization: flag("require_pushed_authorization_requests")?.unwrap_or(false),
             iss_parameter: flag("authorization_response_iss_parameter_supported")?.unwrap_or(false),
         })
+    }
+
+    /// What the issuer says that it binds tokens to.
+    pub fn offers(&self) -> Vec<BindingKind> {
+        let proofs = self.dpop_algorithms.as_ref().is_some_and(|listed| !listed.is_empty());
+        let certificates = self.certificate_bound_tokens == Some(true);
+        let offers = [(proofs, BindingKind::Dpop), (certificates, BindingKind::Mtls)];
+        offers
+            .into_iter()
+            .filter_map(|(offered, kind)| offered.then_some(kind))
+            .collect()
     }
 
     /// Whether the issuer names this endpoint.

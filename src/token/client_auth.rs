@@ -69,20 +69,20 @@ impl ClientAuth {
         })
     }
 
-    /// The method's name in metadata: one of the two for client certificates, which requests do not tell apart.
-    pub const fn name(&self) -> &'static str {
+    /// The method's names in metadata (RFC 8414 2): two for client certificates, which requests do not tell apart.
+    pub const fn names(&self) -> &'static [&'static str] {
         match self {
-            Self::Basic => "client_secret_basic",
-            Self::Post => "client_secret_post",
-            Self::PrivateKeyJwt(_) => "private_key_jwt",
-            Self::Tls => "tls_client_auth",
-            Self::None => "none",
+            Self::Basic => &["client_secret_basic"],
+            Self::Post => &["client_secret_post"],
+            Self::PrivateKeyJwt(_) => &["private_key_jwt"],
+            Self::Tls => &["tls_client_auth", "self_signed_tls_client_auth"],
+            Self::None => &["none"],
         }
     }
 
     /// Writes what tells this way from others into a digest.
     pub(crate) fn identify(&self, digest: &mut Digest) {
-        digest.text(self.name());
+        self.names().iter().for_each(|name| digest.text(name));
         if let Self::PrivateKeyJwt(profile) = self {
             profile.identify(digest);
         }

@@ -14,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exchange::connection::Connection;
 use crate::target::Target;
 
+use super::capabilities::Capabilities;
 use super::errand::Discovery;
 use super::metadata::{Issuer, IssuerEndpoint, Metadata, MetadataError};
 use super::source::{Place, TokenSource};
@@ -56,6 +57,14 @@ pub(super) enum Found<'a> {
     Described(Arc<Metadata>),
 }
 
+/// What an issuer says of itself, whether or not this client can work with it.
+pub(crate) struct Described {
+    pub(crate) issuer: String,
+    pub(crate) capabilities: Capabilities,
+    /// Whether a client that shows certificates can.
+    pub(crate) mtls: Result<(), MetadataError>,
+}
+
 impl Found<'_> {
     /// The proof algorithms that the issuer lists.
     pub(super) fn algorithms(&self) -> Option<&[String]> {
@@ -77,6 +86,20 @@ impl TokenSource {
             Place::Issuer(issuer) => Ok(Found::Described(self.metadata(issuer, connection, deadline).await?)),
             fixed => Ok(Found::Fixed(fixed)),
         }
+    }
+
+    /// Reads what the issuer says of itself now; `None` where it has no metadata. Nothing of it is kept.
+    pub(crate) async fn describe(&self, connection: &Connection) -> Result<Option<Described>, Error> {
+        let Place::Issuer(issuer) = &self.at else {
+            return Ok(None);
+        };
+        let deadline = self.clock.monotonic() + self.limits.token_exchange;
+        let metadata = self.fetch_metadata(issuer, connection, deadline).await?;
+        Ok(Some(Described {
+            issuer: issuer.as_str().to_owned(),
+            mtls: metadata.check_mtls(),
+            capabilities: metadata.capabilities,
+        }))
     }
 
     /// Whether the issuer has this endpoint.
@@ -168,11 +191,7 @@ impl TokenSource {
         deadline: Monotonic,
     ) -> Result<Arc<Metadata>, Error> {
         let outcome = self.fetch_metadata(issuer, connection, deadline).await;
-        let outcome = outcome.and_then(|metadata| match self.shows_certificates() {
-            true => metadata.check_mtls().map(|()| metadata).map_err(fault),
-            false => Ok(metadata),
-        });
-        let outcome = outcome.map(Arc::new);
+        let outcome = outcome.and_then(|metadata| self.judge(&metadata).map(|()| Arc::new(metadata)).map_err(fault));
         let now = self.clock.monotonic();
         let mut known = self.known();
         known.reading = None;
@@ -186,8 +205,19 @@ impl TokenSource {
         outcome
     }
 
+    /// Whether this client can work with what the issuer says of itself.
+    fn judge(&self, metadata: &Metadata) -> Result<(), MetadataError> {
+        if self.shows_certificates() {
+            metadata.check_mtls()?;
+        }
+        if self.fapi {
+            metadata.check_fapi(&self.auth)?;
+        }
+        Ok(())
+    }
+
     /// What the issuer's document says now, whether or not this client can work with it.
-    pub(super) async fn fetch_metadata(
+    async fn fetch_metadata(
         &self,
         issuer: &Issuer,
         connection: &Connection,

@@ -13,6 +13,7 @@ use crate::target::danger::Loopback;
 use crate::target::{Origin, Target, TargetError};
 
 use super::capabilities::Capabilities;
+use super::client_auth::ClientAuth;
 
 /// The issuer of tokens, by the URL that its metadata must repeat to the letter (RFC 8414 3.3).
 ///
@@ -181,6 +182,9 @@ pub enum MetadataError {
     /// The issuer says that it binds no tokens to client certificates (RFC 8705 3.3).
     #[error("the issuer says that it binds no tokens to client certificates")]
     NoCertificateBinding,
+    /// The issuer lists how clients authenticate, and not the way of this client: an error where FAPI 2.0 is held to.
+    #[error("the issuer does not list the client's way to authenticate")]
+    AuthNotListed,
     /// The issuer has no such endpoint.
     #[error("the issuer has no {0}")]
     NotOffered(IssuerEndpoint),
@@ -277,6 +281,25 @@ impl Metadata {
         match self.conventional.keys().find(missing) {
             Some(which) => Err(MetadataError::PartialAliases(*which)),
             None => Ok(()),
+        }
+    }
+
+    /// Whether the issuer takes what a FAPI 2.0 client does.
+    ///
+    /// # Errors
+    /// [`MetadataError::AuthNotListed`].
+    pub(crate) fn check_fapi(&self, auth: &ClientAuth) -> Result<(), MetadataError> {
+        let Some(listed) = &self.capabilities.auth_methods else {
+            return Ok(());
+        };
+        if auth
+            .names()
+            .iter()
+            .any(|name| listed.iter().any(|listed| listed == name))
+        {
+            Ok(())
+        } else {
+            Err(MetadataError::AuthNotListed)
         }
     }
 }
