@@ -16,8 +16,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What becomes of the previous refresh token when an issuer gives the next one. A fact about the issuer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Rotation {
-    /// It is dead at once: a lost answer costs the consent. The default, which no issuer can be hurt by.
+    /// It is dead at once: a lost answer costs the consent. The default, and right where nothing else is known.
     #[default]
     PreviousDies,
     /// It stays valid until the next one is used: a refresh token whose fate is not known is sent once more.

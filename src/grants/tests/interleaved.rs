@@ -86,11 +86,9 @@ impl Issuer {
 
     /// The answer to `token` has come, or never will.
     fn answered(&self, token: &str) {
-        self.consents
-            .lock()
-            .unwrap()
-            .in_flight
-            .retain(|(sent, _)| sent != token);
+        let mut consents = self.consents.lock().unwrap_or_else(PoisonError::into_inner);
+        let answered = consents.in_flight.iter().position(|(sent, _)| sent == token);
+        answered.map(|answered| consents.in_flight.remove(answered));
     }
 
     /// No state may say more than is true.
