@@ -16,8 +16,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What becomes of the previous refresh token when an issuer gives the next one. A fact about the issuer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Rotation {
-    /// It is dead at once: a lost answer costs the consent. The default, which no issuer can be hurt by.
+    /// It is dead at once: a lost answer costs the consent. The default, and right where nothing else is known.
     #[default]
     PreviousDies,
     /// It stays valid until the next one is used: a refresh token whose fate is not known is sent once more.
@@ -196,16 +197,17 @@ fn claimable(state: &GrantState, rotation: Rotation, now: Timestamp) -> Result<(
     Ok((grant, second_chance))
 }
 
-/// The right to use one refresh token once. It has four endings:
+/// The right to use one refresh token once. How it ends:
 ///
 /// | What happened | Ending |
 /// |---|---|
 /// | the issuer answered with tokens | [`settle`](Self::settle), before the access token is used |
 /// | certainly nothing was sent, or the request was refused for another reason than the grant | [`release`](Self::release) |
 /// | the issuer answered `invalid_grant` | [`end`](Self::end) |
-/// | it was sent, and no answer came | [`abandon`](Self::abandon) |
+/// | it was sent, and its connection ended without an answer | [`abandon`](Self::abandon) |
+/// | it was sent, and no answer came in time | none: the claim is dropped |
 ///
-/// Each is a compare-and-set on this very claim: when it is over nothing is changed, so that neither a late answer nor a
+/// Each ending is a compare-and-set on this very claim: when it is over nothing is changed, so that neither a late answer nor a
 /// stale `invalid_grant` touches what others have stored since. Each repeats what it writes while the store is unavailable,
 /// until the claim's time ends; whoever waits no longer drops the future.
 ///
@@ -290,7 +292,9 @@ impl Claim {
         self.write(&self.next(GrantState::Ended)).await
     }
 
-    /// Sent, and no answer came: uncertain at once, without waiting for the claim's time to pass.
+    /// Sent, and no answer will come: uncertain at once, without waiting for the claim's time to pass. Where the request may
+    /// still be on its way (a time limit ended the wait), drop the claim instead: the second chance is then given when the
+    /// first request has had its time.
     ///
     /// # Errors
     /// [`GrantError::ClaimOver`], [`GrantError::Unavailable`].

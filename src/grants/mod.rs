@@ -6,12 +6,11 @@
 //! that over any store; [`Claim`] is the right to use one refresh token once.
 //!
 //! ```text
-//!               put (a new consent), from anywhere
-//!                 ▼
-//!   settle ┌──► Ready ──claim──► Claimed ──end (invalid_grant)──► Ended: NeedsConsent
-//!          │      ▲                │  │
-//!          └──────┴───release──────┘  └─ its time passes, or abandon: Uncertain
-//!          └──────────settle────────────── claim again, once, where the previous token stays valid
+//!              put (a new consent), from anywhere
+//!                ▼
+//!    ┌────────► Ready ──claim──► Claimed ──end (invalid_grant)──► Ended
+//!    │                            │   │
+//!    └──── settle, release ───────┘   └─ its time passes, or abandon ──► uncertain
 //! ```
 //!
 //! A claim whose holder never ended it (a crash, a process that stands still, a lost answer) is *uncertain* once its time
@@ -160,7 +159,8 @@ impl Grant {
         }
     }
 
-    /// The same for the same grant, so that it is seen when one is put a second time.
+    /// The same for the same grant, so that a grant which is put a second time is known. It is stored in the clear: a MAC that
+    /// is keyed by the refresh token gives nothing of it away.
     fn consent(&self) -> Revision {
         let at = self.consented_at.unix_micros().to_be_bytes();
         let digest = crypto::hmac_sha256_128(self.refresh_token.expose().as_bytes(), &at);
