@@ -33,7 +33,12 @@ pub struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 impl Authority {
     pub fn new() -> Self {
+        Self::named("ours")
+    }
+
+    pub fn named(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
@@ -68,10 +73,20 @@ impl Authority {
         alpn: &str,
         required: bool,
     ) -> rustls::ServerConfig {
+        self.config_of(versions, alpn, required, rustls::crypto::aws_lc_rs::default_provider())
+    }
+
+    pub fn config_of(
+        &self,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+        alpn: &str,
+        required: bool,
+        provider: rustls::crypto::CryptoProvider,
+    ) -> rustls::ServerConfig {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let provider = Arc::new(provider);
         let mut roots = RootCertStore::empty();
         roots.add(self.0.der().clone()).unwrap();
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
@@ -92,6 +107,19 @@ impl Authority {
         config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
         config
     }
+}
+
+/// Takes signatures with ECDSA and no others.
+pub fn ecdsa_alone() -> rustls::crypto::CryptoProvider {
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    let ecdsa = provider.signature_verification_algorithms.mapping;
+    let ecdsa: Vec<_> = ecdsa
+        .iter()
+        .filter(|(scheme, _)| *scheme == rustls::SignatureScheme::ECDSA_NISTP256_SHA256)
+        .copied()
+        .collect();
+    provider.signature_verification_algorithms.mapping = Vec::leak(ecdsa);
+    provider
 }
 
 /// A handshake as the server saw it.
