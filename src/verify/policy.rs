@@ -20,7 +20,7 @@ pub enum InvalidSetup {
     #[error("at least one algorithm must be allowed")]
     NoAlgorithm,
     /// This build cannot verify that algorithm: switch the feature `aws-lc-rs` on. RS256 is verified by none.
-    #[error("this build cannot verify that algorithm; the feature aws-lc-rs can")]
+    #[error("that algorithm cannot be verified: RS256 never, Ed25519 and PS256 with the feature aws-lc-rs")]
     UnsupportedAlgorithm,
     /// The proof's size limit must be 1 to 64 KiB.
     #[error("the size limit of a proof must be 1 to 64 KiB")]

@@ -448,6 +448,9 @@ mod certificates {
         longer.push(0);
         cut.pop();
         let pem = format!("-----BEGIN CERTIFICATE-----\n{}\n", STANDARD.encode(&own));
+        for length in 0..own.len() {
+            assert_eq!(crate::jose::x5c::certifies(&own[..length], key.public()), None);
+        }
         for damaged in [Vec::new(), longer, cut, pem.into_bytes(), vec![0x30, 0x80]] {
             assert_eq!(refused(vec![damaged]), AssertionError::CertificateMalformed);
         }
