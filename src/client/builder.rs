@@ -182,7 +182,10 @@ impl ClientBuilder {
             transport: Arc::clone(&parts.transport),
             keys: Arc::clone(&parts.keys),
             credentials: Arc::clone(&parts.credentials),
-            grants: parts.grants.clone(),
+            grants: parts
+                .grants
+                .clone()
+                .filter(|_| *profile.request.grant_type() == GrantType::RefreshToken),
             subject,
             journal: parts.journal.clone(),
             metadata: Mutex::default(),

@@ -103,7 +103,7 @@ impl Pipeline {
     /// A lease that a call can use at once: fresh, its key signs, its credential is still the connection's.
     pub(super) fn lease_at_hand(&self, tenant: &Tenant, now: Monotonic) -> Option<Arc<Lease>> {
         let lease = self.parts.tokens.fresh(&self.scope, tenant, now)?;
-        lease.is_good(self.parts.credentials.generation()).then_some(lease)
+        lease.is_good(self.source.generation()).then_some(lease)
     }
 
     /// A lease from the slot or a flight, within the call's own time.

@@ -1,7 +1,6 @@
 //! What an issuer can do, and which binding a client would get there: in words that can be shown.
 
 use std::fmt;
-use std::sync::Arc;
 
 use crate::binding::BindingKind;
 use crate::error::Error;
@@ -88,10 +87,6 @@ impl Client {
     /// [`ErrorKind::Metadata`](crate::ErrorKind::Metadata) when the document is not one that can be used, and what a request can fail with.
     pub async fn probe(&self, tenant: &Tenant) -> Result<Probe, Error> {
         self.0.probe(tenant).await
-    }
-
-    pub(crate) fn pipeline(&self) -> &Arc<Pipeline> {
-        &self.0
     }
 }
 

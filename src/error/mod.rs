@@ -8,6 +8,7 @@ use std::fmt;
 use crate::binding::Role;
 use crate::clock::Timestamp;
 use crate::exchange::answer::{Report, Response};
+use crate::grants::GrantError;
 use crate::transport::{Stage, TransportErrorKind};
 
 pub use self::kind::{Awaited, Culprit, ErrorKind};
@@ -49,9 +50,13 @@ impl Error {
         Self::new(kind, Stage::NotSent)
     }
 
-    /// Whether the connection has no credential, which no waiting mends.
-    pub(crate) fn is_credential_missing(&self) -> bool {
-        matches!(self.kind(), ErrorKind::Credential(cause) if cause.is_missing())
+    /// Whether the connection has no credential or no consent any more, which no waiting mends.
+    pub(crate) fn is_for_good(&self) -> bool {
+        match self.kind() {
+            ErrorKind::Credential(cause) => cause.is_missing(),
+            ErrorKind::Grant(cause) => matches!(cause, GrantError::Missing | GrantError::NeedsConsent),
+            _ => false,
+        }
     }
 
     /// Says which server the error is about.

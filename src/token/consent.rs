@@ -278,7 +278,8 @@ impl TokenSource {
                 .put(&connection.id, grant)
                 .await
                 .map_err(|error| Error::new(ErrorKind::Grant(error), Stage::Answered))?;
-            self.landed(granted, &prepared, connection, asked)
+            let consent = self.consent(connection, deadline).await?;
+            self.landed((granted, consent), &prepared, connection, asked)
         };
         self.in_time(deadline, Awaited::Token, landed).await
     }

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use futures_util::TryFutureExt;
+
 use crate::binding::Role;
 use crate::clock::{Monotonic, Timestamp};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::connection::Connection;
 use crate::grants::{Claim, GrantError, Grants, Rotation};
 use crate::keys::KeyError;
-use crate::transport::Stage;
+use crate::transport::{Stage, TransportErrorKind};
 
 use super::answer::Granted;
+use super::grant::GrantType;
 use super::metadata::IssuerEndpoint;
 use super::source::{Prepared, TokenSource};
 
@@ -21,7 +24,7 @@ impl TokenSource {
         prepared: &Prepared<'_>,
         connection: &Arc<Connection>,
         deadline: Monotonic,
-    ) -> Result<Granted, Error> {
+    ) -> Result<(Granted, u64), Error> {
         let rotation = match self.quirks.refresh_token_stays {
             true => Rotation::PreviousStays,
             false => Rotation::PreviousDies,
@@ -54,11 +57,12 @@ impl TokenSource {
             Ok(granted) => granted,
             Err(error) => return Err(self.ended(claim, error).await),
         };
+        let consent = claim.consent().as_u64();
         claim
             .settle(granted.refresh_token.clone(), self.ends(&granted))
             .await
             .map_err(failed)?;
-        Ok(granted)
+        Ok((granted, consent))
     }
 
     /// Ends the claim of a request that failed so, and says what the shipper's consent is worth now. A claim that cannot be
@@ -67,8 +71,13 @@ impl TokenSource {
         let (ended, consent) = match fate(&error) {
             Fate::Unused => (claim.release().await, None),
             Fate::Dead => (claim.end().await, Some(GrantError::NeedsConsent)),
-            Fate::Unknown if self.quirks.refresh_token_stays => (claim.abandon().await, None),
-            Fate::Unknown => (claim.abandon().await, Some(GrantError::Uncertain)),
+            Fate::Lost if self.quirks.refresh_token_stays => (claim.abandon().await, None),
+            Fate::Lost => (claim.abandon().await, Some(GrantError::Uncertain)),
+            // The request may still arrive: nobody else uses the token before the claim's time has passed.
+            Fate::Late => {
+                drop(claim);
+                return error.not_sent();
+            }
         };
         match (ended, consent) {
             (Ok(()), Some(consent)) => failed(consent),
@@ -79,6 +88,17 @@ impl TokenSource {
     /// When the next refresh token ends, where the issuer says so.
     pub(super) fn ends(&self, granted: &Granted) -> Option<Timestamp> {
         granted.refresh_lifetime.map(|lifetime| self.clock.now() + lifetime)
+    }
+
+    /// Which consent the connection's tokens come from; 0 where they come from none.
+    pub(super) async fn consent(&self, connection: &Connection, deadline: Monotonic) -> Result<u64, Error> {
+        if *self.request.grant_type() != GrantType::RefreshToken {
+            return Ok(0);
+        }
+        let grants = self.grants()?;
+        let consent = grants.consent(&connection.id).map_err(failed);
+        let consent = self.in_time(deadline, Awaited::Credential, consent).await?;
+        Ok(consent.as_u64())
     }
 
     pub(crate) fn grants(&self) -> Result<Grants, Error> {
@@ -104,8 +124,10 @@ enum Fate {
     Unused,
     /// The issuer takes it no more.
     Dead,
-    /// It may be spent.
-    Unknown,
+    /// It may be spent, and no answer will come.
+    Lost,
+    /// It may be spent at any moment: the request is perhaps still on its way.
+    Late,
 }
 
 fn fate(error: &Error) -> Fate {
@@ -124,8 +146,9 @@ fn fate(error: &Error) -> Fate {
             | ErrorKind::Redirect,
             Stage::Answered,
         ) => Fate::Unused,
-        // A success whose body cannot be used, a gateway's 5xx, a lost answer: the next refresh token may be on its way to nobody.
-        _ => Fate::Unknown,
+        (ErrorKind::Deadline(_) | ErrorKind::OutcomeUnknown(TransportErrorKind::Timeout), _) => Fate::Late,
+        // A success whose body cannot be used, a gateway's 5xx, a lost connection.
+        _ => Fate::Lost,
     }
 }
 

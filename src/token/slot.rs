@@ -207,7 +207,7 @@ impl Slot {
         match within(fetch.clock(), patience, self.fly(fetch)).await {
             Some(Ok(lease)) => Ok(lease),
             // Who has no credential any more has no token.
-            Some(Err(error)) if error.is_credential_missing() => {
+            Some(Err(error)) if error.is_for_good() => {
                 self.evict(&held);
                 Err(error)
             }

@@ -132,7 +132,7 @@ impl TokenSource {
         // The key is durable in its store before a token is asked for it.
         let bound = self.bind(connection, found.algorithms(), deadline).await?;
         let binding = connection.bind(bound);
-        let generation = self.credentials.generation();
+        let generation = self.generation();
         let credential = self.credential(connection, deadline).await?;
         Ok(Prepared {
             found,
@@ -197,23 +197,25 @@ impl TokenSource {
         }
         let prepared = self.prepared(connection, deadline).await?;
         let asked = self.clock.monotonic();
-        let granted = match self.request.grant_type() {
+        let (granted, consent) = match self.request.grant_type() {
             GrantType::RefreshToken => self.refresh(&prepared, connection, deadline).await?,
             _ => {
                 let form = self.form(connection).await?;
-                self.token(
-                    &prepared,
-                    IssuerEndpoint::Token,
-                    (form, &self.auth),
-                    connection,
-                    deadline,
-                )
-                .await
-                // The call itself has not been sent, whatever became of the request for its token.
-                .map_err(Error::not_sent)?
+                let granted = self
+                    .token(
+                        &prepared,
+                        IssuerEndpoint::Token,
+                        (form, &self.auth),
+                        connection,
+                        deadline,
+                    )
+                    .await
+                    // The call itself has not been sent, whatever became of the request for its token.
+                    .map_err(Error::not_sent)?;
+                (granted, 0)
             }
         };
-        let landed = self.landed(granted, &prepared, connection, asked)?;
+        let landed = self.landed((granted, consent), &prepared, connection, asked)?;
         if self.confirm {
             self.confirm(&landed.lease, &prepared, connection, deadline).await?;
         }
@@ -276,10 +278,23 @@ impl TokenSource {
         self.in_time(deadline, Awaited::Credential, credential).await
     }
 
+    /// A number that moves whenever what tokens are asked for with has changed, for this connection or another.
+    #[inline]
+    pub(crate) fn generation(&self) -> u64 {
+        let consents = self.grants.as_ref().map_or(0, |grants| grants.generation());
+        self.credentials.generation().wrapping_add(consents)
+    }
+
+    /// What the connection's tokens are asked for with: credential, and consent where it comes from one.
+    async fn revision(&self, connection: &Connection, deadline: Monotonic) -> Result<u64, Error> {
+        let credential = self.credential(connection, deadline).await?;
+        Ok(credential.revision() ^ self.consent(connection, deadline).await?)
+    }
+
     /// Whether `lease` may be used: its key signs, and its credential, looked up again after a change, is still the
     /// connection's. One that may not is evicted.
     pub(crate) async fn review(&self, slot: &Slot, lease: &Arc<Lease>) -> Result<bool, Error> {
-        let generation = self.credentials.generation();
+        let generation = self.generation();
         if lease.is_good(generation) {
             return Ok(true);
         }
@@ -290,13 +305,13 @@ impl TokenSource {
                 return Ok(true);
             }
             let deadline = self.clock.monotonic() + REVIEW;
-            match self.credential(&slot.connection, deadline).await {
-                Ok(credential) if credential.revision() == lease.revision => {
+            match self.revision(&slot.connection, deadline).await {
+                Ok(revision) if revision == lease.revision => {
                     lease.generation.store(generation, Ordering::Relaxed);
                     return Ok(true);
                 }
                 Ok(_changed) => {}
-                Err(error) if error.is_credential_missing() => {
+                Err(error) if error.is_for_good() => {
                     slot.evict(lease);
                     return Err(error);
                 }
@@ -323,7 +338,7 @@ impl TokenSource {
     /// A lifetime counts from when the token was asked for, and ends with what the token is bound to.
     pub(super) fn landed(
         &self,
-        granted: Granted,
+        (granted, consent): (Granted, u64),
         prepared: &Prepared<'_>,
         connection: &Arc<Connection>,
         asked: Monotonic,
@@ -354,7 +369,7 @@ impl TokenSource {
             Arc::clone(connection),
             renew_from.min(usable_until),
             usable_until,
-            (prepared.credential.revision(), prepared.generation),
+            (prepared.credential.revision() ^ consent, prepared.generation),
         )
         .ok_or_else(unusable)?;
         Ok(Landed {

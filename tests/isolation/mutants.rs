@@ -21,6 +21,7 @@ use shipbound::keys::{
 };
 use shipbound::owner::{ConnectionId, Owner, Tenant, TenantId};
 use shipbound::sandbox::Nonces;
+use shipbound::token::revocation::Revocation;
 use shipbound::{CarrierClient, Client, Error};
 
 use crate::judge::judge;
@@ -179,6 +180,10 @@ impl CarrierClient for Folding {
 
     async fn send(&self, tenant: &Tenant, request: Request<Bytes>) -> Result<Response, Error> {
         self.0.send(&(self.1)(tenant), request).await
+    }
+
+    async fn revoke(&self, tenant: &Tenant) -> Result<Revocation, Error> {
+        self.0.revoke(&(self.1)(tenant)).await
     }
 }
 
