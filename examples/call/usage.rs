@@ -18,7 +18,8 @@ Issuer:
     --token-url URL            use this token endpoint, without metadata
     --revocation-url URL       beside --token-url: where tokens are revoked (RFC 7009)
     --introspection-url URL    beside --token-url: where the issuer is asked about tokens (RFC 7662)
-    --allow-origin ORIGIN      let the issuer's metadata name endpoints there; may be repeated
+    --allow-origin ORIGIN      let the issuer's metadata name endpoints there, such as those for client certificates; may be
+                               repeated
 
 Who asks:
     --client-id ID             the client's id
