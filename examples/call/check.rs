@@ -31,8 +31,8 @@ fn check(mut given: Given) -> Result<Args, Usage> {
         return wrong("--client-id is missing");
     }
     let auth = auth(&mut given, &issuer, binding.kind(), probes)?;
-    if given.reload_after.is_some() && !matches!(binding.certificate(), Some(Certificate::Pem { .. })) {
-        return wrong("--reload-cert-after reads the files of --cert and --key again, which are in PEM: give them");
+    if let Some(after) = given.reload_after {
+        reloads(after, given.repeat.unwrap_or(1), &binding)?;
     }
     Ok(Args {
         verb,
@@ -46,6 +46,16 @@ fn check(mut given: Given) -> Result<Args, Usage> {
         loopback: places.loopback(),
         json: given.json,
     })
+}
+
+fn reloads(after: usize, repeat: usize, binding: &Binding) -> Result<(), Usage> {
+    if !matches!(binding.certificate(), Some(Certificate::Pem { .. })) {
+        return wrong("--reload-cert-after reads the files of --cert and --key again, which are in PEM: give them");
+    }
+    if after >= repeat {
+        return wrong("--reload-cert-after leaves no request to go on with: give a larger --repeat");
+    }
+    Ok(())
 }
 
 fn required<T>(value: Option<T>, name: &str) -> Result<T, Usage> {
@@ -128,19 +138,15 @@ fn sending(given: &mut Given, method: &str, url: &str, places: &mut Places) -> R
     {
         return wrong("METHOD cannot be CONNECT or TRACE");
     }
-    let (repeat, reload_after) = (given.repeat.unwrap_or(1), given.reload_after);
-    if reload_after.is_some_and(|after| after >= repeat) {
-        return wrong("--reload-cert-after leaves no request to go on with: give a larger --repeat");
-    }
     Ok(Verb::Send(Sending {
         url: places.admit("URL", url)?,
         method: method
             .parse()
             .map_err(|_| Usage("METHOD is not an HTTP method".into()))?,
         body: given.body.take(),
-        repeat,
+        repeat: given.repeat.unwrap_or(1),
         concurrency: given.concurrency.unwrap_or(1),
-        reload_after,
+        reload_after: given.reload_after,
     }))
 }
 
@@ -195,7 +201,7 @@ fn binding(given: &mut Given, probes: bool) -> Result<Binding, Usage> {
         ("bearer", None) => Ok(Binding::Bearer),
         ("mtls", Some(certificate)) => Ok(Binding::Mtls(certificate)),
         ("dpop+mtls", Some(certificate)) => Ok(Binding::DpopMtls(algorithm, certificate)),
-        // A certificate that is not shown would pass for a check that was never made.
+        // Nobody is to believe that a certificate was shown when it was not.
         (name @ ("dpop" | "bearer"), Some(_)) => wrong(format!(
             "--binding {name} shows no certificate: choose mtls or dpop+mtls, or leave --cert out"
         )),

@@ -79,6 +79,9 @@ impl fmt::Display for Line {
             millis(self.proof_us),
             millis(self.exchange_us),
         )?;
+        if let Some(x5t) = &self.x5t {
+            write!(f, "  x5t {x5t}")?;
+        }
         match self.error {
             Some(error) => write!(f, "  {error}"),
             None => Ok(()),

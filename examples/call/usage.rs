@@ -10,26 +10,27 @@ Sends requests with bound tokens to any server: curl, with the token and the pro
     call revoke [OPTIONS]        asks for a token that nobody else uses, and has the issuer revoke it
     call introspect [OPTIONS]    asks for a token, and asks the issuer whether it is active and bound as it is used
 
-METHOD URL, revoke and introspect need --issuer or --token-url, --client-id, --binding and what --auth needs. probe needs
---issuer alone; its binding is dpop unless another is given.
+METHOD URL, revoke and introspect need --issuer or --token-url, --client-id, --binding and what --auth needs.
+probe needs --issuer alone; its binding is dpop unless another is given.
 
 Issuer:
     --issuer URL               read the endpoints from this issuer's metadata (RFC 8414, OpenID Connect Discovery)
     --token-url URL            use this token endpoint, without metadata
     --revocation-url URL       beside --token-url: where tokens are revoked (RFC 7009)
     --introspection-url URL    beside --token-url: where the issuer is asked about tokens (RFC 7662)
-    --allow-origin ORIGIN      let the issuer's metadata name endpoints there, such as those for client certificates; may be
-                               repeated
+    --allow-origin ORIGIN      let the issuer's metadata name endpoints there, such as those for client certificates;
+                               may be repeated
 
 Who asks:
     --client-id ID             the client's id
     --auth METHOD              how the client authenticates (default basic)
         basic, post            client_secret_basic, client_secret_post: needs --client-secret-env
         private-key-jwt        private_key_jwt (RFC 7523): needs --assertion-key
-        tls                    tls_client_auth, self_signed_tls_client_auth (RFC 8705): needs --binding mtls or dpop+mtls
+        tls                    tls_client_auth, self_signed_tls_client_auth (RFC 8705): needs a binding with mtls
         none                   a public client
     --client-secret-env VAR    the environment variable that holds the client's secret
-    --assertion-key FILE       the private key that signs assertions: PEM, or a JWK; unencrypted; RSA with --features rsa
+    --assertion-key FILE       the private key that signs assertions: PEM or a JWK, unencrypted; RSA in a build with
+                               --features rsa
     --assertion-kid KID        the key's id at the issuer (default: the JWK's kid, else the key's thumbprint)
     --assertion-audience A     issuer (default), token-endpoint, or a text of your own
 
@@ -54,8 +55,8 @@ Request (METHOD URL):
     --body FILE                send this file; Content-Type is application/json where it is JSON
     --repeat N                 send the request N times (default 1), all with one token
     --concurrency N            at most N at a time (default 1)
-    --reload-cert-after N      after N answers read --cert and --key again, while the other requests go on, and after each
-                               further answer until there is a newer certificate
+    --reload-cert-after N      after N answers read --cert and --key again, while the other requests go on, and after
+                               each further answer until there is a newer certificate
 
 Output:
     --json                     print JSON and nothing else: one object a request; of probe, revoke and introspect one
@@ -64,8 +65,8 @@ Output:
 The answer's body goes to standard output when there is one request and no --json; what the call took goes to standard
 error then, and to standard output otherwise. RUST_LOG (a level, or target=level,..) shows what happens inside.
 
-Exit status: 0 when everything went as it must (every answer was 2xx; there would be a token; it was revoked; it is active
-and bound as used), 1 when something did not, 2 for bad usage: then nothing was sent.
+Exit status: 0 when everything went as it must (every answer was 2xx; probe: there would be a token; revoke: the issuer
+revoked it; introspect: it is active and bound as used), 1 when something did not, 2 for bad usage: nothing was sent.
 ";
 
 /// What is wrong with the command line or with what it names, and what to do.

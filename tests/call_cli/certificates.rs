@@ -57,6 +57,11 @@ fn a_secret_is_not_needed_where_the_certificate_is_enough() {
     let run = run.args(["--binding", "mtls", "--auth", "tls", "--json", "GET", &url]);
     assert_eq!(run.without_env(VARIABLE).run().line()["status"], 404);
 
+    let run = Run::of(&issuer, "tls-ca").certificate(&issuer, "client-ca");
+    let run = run.args(["--binding", "mtls", "--auth", "tls", "GET", &url]);
+    let shown = format!("  x5t {}", carrier.log()[0]["cert_x5t"].as_str().unwrap());
+    assert!(run.run().err.contains(&shown));
+
     // The same names from an authority that nobody trusts.
     let run = Run::of(&issuer, "tls-ca").certificate(&issuer, "client-rogue");
     let run = run.args(["--binding", "mtls", "--auth", "tls", "--json", "GET", &url]);

@@ -29,6 +29,7 @@ fn help_is_good_usage() {
     let ran = Run::new().args(["--help"]).run();
     assert_eq!((ran.status, ran.err.as_str()), (0, ""));
     assert!(ran.out.contains("--client-secret-env VAR"));
+    assert!(ran.out.lines().all(|line| line.len() <= 120));
 }
 
 #[test]
@@ -222,7 +223,7 @@ fn certificates_that_do_not_fit() {
     refused(complete().args(cert).args(GET), "shows no certificate");
     refused(complete().args(["--key", &key]).args(GET), "--cert is missing");
     refused(
-        complete().args(["--reload-cert-after", "2", "--repeat", "5"]).args(GET),
+        complete().args(["--reload-cert-after", "2"]).args(GET),
         "--cert is missing",
     );
     let shown = || {

@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use shipbound::sandbox::{Canned, Endpoint, Registration, Sandbox, Verdict};
+use shipbound::sandbox::{Answer, Canned, Endpoint, Registration, Sandbox, Verdict, Who};
 
 use crate::program::{Ran, Run, VARIABLE};
 use crate::sandboxed::{Dir, certified, start};
@@ -266,11 +266,7 @@ async fn what_the_issuer_says_of_a_token_may_not_be_as_it_is_used() {
     assert_eq!(unbound["cnf"], Value::Null);
 
     let inactive = Canned::json(200, &json!({"active": false}));
-    sandbox.always(
-        shipbound::sandbox::Who::Anyone,
-        Endpoint::Introspection,
-        shipbound::sandbox::Answer::reply(inactive),
-    );
+    sandbox.always(Who::Anyone, Endpoint::Introspection, Answer::reply(inactive));
     let ran = introspect();
     assert_eq!(ran.status, 1, "{}", ran.out);
     assert_eq!(
