@@ -23,6 +23,11 @@ impl Fields {
         Self(members.filter_map(|(name, value)| Some((name, text(value)?))).collect())
     }
 
+    /// Those of a query.
+    pub(super) fn of_query(query: Option<&str>) -> Self {
+        Self(parse(query.unwrap_or_default().as_bytes()))
+    }
+
     /// The parameter of this name, the first where there are several.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let mut named = self.0.iter().filter(|(field, _)| field == name);

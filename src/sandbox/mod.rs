@@ -74,26 +74,36 @@
 mod api;
 mod assertion;
 mod authority;
+mod authorization;
 mod body;
 mod builder;
 mod canned;
 mod check;
 mod client_auth;
 mod clients;
+mod dialect;
 pub mod fedex;
 mod form;
 mod gate;
+mod grants;
 mod handshake;
+mod issue;
 mod issuer;
 mod memory;
 mod metadata;
+mod page;
+mod par;
 mod record;
 mod registration;
 mod registry;
+mod remembered;
 mod script;
+mod seed;
 mod server;
 mod tls;
+mod token_status;
 pub mod ups;
+pub mod usps;
 
 use std::fmt;
 use std::sync::Arc;
@@ -104,14 +114,14 @@ use tokio::task::JoinHandle;
 
 pub use assertion::AssertionClaims;
 pub use authority::{CertificateFor, ClientCertificate};
-pub use builder::{Check, MetadataAt, Nonces, SandboxBuilder, SandboxError, Vendors};
+pub use builder::{Check, MetadataAt, Nonces, RefreshReuse, SandboxBuilder, SandboxError, Vendors};
 pub use canned::Canned;
 pub use gate::Gate;
 pub use handshake::Handshake;
 pub use record::{ProofClaims, Recorded, Verdict};
 pub use registration::Registration;
-pub use registry::SECRET_MARK;
 pub use script::{Answer, Endpoint, Pace, Who};
+pub use seed::SECRET_MARK;
 
 use crate::carriers::CarrierProfile;
 use crate::credentials::{Credential, MemoryCredentials};
@@ -275,6 +285,11 @@ impl Sandbox {
         let grant = registry::Grant {
             client: client.client_id().to_owned(),
             scope: None,
+            family: self.shared.tokens.new_family(),
+            bound_to: registry::BoundTo::default(),
+            count: 0,
+            expires: None,
+            successor: None,
         };
         self.shared.tokens.put_grant(&token, grant);
         token

@@ -31,6 +31,7 @@ pub struct Registration {
     pub(super) certificate_bound: bool,
     pub(super) dpop_bound: bool,
     pub(super) rules: JwtRules,
+    pub(super) redirect_uris: Vec<String>,
 }
 
 /// What the client's assertions must be like.
@@ -70,6 +71,7 @@ impl Registration {
             certificate_bound: false,
             dpop_bound: false,
             rules: JwtRules::default(),
+            redirect_uris: Vec::new(),
         }
     }
 
@@ -132,6 +134,13 @@ impl Registration {
     #[must_use]
     pub fn certificates(mut self) -> Self {
         self.rules.certificates = true;
+        self
+    }
+
+    /// Lets authorization codes be sent to exactly this URL. None by default.
+    #[must_use]
+    pub fn redirect_uri(mut self, uri: &str) -> Self {
+        self.redirect_uris.push(uri.to_owned());
         self
     }
 

@@ -3,10 +3,12 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod assertions;
+mod authorization;
 mod caller;
 mod certified;
 mod checks;
 mod faults;
+mod grants;
 mod imitations;
 mod issuer;
 mod mtls;
