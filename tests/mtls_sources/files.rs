@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
+use futures_util::FutureExt;
 use shipbound::binding::mtls::{CertificateSource, FileCertificates, MAX_FILE};
 use shipbound::clock::{Clock, SystemClock, Timestamp};
 use shipbound::transport::identity::{ClientIdentity, IdentityError};
@@ -84,7 +85,7 @@ fn changed(path: &Path) -> Timestamp {
 
 async fn held(source: &FileCertificates) -> ClientIdentity {
     let identity = source.identity(&connection("acme")).await.unwrap();
-    assert_eq!(source.held(), [identity.clone()]);
+    assert_eq!(source.held(), std::slice::from_ref(&identity));
     identity
 }
 
@@ -184,8 +185,10 @@ async fn a_switched_symlink_is_taken_at_once() {
     assert!(two.is(&held(&source).await));
 }
 
-/// What can be wrong with files, how it comes about, and what it is called.
-fn faults() -> Vec<(&'static str, Box<dyn Fn(&Dir)>, Option<IdentityError>)> {
+/// What is wrong, how it comes about, and what it is called.
+type Fault = (&'static str, Box<dyn Fn(&Dir)>, IdentityError);
+
+fn faults() -> Vec<Fault> {
     fn with(name: &'static str, content: impl AsRef<[u8]> + 'static) -> Box<dyn Fn(&Dir)> {
         Box::new(move |dir| fs::write(dir.file(name), &content).unwrap())
     }
@@ -207,32 +210,20 @@ fn faults() -> Vec<(&'static str, Box<dyn Fn(&Dir)>, Option<IdentityError>)> {
     let not_before = early.identity().not_before();
     let cut = good.certificate[..good.certificate.len() / 2].to_owned();
     let long = good.certificate.clone() + &" ".repeat(MAX_FILE);
-    let unavailable = Some(IdentityError::Unavailable);
+    let unavailable = IdentityError::Unavailable;
     vec![
         (
             "another's certificate",
             with("tls.crt", good.certificate),
-            Some(IdentityError::Mismatch),
+            IdentityError::Mismatch,
         ),
-        (
-            "another's key",
-            with("tls.key", good.key),
-            Some(IdentityError::Mismatch),
-        ),
-        ("expired", pair(expired), Some(IdentityError::Expired { not_after })),
-        (
-            "not yet valid",
-            pair(early),
-            Some(IdentityError::NotYetValid { not_before }),
-        ),
-        (
-            "no certificate",
-            with("tls.crt", ""),
-            Some(IdentityError::NoCertificate),
-        ),
-        ("no key", with("tls.key", ""), Some(IdentityError::KeyMalformed)),
-        ("cut", with("tls.crt", cut), None),
-        ("not PEM", with("tls.crt", [0xff; 64]), None),
+        ("another's key", with("tls.key", good.key), IdentityError::Mismatch),
+        ("expired", pair(expired), IdentityError::Expired { not_after }),
+        ("not yet valid", pair(early), IdentityError::NotYetValid { not_before }),
+        ("no certificate", with("tls.crt", ""), IdentityError::NoCertificate),
+        ("no key", with("tls.key", ""), IdentityError::KeyMalformed),
+        ("cut", with("tls.crt", cut), IdentityError::Malformed),
+        ("not PEM", with("tls.crt", [0xff; 64]), IdentityError::NoCertificate),
         ("too long", with("tls.crt", long), unavailable),
         ("gone", instead("tls.key", |_| ()), unavailable),
         (
@@ -265,12 +256,12 @@ async fn a_fault_is_named_and_keeps_what_there_is() {
         spoil(&dir);
         for _ in 0..2 {
             let refused = source.reload(later()).await.expect_err(name);
-            assert!(error.is_none_or(|error| error == refused), "{name}: {refused:?}");
+            assert_eq!(refused, error, "{name}");
         }
         assert_eq!(held(&source).await, identity, "{name}");
         assert!(!identity.is_retired(), "{name}");
         let refused = dir.open(later()).expect_err(name);
-        assert!(error.is_none_or(|error| error == refused), "{name}: {refused:?}");
+        assert_eq!(refused, error, "{name}");
 
         // It heals without anything but the files.
         for file in ["tls.crt", "tls.key"] {
@@ -290,6 +281,16 @@ async fn a_file_of_the_longest_length_is_read() {
     let padding = " ".repeat(MAX_FILE - pair.certificate.len());
     fs::write(dir.file("tls.crt"), pair.certificate + &padding).unwrap();
     dir.open(later()).unwrap();
+}
+
+#[test]
+fn outside_a_runtime_files_are_read_where_reload_is_called() {
+    let (dir, one, two) = (Dir::new(), Pair::new(), Pair::new());
+    dir.write(&one);
+    let source = dir.open(later()).unwrap();
+    dir.write(&two);
+    let exchanged = source.reload(later()).now_or_never().expect("it does not wait");
+    assert_eq!(exchanged.unwrap().len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

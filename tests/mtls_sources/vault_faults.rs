@@ -383,7 +383,7 @@ async fn a_connection_that_is_forgotten_begins_anew() {
     );
     source.forget(&here);
     assert!(old.is_retired() && !other.is_retired());
-    assert_eq!(source.held(), [other.clone()]);
+    assert_eq!(source.held(), std::slice::from_ref(&other));
     assert_ne!(source.identity(&here).await, Ok(old));
     assert_eq!(source.identity(&there).await, Ok(other));
 }

