@@ -60,6 +60,11 @@ secret_text! {
     VaultToken
 }
 
+secret_text! {
+    /// What a PKCS#12 file is encrypted with (RFC 7292).
+    Passphrase
+}
+
 /// Bytes of a private key on their way in or out: PEM, DER or JWK. Wiped on drop.
 pub struct KeyMaterial(Zeroizing<Vec<u8>>);
 

@@ -327,6 +327,9 @@ impl ErrorKind {
             Self::NotDelivered(TransportErrorKind::Tls) => {
                 "check the server's certificate, and the roots and TLS versions that the transport trusts"
             }
+            Self::NotDelivered(TransportErrorKind::CertificateRefused) => {
+                "ask the carrier which client certificates it accepts, and renew this one if it has expired"
+            }
             Self::NotDelivered(TransportErrorKind::AddressRefused) => {
                 "check what the host's name resolves to; allow a private host by name if it is meant"
             }

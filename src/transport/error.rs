@@ -41,9 +41,17 @@ pub enum TransportErrorKind {
     #[error("no connection could be made")]
     Connect,
     /// TLS failed: unknown CA, wrong host name, expired certificate, no common version. Not repeated. Check the carrier's
-    /// certificate and the roots that were handed in.
+    /// certificate and the roots that were handed in. Also where the key of the client certificate signs no more.
     #[error("TLS failed")]
     Tls,
+    /// The other side refused the client certificate of the connection, or there was none and it wants one. Not repeated.
+    ///
+    /// With TLS 1.3 it says so after the handshake, when the request may have been sent; it then has not read it as a rule,
+    /// but nobody says so. Where it closes the connection in haste, this arrives as [`Self::ConnectionLost`].
+    ///
+    /// User action: ask the carrier which authorities and certificates it accepts; renew the certificate if it has expired.
+    #[error("the client certificate was refused")]
+    CertificateRefused,
     /// No connection within the connect timeout, or no answer within the deadline. Repeated for safe methods.
     #[error("it took too long")]
     Timeout,

@@ -224,7 +224,7 @@ fn faults() -> Vec<Fault> {
         ("no key", with("tls.key", ""), IdentityError::KeyMalformed),
         ("cut", with("tls.crt", cut), IdentityError::Malformed),
         ("not PEM", with("tls.crt", [0xff; 64]), IdentityError::NoCertificate),
-        ("too long", with("tls.crt", long), unavailable),
+        ("too long", with("tls.crt", long), IdentityError::TooLarge),
         ("gone", instead("tls.key", |_| ()), unavailable),
         (
             "a directory",

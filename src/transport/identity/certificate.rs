@@ -4,12 +4,44 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use x509_cert::Certificate;
-use x509_cert::der::Decode;
+use x509_cert::der::asn1::{ContextSpecific, ObjectIdentifier, UintRef};
+use x509_cert::der::{self, Decode, Encode, Reader, SliceReader, TagNumber};
+use x509_cert::ext::pkix::ExtendedKeyUsage;
+use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use super::IdentityError;
 use crate::clock::Timestamp;
-use crate::jose::Thumbprint;
+use crate::jose::{PublicJwk, Thumbprint};
 
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
+
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// Signatures over MD2, MD4, MD5 and SHA-1.
+const WEAK_SIGNATURES: [ObjectIdentifier; 7] = [
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.2"),
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.3"),
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.4"),
+    ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.5"),
+    ObjectIdentifier::new_unwrap("1.3.14.3.2.29"),
+    ObjectIdentifier::new_unwrap("1.2.840.10045.4.1"),
+    ObjectIdentifier::new_unwrap("1.2.840.10040.4.3"),
+];
+
+const RSA_PSS: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.10");
+
+/// The arc of SHA-2 and SHA-3.
+const NIST_HASHES: &str = "2.16.840.1.101.3.4.2.";
+
+const CLIENT_AUTH: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2");
+const ANY_USAGE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
+
+/// What is known of the client's own certificate.
 #[derive(Debug)]
 pub(super) struct Facts {
     pub(super) x5t: Thumbprint,
@@ -18,15 +50,129 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn of(certificate: &CertificateDer<'_>) -> Result<Self, IdentityError> {
-        let parsed = Certificate::from_der(certificate).map_err(|_| IdentityError::Malformed)?;
+    /// The facts, and the public key.
+    ///
+    /// The whole chain is looked at: servers that refuse a weak signature do so wherever it is.
+    pub(super) fn of(
+        own: &CertificateDer<'_>,
+        authorities: &[CertificateDer<'_>],
+    ) -> Result<(Self, PublicKey), IdentityError> {
+        let parsed = parse(own)?;
+        check_usage(&parsed)?;
+        let key = PublicKey::of(parsed.tbs_certificate().subject_public_key_info())?;
+        for authority in authorities {
+            parse(authority)?;
+        }
         let validity = parsed.tbs_certificate().validity();
-        Ok(Self {
-            x5t: Thumbprint::of(certificate),
+        let facts = Self {
+            x5t: Thumbprint::of(own),
             not_before: timestamp(validity.not_before.to_unix_duration()),
             not_after: timestamp(validity.not_after.to_unix_duration()),
+        };
+        Ok((facts, key))
+    }
+}
+
+/// The public key of a certificate, which is known to be strong enough.
+pub(super) struct PublicKey {
+    /// Its `SubjectPublicKeyInfo` in DER.
+    pub(super) spki: Vec<u8>,
+    /// The same as keys of a store say it; `None` for kinds that no store has.
+    pub(super) jwk: Option<PublicJwk>,
+}
+
+impl PublicKey {
+    fn of(info: &SubjectPublicKeyInfoOwned) -> Result<Self, IdentityError> {
+        let octets = info.subject_public_key.as_bytes().ok_or(IdentityError::Malformed)?;
+        let jwk = match info.algorithm.oid {
+            RSA => {
+                let (n, e) = rsa_numbers(octets).map_err(|_| IdentityError::Malformed)?;
+                let bits = n.len().saturating_mul(8) - n.first().map_or(0, |first| first.leading_zeros() as usize);
+                if !RSA_BITS.contains(&bits) {
+                    return Err(IdentityError::Weak);
+                }
+                PublicJwk::rsa(n, e).ok()
+            }
+            EC => {
+                let curve = info
+                    .algorithm
+                    .parameters
+                    .as_ref()
+                    .and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok())
+                    .ok_or(IdentityError::Weak)?;
+                if ![P256, P384, P521].contains(&curve) {
+                    return Err(IdentityError::Weak);
+                }
+                (curve == P256).then(|| p256(octets)).flatten()
+            }
+            ED25519 => <[u8; 32]>::try_from(octets)
+                .ok()
+                .and_then(|point| PublicJwk::ed25519(point).ok()),
+            _ => return Err(IdentityError::Weak),
+        };
+        Ok(Self {
+            spki: info.to_der().map_err(|_| IdentityError::Malformed)?,
+            jwk,
         })
     }
+}
+
+fn parse(certificate: &CertificateDer<'_>) -> Result<Certificate, IdentityError> {
+    let parsed = Certificate::from_der(certificate).map_err(|_| IdentityError::Malformed)?;
+    // A signature that vouches for nothing but itself cannot be forged to any use.
+    let self_signed = parsed.tbs_certificate().issuer() == parsed.tbs_certificate().subject();
+    let signature = parsed.signature_algorithm();
+    let weak = WEAK_SIGNATURES.contains(&signature.oid)
+        || (signature.oid == RSA_PSS && signature.parameters.as_ref().is_none_or(hash_is_weak));
+    if weak && !self_signed {
+        return Err(IdentityError::Weak);
+    }
+    Ok(parsed)
+}
+
+/// `RSASSA-PSS-params` names its hash first, unless it is SHA-1 (RFC 8017 A.2.3). What is named must be of SHA-2 or SHA-3.
+fn hash_is_weak(parameters: &der::Any) -> bool {
+    let named = || -> der::Result<AlgorithmIdentifierOwned> {
+        let mut reader = SliceReader::new(parameters.value())?;
+        let hash = ContextSpecific::decode_explicit(&mut reader, TagNumber(0))?;
+        hash.map(|hash| hash.value).ok_or_else(|| der::ErrorKind::Failed.into())
+    };
+    !named().is_ok_and(|hash| hash.oid.to_string().starts_with(NIST_HASHES))
+}
+
+fn check_usage(certificate: &Certificate) -> Result<(), IdentityError> {
+    let usage = certificate
+        .tbs_certificate()
+        .get_extension::<ExtendedKeyUsage>()
+        .map_err(|_| IdentityError::Malformed)?;
+    match usage {
+        Some((_critical, ExtendedKeyUsage(purposes)))
+            if !purposes
+                .iter()
+                .any(|purpose| [CLIENT_AUTH, ANY_USAGE].contains(purpose)) =>
+        {
+            Err(IdentityError::NotForClients)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Modulus and exponent of an `RSAPublicKey` (RFC 8017 A.1.1).
+fn rsa_numbers(octets: &[u8]) -> der::Result<(&[u8], &[u8])> {
+    let mut reader = SliceReader::new(octets)?;
+    let (n, e) = reader.sequence(|fields| {
+        let n: UintRef<'_> = fields.decode()?;
+        let e: UintRef<'_> = fields.decode()?;
+        Ok::<_, der::Error>((n.as_bytes(), e.as_bytes()))
+    })?;
+    reader.finish()?;
+    Ok((n, e))
+}
+
+/// The key with this uncompressed point (SEC 1 2.3.3).
+fn p256(octets: &[u8]) -> Option<PublicJwk> {
+    let (x, y) = octets.strip_prefix(&[4])?.split_at_checked(32)?;
+    PublicJwk::p256(x.try_into().ok()?, y.try_into().ok()?).ok()
 }
 
 fn timestamp(since_1970: Duration) -> Timestamp {

@@ -2,65 +2,182 @@
 
 mod certificate;
 mod error;
+mod pem;
+#[cfg(feature = "pkcs12")]
+mod pkcs12;
+mod stored;
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+#[cfg(feature = "reqwest")]
+use std::sync::{Mutex, MutexGuard, PoisonError, Weak};
 
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
+use rustls::sign::{CertifiedKey, SigningKey};
+use x509_cert::der::asn1::AnyRef;
+use x509_cert::der::{self, Decode, SliceReader, Tag, Tagged};
 
 pub use self::error::IdentityError;
 
 use crate::clock::Timestamp;
 use crate::jose::Thumbprint;
+use crate::keys::KeyHandle;
+use crate::owner::Owner;
 use crate::secret::KeyMaterial;
+#[cfg(feature = "pkcs12")]
+use crate::secret::Passphrase;
 
-use self::certificate::Facts;
+use self::certificate::{Facts, PublicKey};
+
+/// The most certificates in a chain: TLS sends all of them with each full handshake.
+const MAX_CERTIFICATES: usize = 10;
+
+/// The most octets of a chain in DER.
+const MAX_CHAIN: usize = 64 * 1024;
+
+/// The most octets of a PEM text, a key or a PKCS#12 file.
+const MAX_INPUT: usize = 128 * 1024;
 
 /// A client certificate, its chain, and the key that proves it in TLS handshakes. Cheap to clone; clones are one identity.
 ///
 /// Connections and resumption tickets belong to one identity: a [`Transport`](super::Transport) never lets a request of
 /// another one, or of none, ride on them.
+///
+/// A chain has at most 10 certificates and 64 KiB in DER. What is refused when an identity is made: RSA keys outside 2048 to
+/// 8192 bits, curves other than P-256, P-384 and P-521, signatures with SHA-1 or MD5 by another's key, and an extended key
+/// usage without `clientAuth`. Whether it is valid now is for [`ClientIdentity::check_valid`]; who issued it, for the server.
+///
+/// Our own copies of private keys are wiped; those that TLS signs with are wiped by AWS-LC.
+///
+/// ```no_run
+/// use shipbound::secret::KeyMaterial;
+/// use shipbound::transport::identity::ClientIdentity;
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let key = KeyMaterial::new(std::fs::read("client.key")?);
+/// let identity = ClientIdentity::from_pem(&std::fs::read("client.pem")?, &key)?;
+/// println!("{} until {}", identity.x5t(), identity.not_after());
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct ClientIdentity(Arc<Inner>);
 
 struct Inner {
     number: u64,
     facts: Facts,
+    /// Where the key is one of a store.
+    handle: Option<KeyHandle>,
     retired: AtomicBool,
+    #[cfg(feature = "reqwest")]
+    watchers: Mutex<Vec<Weak<dyn Retirement>>>,
     certified: Arc<CertifiedKey>,
 }
 
 impl ClientIdentity {
     /// The identity of these certificates in PEM, the client's own first and those of its authorities after it, and of this
-    /// unencrypted private key in PEM (PKCS#8, SEC 1 or PKCS#1).
+    /// unencrypted private key in PEM (PKCS#8, SEC 1 or PKCS#1; RSA, P-256, P-384, P-521 or Ed25519).
+    ///
+    /// Text around PEM blocks, blocks of other kinds and either form of line ends are passed over (RFC 7468 2), so that both
+    /// may be one file. Two private keys are an error, since it cannot be told which one is meant.
     ///
     /// # Errors
     /// [`IdentityError`] says what does not fit.
     pub fn from_pem(certificates: &[u8], key: &KeyMaterial) -> Result<Self, IdentityError> {
-        let chain = CertificateDer::pem_slice_iter(certificates)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|_| IdentityError::Malformed)?;
-        let key = PrivateKeyDer::from_pem_slice(key.expose()).map_err(|_| IdentityError::KeyMalformed)?;
-        Self::assemble(chain, &key)
+        let chain = pem::certificates(certificates)?;
+        let chain = Chain::new(chain)?;
+        Self::from_material(chain, &pem::private_key(key.expose())?)
     }
 
-    fn assemble(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Result<Self, IdentityError> {
-        let own = chain.first().ok_or(IdentityError::NoCertificate)?;
-        let facts = Facts::of(own)?;
+    /// The identity of these certificates in DER, the client's own first and those of its authorities after it, and of this
+    /// unencrypted private key in DER (PKCS#8, SEC 1 or PKCS#1; RSA, P-256, P-384, P-521 or Ed25519).
+    ///
+    /// # Errors
+    /// [`IdentityError`] says what does not fit.
+    pub fn from_der<C: AsRef<[u8]>>(
+        chain: impl IntoIterator<Item = C>,
+        key: &KeyMaterial,
+    ) -> Result<Self, IdentityError> {
+        let chain = Chain::from_octets(chain)?;
+        if key.expose().len() > MAX_INPUT {
+            return Err(IdentityError::TooLarge);
+        }
+        Self::from_material(chain, key.expose())
+    }
+
+    /// The identity in a PKCS#12 file (RFC 7292): one private key, its certificate and those of its authorities.
+    ///
+    /// Read are files encrypted with AES (PBES2, as OpenSSL 3 writes them) and with 3DES and RC2 with 40 bits (as older
+    /// software does), with a check value of SHA-1 or SHA-256 or none. The key must have a local key id, as all common
+    /// software writes one. Deriving the keys takes milliseconds to seconds of the calling thread, as many as the file says.
+    /// Copies of the private key that `p12-keystore` makes are not wiped.
+    ///
+    /// # Errors
+    /// [`IdentityError`] says what does not fit.
+    #[cfg(feature = "pkcs12")]
+    pub fn from_pkcs12(file: &KeyMaterial, password: &Passphrase) -> Result<Self, IdentityError> {
+        let (chain, key) = pkcs12::read(file.expose(), password.expose())?;
+        Self::from_material(Chain::new(chain)?, &key)
+    }
+
+    /// The identity of these certificates in DER, the client's own first, and of this key of a
+    /// [`KeyStore`](crate::keys::KeyStore), which must have [`Purpose::Tls`](crate::keys::Purpose::Tls) and sign at once: TLS
+    /// handshakes do not wait. It signs one message to show that.
+    ///
+    /// ES256, Ed25519 and PS256 keys sign with `ecdsa_secp256r1_sha256`, `ed25519` and `rsa_pss_rsae_sha256` (RFC 8446
+    /// 4.2.3) and nothing else. To a server that offers none of that, as TLS 1.2 servers without RSASSA-PSS or Ed25519 do,
+    /// no certificate is shown. Once the key is [closed](KeyHandle::close), no handshake is made with it, not even a resumed
+    /// one.
+    ///
+    /// # Errors
+    /// [`IdentityError`] says what does not fit.
+    pub fn from_key<C: AsRef<[u8]>>(
+        key: &KeyHandle,
+        chain: impl IntoIterator<Item = C>,
+    ) -> Result<Self, IdentityError> {
+        let Chain {
+            certificates,
+            facts,
+            public,
+        } = Chain::from_octets(chain)?;
+        let signing = stored::signing_key(key, public)?;
+        Ok(Self::assemble(certificates, facts, signing, Some(key.clone())))
+    }
+
+    fn from_material(chain: Chain, key: &[u8]) -> Result<Self, IdentityError> {
+        let Chain {
+            certificates,
+            facts,
+            public,
+        } = chain;
+        let key = PrivateKeyDer::try_from(key).map_err(|_| unreadable(key))?;
         let signing =
-            rustls::crypto::aws_lc_rs::sign::any_supported_type(key).map_err(|_| IdentityError::KeyMalformed)?;
-        let certified = CertifiedKey::new(chain, signing);
-        certified.keys_match().map_err(|_| IdentityError::Mismatch)?;
+            rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|_| IdentityError::KeyMalformed)?;
+        let own = signing.public_key().ok_or(IdentityError::KeyMalformed)?;
+        if *own != *public.spki {
+            return Err(IdentityError::Mismatch);
+        }
+        drop(own);
+        Ok(Self::assemble(certificates, facts, signing, None))
+    }
+
+    fn assemble(
+        certificates: Vec<CertificateDer<'static>>,
+        facts: Facts,
+        signing: Arc<dyn SigningKey>,
+        handle: Option<KeyHandle>,
+    ) -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Ok(Self(Arc::new(Inner {
+        Self(Arc::new(Inner {
             number: NEXT.fetch_add(1, Ordering::Relaxed),
             facts,
+            handle,
             retired: AtomicBool::new(false),
-            certified: Arc::new(certified),
-        })))
+            #[cfg(feature = "reqwest")]
+            watchers: Mutex::default(),
+            certified: Arc::new(CertifiedKey::new(certificates, signing)),
+        }))
     }
 
     /// The certificate's SHA-256 thumbprint, `x5t#S256` (RFC 8705 3.1): what tokens are bound to.
@@ -101,6 +218,8 @@ impl ClientIdentity {
     /// connections are closed once they are idle. Requests on their way finish.
     pub fn retire(&self) {
         self.0.retired.store(true, Ordering::Release);
+        #[cfg(feature = "reqwest")]
+        self.tell_watchers();
     }
 
     /// Whether [`ClientIdentity::retire`] was called.
@@ -108,9 +227,14 @@ impl ClientIdentity {
         self.0.retired.load(Ordering::Acquire)
     }
 
-    /// Whether it may still be used for new requests.
+    /// Whether it may still be used for new requests: not retired, and its key signs.
     pub(crate) fn is_usable(&self) -> bool {
-        !self.is_retired()
+        !self.is_retired() && self.has_open_key()
+    }
+
+    /// Whose key it is, where it is one of a key store.
+    pub(crate) fn owner(&self) -> Option<&Owner> {
+        self.0.handle.as_ref().map(KeyHandle::owner)
     }
 
     /// Which identity of this process it is: what pools are told apart by.
@@ -119,10 +243,103 @@ impl ClientIdentity {
         self.0.number
     }
 
+    /// Tells `watcher` when the certificate is retired, or at once if it is already.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn on_retirement(&self, watcher: Weak<dyn Retirement>) {
+        let mut watchers = self.watchers();
+        watchers.retain(|known| known.strong_count() > 0 && !Weak::ptr_eq(known, &watcher));
+        watchers.push(watcher);
+        drop(watchers);
+        if self.is_retired() {
+            self.tell_watchers();
+        }
+    }
+
+    #[cfg(feature = "reqwest")]
+    fn tell_watchers(&self) {
+        let watchers = std::mem::take(&mut *self.watchers());
+        for watcher in watchers.iter().filter_map(Weak::upgrade) {
+            watcher.retired(self.0.number);
+        }
+    }
+
+    #[cfg(feature = "reqwest")]
+    fn watchers(&self) -> MutexGuard<'_, Vec<Weak<dyn Retirement>>> {
+        self.0.watchers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its key makes signatures. Only keys of a store ever stop.
+    pub(crate) fn has_open_key(&self) -> bool {
+        self.0.handle.as_ref().is_none_or(KeyHandle::is_usable)
+    }
+
     #[cfg(feature = "reqwest")]
     pub(crate) fn certified(&self) -> &Arc<CertifiedKey> {
         &self.0.certified
     }
+}
+
+/// Certificates that were looked at, the client's own first.
+struct Chain {
+    certificates: Vec<CertificateDer<'static>>,
+    facts: Facts,
+    public: PublicKey,
+}
+
+impl Chain {
+    fn new(certificates: Vec<CertificateDer<'static>>) -> Result<Self, IdentityError> {
+        let octets: usize = certificates.iter().map(|certificate| certificate.len()).sum();
+        if certificates.len() > MAX_CERTIFICATES || octets > MAX_CHAIN {
+            return Err(IdentityError::TooLarge);
+        }
+        let (own, authorities) = certificates.split_first().ok_or(IdentityError::NoCertificate)?;
+        let (facts, public) = Facts::of(own, authorities)?;
+        Ok(Self {
+            certificates,
+            facts,
+            public,
+        })
+    }
+
+    fn from_octets<C: AsRef<[u8]>>(chain: impl IntoIterator<Item = C>) -> Result<Self, IdentityError> {
+        let mut certificates = Vec::new();
+        for certificate in chain.into_iter().take(MAX_CERTIFICATES + 1) {
+            certificates.push(CertificateDer::from(certificate.as_ref().to_vec()));
+        }
+        Self::new(certificates)
+    }
+}
+
+/// Why a key in DER is not read: an `EncryptedPrivateKeyInfo` starts with a SEQUENCE, where a private key has its version.
+fn unreadable(key: &[u8]) -> IdentityError {
+    let encrypted = || -> der::Result<bool> {
+        let outer = AnyRef::from_der(key)?;
+        let first = AnyRef::decode(&mut SliceReader::new(outer.value())?)?;
+        Ok(first.tag() == Tag::Sequence)
+    };
+    match encrypted() {
+        Ok(true) => IdentityError::KeyEncrypted,
+        _ => IdentityError::KeyMalformed,
+    }
+}
+
+/// Whoever keeps connections of an identity.
+#[cfg(feature = "reqwest")]
+pub(crate) trait Retirement: Send + Sync {
+    /// The identity with this number is retired.
+    fn retired(&self, number: u64);
+}
+
+/// The certificates of a PEM text in DER, in their order: a chain for [`ClientIdentity::from_key`].
+///
+/// # Errors
+/// [`IdentityError::NoCertificate`], [`IdentityError::Malformed`], [`IdentityError::TooLarge`].
+pub fn chain_from_pem(text: &[u8]) -> Result<Vec<Vec<u8>>, IdentityError> {
+    let chain = pem::certificates(text)?;
+    if chain.is_empty() {
+        return Err(IdentityError::NoCertificate);
+    }
+    Ok(chain.into_iter().map(|certificate| certificate.to_vec()).collect())
 }
 
 impl PartialEq for ClientIdentity {

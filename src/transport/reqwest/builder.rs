@@ -56,6 +56,8 @@ pub struct ReqwestTransportBuilder {
     connect_timeout: Duration,
     pool_idle_timeout: Duration,
     pool_max_idle_per_host: usize,
+    #[cfg(feature = "mtls")]
+    max_identities: usize,
     loopback: Vec<Loopback>,
     private_hosts: HashSet<Box<str>>,
     lookup: Arc<dyn Lookup>,
@@ -72,6 +74,8 @@ impl Default for ReqwestTransportBuilder {
             connect_timeout: Duration::from_secs(5),
             pool_idle_timeout: Duration::from_secs(90),
             pool_max_idle_per_host: 128,
+            #[cfg(feature = "mtls")]
+            max_identities: 16_384,
             loopback: Vec::new(),
             private_hosts: HashSet::new(),
             lookup: Arc::new(SystemLookup),
@@ -126,6 +130,17 @@ impl ReqwestTransportBuilder {
         self
     }
 
+    /// How many client certificates keep connections and resumption tickets at a time; beyond that those of the certificate
+    /// that was used least recently are closed. Requests on their way finish. Default: 16 384, which take some 12 KiB each.
+    ///
+    /// Those of a certificate that is [retired](crate::transport::identity::ClientIdentity::retire) are closed at once, those
+    /// of one that no request used for the pool's idle timeout by a later request.
+    #[cfg(feature = "mtls")]
+    pub fn max_identities(mut self, limit: usize) -> Self {
+        self.max_identities = limit;
+        self
+    }
+
     /// Lets requests go to this loopback authority, by `http` or `https`. For tests and developers' machines.
     pub fn allow_loopback(mut self, authority: Loopback) -> Self {
         self.loopback.push(authority);
@@ -145,8 +160,9 @@ impl ReqwestTransportBuilder {
         self
     }
 
-    /// Measures [`Route::deadline`](crate::transport::Route::deadline) by this clock. Default: [`SystemClock`]. Connect
-    /// timeout and idle timeout are measured by the HTTP stack.
+    /// Measures [`Route::deadline`](crate::transport::Route::deadline), and how long no request has used a client certificate,
+    /// by this clock. Default: [`SystemClock`]. Connect timeout and idle timeout of connections are measured by the HTTP
+    /// stack.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self
@@ -172,8 +188,12 @@ impl ReqwestTransportBuilder {
             https_only: self.loopback.is_empty(),
         };
         Ok(ReqwestTransport(Arc::new(Inner {
-            pooled: blueprint.client(self.pool_max_idle_per_host)?,
+            pooled: blueprint.client(blueprint.tls.clone(), self.pool_max_idle_per_host)?,
             unpooled: OnceLock::new(),
+            #[cfg(feature = "mtls")]
+            identities: super::Pools::new(self.max_identities, self.pool_idle_timeout),
+            #[cfg(feature = "mtls")]
+            pool_max_idle_per_host: self.pool_max_idle_per_host,
             blueprint,
             loopback: self.loopback,
             clock: self.clock,
@@ -239,8 +259,13 @@ pub(super) struct Blueprint {
 }
 
 impl Blueprint {
+    /// What all configurations of TLS have in common, and that of requests without a client certificate.
+    pub(super) fn tls(&self) -> &rustls::ClientConfig {
+        &self.tls
+    }
+
     /// A client that keeps up to `idle` unused connections per origin; with 0 none is ever used twice.
-    pub(super) fn client(&self, idle: usize) -> Result<Client, BuildError> {
+    pub(super) fn client(&self, tls: rustls::ClientConfig, idle: usize) -> Result<Client, BuildError> {
         Client::builder()
             // Each of these is a default that another crate's features can change, or is on by default.
             .no_proxy()
@@ -253,7 +278,7 @@ impl Blueprint {
             .no_zstd()
             .no_hickory_dns()
             .https_only(self.https_only)
-            .tls_backend_preconfigured(self.tls.clone())
+            .tls_backend_preconfigured(tls)
             .dns_resolver(self.resolver.clone())
             .user_agent(self.user_agent.clone())
             .connect_timeout(self.connect_timeout)

@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io;
 
+use rustls::AlertDescription;
+
 use super::super::resolver::ResolveError;
 use super::super::{Stage, TransportError, TransportErrorKind};
 
@@ -45,17 +47,43 @@ fn kind_of_cause(cause: &(dyn Error + 'static)) -> Option<TransportErrorKind> {
             ResolveError::Refused => TransportErrorKind::AddressRefused,
         });
     }
-    if cause.is::<rustls::Error>() {
-        return Some(TransportErrorKind::Tls);
+    if let Some(error) = cause.downcast_ref::<rustls::Error>() {
+        return Some(match error {
+            rustls::Error::AlertReceived(alert) if REFUSALS.contains(alert) => TransportErrorKind::CertificateRefused,
+            _ => TransportErrorKind::Tls,
+        });
     }
     let error = cause.downcast_ref::<hyper::Error>()?;
-    if error.is_parse() || error.is_parse_status() {
+    if error.source().is_some_and(is_refusal) {
+        Some(TransportErrorKind::CertificateRefused)
+    } else if error.is_parse() || error.is_parse_status() {
         Some(TransportErrorKind::Protocol)
     } else if error.is_user() {
         Some(TransportErrorKind::Other)
     } else {
         None
     }
+}
+
+/// What a server says of a client's certificate (RFC 8446 6.2, RFC 5246 7.2.2). A client checks the server's itself, and so
+/// never hears these about anything else.
+const REFUSALS: [AlertDescription; 8] = [
+    AlertDescription::AccessDenied,
+    AlertDescription::BadCertificate,
+    AlertDescription::CertificateExpired,
+    AlertDescription::CertificateRequired,
+    AlertDescription::CertificateRevoked,
+    AlertDescription::CertificateUnknown,
+    AlertDescription::UnknownCA,
+    AlertDescription::UnsupportedCertificate,
+];
+
+/// With HTTP/2 only the text of an error in TLS is left. Nothing that the other side can say makes up a whole text.
+fn is_refusal(cause: &(dyn Error + 'static)) -> bool {
+    let text = cause.to_string();
+    REFUSALS
+        .iter()
+        .any(|alert| text == rustls::Error::AlertReceived(*alert).to_string())
 }
 
 /// Shows every error in the chain, also those that an [`io::Error`] wraps: its `source` leaves them out.

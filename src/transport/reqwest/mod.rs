@@ -2,6 +2,10 @@
 
 mod builder;
 mod failure;
+#[cfg(feature = "mtls")]
+mod pools;
+#[cfg(feature = "mtls")]
+mod tickets;
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -18,6 +22,10 @@ use http_body_util::BodyExt;
 pub use builder::{BuildError, ReqwestTransportBuilder, TlsVersion};
 
 use self::builder::Blueprint;
+#[cfg(feature = "mtls")]
+use self::pools::Pools;
+#[cfg(feature = "mtls")]
+use super::identity::ClientIdentity;
 use super::{Body, Outgoing, Route, Stage, Transport, TransportError, TransportErrorKind};
 use crate::clock::Clock;
 use crate::target::danger::Loopback;
@@ -28,7 +36,7 @@ use crate::target::{Origin, Target};
 /// Off, whatever features of `reqwest` other crates switch on: redirects, repeats, proxies of the environment,
 /// decompression, cookies, referers, TLS 1.3 early data, `SSLKEYLOGFILE`. On: TLS 1.2 and 1.3 with certificates checked
 /// against Mozilla's roots, HTTP/2 or HTTP/1.1 by ALPN, one pool of connections for all requests without a client
-/// certificate. Names are resolved by the system and every address is [judged](super::address) before it is connected to.
+/// certificate, and a pool with resumption tickets of its own for each client certificate (RFC 8705). Names are resolved by the system and every address is [judged](super::address) before it is connected to.
 ///
 /// It must be used inside a tokio runtime with I/O and time enabled. Headers that it adds: `Host`, `Content-Length`,
 /// `User-Agent` and `Accept: */*` where the request has none of its own.
@@ -51,6 +59,10 @@ struct Inner {
     pooled: Client,
     /// For requests that need a connection of their own; made when the first one comes.
     unpooled: OnceLock<Client>,
+    #[cfg(feature = "mtls")]
+    identities: Pools,
+    #[cfg(feature = "mtls")]
+    pool_max_idle_per_host: usize,
     loopback: Vec<Loopback>,
     clock: Arc<dyn Clock>,
     origins: Origins,
@@ -62,17 +74,48 @@ impl ReqwestTransport {
         ReqwestTransportBuilder::default()
     }
 
-    /// The client whose connections are used once.
-    fn unpooled(&self) -> Result<&Client, TransportError> {
-        if let Some(client) = self.0.unpooled.get() {
-            return Ok(client);
+    /// How many client certificates have connections or resumption tickets here.
+    #[cfg(feature = "mtls")]
+    pub fn identities(&self) -> usize {
+        self.0.identities.len()
+    }
+
+    /// The client for this route. It is owned by the request, which then finishes whatever becomes of the pool.
+    fn client(&self, route: &Route) -> Result<Client, TransportError> {
+        #[cfg(feature = "mtls")]
+        if let Some(identity) = &route.identity {
+            return self.client_of(identity, route.fresh);
         }
-        let client = self
-            .0
-            .blueprint
-            .client(0)
+        if !route.fresh {
+            return Ok(self.0.pooled.clone());
+        }
+        if let Some(client) = self.0.unpooled.get() {
+            return Ok(client.clone());
+        }
+        let blueprint = &self.0.blueprint;
+        let client = blueprint
+            .client(blueprint.tls().clone(), 0)
             .map_err(|_| not_sent(TransportErrorKind::Other))?;
-        Ok(self.0.unpooled.get_or_init(|| client))
+        Ok(self.0.unpooled.get_or_init(|| client).clone())
+    }
+
+    #[cfg(feature = "mtls")]
+    fn client_of(&self, identity: &ClientIdentity, fresh: bool) -> Result<Client, TransportError> {
+        // Open connections were made by a key that still signed, and would go on without it.
+        if !identity.has_open_key() {
+            self.0.identities.close(identity);
+            return Err(not_sent(TransportErrorKind::Tls));
+        }
+        let Inner {
+            identities,
+            blueprint,
+            clock,
+            ..
+        } = &*self.0;
+        identities
+            .of(identity, blueprint, self.0.pool_max_idle_per_host, &**clock)
+            .and_then(|pool| pool.client(blueprint, fresh))
+            .map_err(|_| not_sent(TransportErrorKind::Other))
     }
 
     /// Addresses in the URL go past the resolver, so they are judged here, as is what only an exemption allows.
@@ -100,7 +143,7 @@ impl Transport for ReqwestTransport {
     async fn send(&self, request: Outgoing, route: &Route) -> Result<Response<Body>, TransportError> {
         self.admit(&request.target)?;
         let request = prepare(request, &self.0.origins)?;
-        let client = if route.fresh { self.unpooled()? } else { &self.0.pooled };
+        let client = self.client(route)?;
         let answer = pin!(client.execute(request));
         let answer = match route.deadline {
             None => answer.await,
