@@ -74,14 +74,6 @@ secret_text! {
 secret_text! {
     /// The token that a HashiCorp Vault or OpenBao server knows an application by (`X-Vault-Token`).
     VaultToken
-<<<<<<< HEAD
-=======
-}
-
-secret_text! {
-    /// What a PKCS#12 file is encrypted with (RFC 7292).
-    Passphrase
->>>>>>> h-sources
 }
 
 /// Bytes of a private key on their way in or out: PEM, DER or JWK. Wiped on drop.
