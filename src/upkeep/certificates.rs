@@ -119,12 +119,12 @@ mod tests {
     fn long_lives_are_warned_of_by_days_and_short_ones_by_their_share() {
         let start = Timestamp::from_unix_seconds(1_800_000_000);
         let at = |seconds| start.offset_seconds(seconds);
-        let year = |left| warnings(start, at(365 * DAY), at(365 * DAY - left));
+        let year = |left: i64| warnings(start, at(365 * DAY), at(365 * DAY - left));
         assert_eq!(
             [31 * DAY, 30 * DAY, 8 * DAY, 7 * DAY, DAY, 1, 0, -1].map(year),
             [0, 1, 1, 2, 3, 3, 4, 4]
         );
-        let hundred_minutes = |left| warnings(start, at(6000), at(6000 - left));
+        let hundred_minutes = |left: i64| warnings(start, at(6000), at(6000 - left));
         assert_eq!([1501, 1500, 600, 180, 1, 0].map(hundred_minutes), [0, 1, 2, 3, 3, 4]);
     }
 }
