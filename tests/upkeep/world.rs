@@ -19,19 +19,19 @@ use shipbound::{Client, Error, Parts};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-pub const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
-pub struct World {
-    pub clock: Arc<ManualClock>,
-    pub sandbox: Sandbox,
-    pub sink: Arc<MemorySink>,
-    pub parts: Parts,
-    pub client: Client,
-    pub grants: Arc<MemoryGrants>,
+pub(crate) struct World {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) sink: Arc<MemorySink>,
+    pub(crate) parts: Parts,
+    pub(crate) client: Client,
+    pub(crate) grants: Arc<MemoryGrants>,
 }
 
 /// A client of the carrier `acme-freight`, whose tokens live an hour.
-pub async fn world(
+pub(crate) async fn world(
     sandbox: SandboxBuilder,
     binding: impl FnOnce(&Sandbox) -> Box<dyn FnOnce(shipbound::client::ClientBuilder) -> shipbound::client::ClientBuilder>,
     profile: impl FnOnce(CarrierProfile) -> CarrierProfile,
@@ -74,35 +74,35 @@ pub async fn world(
 }
 
 /// A binding as [`world`] takes it.
-pub fn bound(
+pub(crate) fn bound(
     strategy: impl BindingStrategy + 'static,
 ) -> impl FnOnce(&Sandbox) -> Box<dyn FnOnce(shipbound::client::ClientBuilder) -> shipbound::client::ClientBuilder> {
     |_| Box::new(|builder| builder.binding(strategy))
 }
 
-pub fn acme() -> TenantId {
+pub(crate) fn acme() -> TenantId {
     TenantId::new("acme").unwrap()
 }
 
 impl World {
-    pub async fn ship(&self) -> Result<u16, Error> {
+    pub(crate) async fn ship(&self) -> Result<u16, Error> {
         let shipped = self.client.for_tenant(acme()).post("/v1/shipments").send().await?;
         Ok(shipped.status().as_u16())
     }
 
-    pub fn upkeep(&self) -> Upkeep {
+    pub(crate) fn upkeep(&self) -> Upkeep {
         Upkeep::new(&self.parts).client(&self.client)
     }
 
     /// Ends when `count` sleep on the clock.
-    pub async fn sleeping(&self, count: usize) {
+    pub(crate) async fn sleeping(&self, count: usize) {
         while self.clock.sleepers() < count {
             tokio::task::yield_now().await;
         }
     }
 
     /// Moves the clock until `done`, a second at a time, each when all others are asleep again.
-    pub async fn move_until(&self, mut done: impl FnMut(&Self) -> bool) {
+    pub(crate) async fn move_until(&self, mut done: impl FnMut(&Self) -> bool) {
         for _ in 0..200_000 {
             if done(self) {
                 return;
@@ -114,22 +114,22 @@ impl World {
     }
 
     /// How far the clock has moved.
-    pub fn clock_seconds(&self) -> i64 {
+    pub(crate) fn clock_seconds(&self) -> i64 {
         self.clock.now().seconds_since(NOW)
     }
 
-    pub fn events(&self, wanted: impl Fn(&EventKind) -> bool) -> usize {
+    pub(crate) fn events(&self, wanted: impl Fn(&EventKind) -> bool) -> usize {
         self.sink.events().iter().filter(|event| wanted(&event.kind)).count()
     }
 }
 
 /// An upkeep that runs, and how it is told to end.
-pub struct Running {
+pub(crate) struct Running {
     stop: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
 }
 
-pub fn run(upkeep: Upkeep) -> Running {
+pub(crate) fn run(upkeep: Upkeep) -> Running {
     let (stop, stopped) = oneshot::channel::<()>();
     let task = tokio::spawn(upkeep.run(async move {
         let _told = stopped.await;
@@ -139,16 +139,16 @@ pub fn run(upkeep: Upkeep) -> Running {
 
 impl Running {
     /// Tells it to end.
-    pub fn tell(&mut self) {
+    pub(crate) fn tell(&mut self) {
         drop(self.stop.take());
     }
 
-    pub fn has_ended(&self) -> bool {
+    pub(crate) fn has_ended(&self) -> bool {
         self.task.is_finished()
     }
 
     /// Tells it to end, and waits for that.
-    pub async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.tell();
         self.task.await.unwrap();
     }
