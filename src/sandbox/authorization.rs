@@ -102,6 +102,9 @@ pub(super) enum Failure {
 
 /// Reads the parameters of a request of this client.
 pub(super) fn read(client: &Registration, dialect: Dialect, fields: &Fields) -> Result<Request, Failure> {
+    if fields.repeated() {
+        return Err(Failure::Page("repeated_parameter"));
+    }
     let redirect_uri = fields.get("redirect_uri").unwrap_or_default();
     if !client.redirect_uris.iter().any(|own| is_registered(own, redirect_uri)) {
         return Err(Failure::Page("redirect_uri"));

@@ -12,7 +12,8 @@ use crate::owner::TenantId;
 use crate::secret::{ClientSecret, RefreshToken};
 
 impl Sandbox {
-    /// The tenant's client id (the tenant's own) and secret, registered at the first call and the same ever after.
+    /// The credential of the tenant's client, whose id is the tenant's own: as it was [registered](Sandbox::register), else
+    /// with a secret from the first call on, and the same ever after.
     pub fn credential(&self, tenant: &TenantId) -> Credential {
         self.shared.clients.ensure(tenant.as_str(), tenant, self.new_secret())
     }

@@ -183,6 +183,7 @@ async fn requests_that_are_not_to_be_decided_about() {
         good.replace("client_id=app", "client_id=other"),
         good.replace("back%3Fapp", "back%3Fapps"),
         good.replace("redirect_uri", "redirect"),
+        format!("{good}&state=again"),
         format!("{}/authorize?client_id=app&request_uri=urn%3Ax", sandbox.issuer()),
     ] {
         let got = get(&client, &wrong).await;
