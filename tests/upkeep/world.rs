@@ -101,13 +101,18 @@ impl World {
         }
     }
 
-    /// Moves the clock until `done`, a second at a time, each when all others are asleep again.
-    pub(crate) async fn move_until(&self, mut done: impl FnMut(&Self) -> bool) {
+    /// Moves the clock until `done`, a second at a time.
+    pub(crate) async fn move_until(&self, done: impl FnMut(&Self) -> bool) {
+        self.stride_until(Duration::from_secs(1), done).await;
+    }
+
+    /// Moves the clock until `done`, in steps of this length.
+    pub(crate) async fn stride_until(&self, step: Duration, mut done: impl FnMut(&Self) -> bool) {
         for _ in 0..200_000 {
             if done(self) {
                 return;
             }
-            self.clock.advance(Duration::from_secs(1));
+            self.clock.advance(step);
             tokio::task::yield_now().await;
         }
         panic!("it never came");
