@@ -326,12 +326,19 @@ async fn a_refused_certificate_is_told_apart() {
 }
 
 mod stored_keys {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use rcgen::{PublicKeyData, SignatureAlgorithm};
     use shipbound::jose::{Algorithm, PublicJwk};
     use shipbound::keys::{KeyHandle, KeySpec, KeyStore, MemoryKeyStore, Purpose, Retired};
     use shipbound::owner::{DeploymentId, Owner};
+    use shipbound::target::Target;
+    use shipbound::target::danger::Loopback;
+    use shipbound::transport::resolver::Lookup;
 
     use super::*;
 
@@ -433,6 +440,54 @@ mod stored_keys {
                 assert_eq!(server.handshakes(), []);
                 assert_eq!(transport.identities(), 0, "its pool is closed");
                 while server.closed().await != 1 {}
+            }
+        }
+    }
+
+    /// Leads to this machine; once told to, closes a key first. It is asked when the pool is chosen and before there is a
+    /// connection.
+    #[derive(Debug)]
+    struct Closing(Mutex<Option<KeyHandle>>);
+
+    #[async_trait]
+    impl Lookup for Closing {
+        async fn lookup(&self, _host: &str) -> std::io::Result<Vec<IpAddr>> {
+            if let Some(key) = self.0.lock().unwrap().take() {
+                assert!(key.close(Retired::Compromised));
+            }
+            Ok(vec![Ipv4Addr::LOCALHOST.into()])
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_closed_while_a_connection_is_made_makes_none() {
+        let authority = Authority::new();
+        let keys = MemoryKeyStore::new();
+        for (versions, alpn) in WAYS {
+            for with_tickets in [true, false] {
+                let key = active(&keys, Algorithm::Es256).await;
+                let certificate = authority.certify(&Public::of(key.public()), |_| ());
+                let identity = ClientIdentity::from_key(&key, [&certificate]).unwrap();
+                let server = Server::start(authority.config(versions, alpn, true)).await;
+                let host = format!("localhost:{}", server.address.port());
+                let closing = Arc::new(Closing(Mutex::new(None)));
+                let transport = ReqwestTransport::builder()
+                    .allow_loopback(Loopback::exact(&host).unwrap())
+                    .only_roots_pem(authority.pem())
+                    .lookup(closing.clone())
+                    .build()
+                    .unwrap();
+                let target =
+                    Target::parse_allowing(&format!("https://{host}/"), &[Loopback::exact(&host).unwrap()]).unwrap();
+                if with_tickets {
+                    let answer = transport.send(get(&target), &with(&identity)).await.unwrap();
+                    answer.into_body().read_to_limit(2).await.unwrap();
+                    assert_eq!(server.handshakes().len(), 1);
+                }
+                *closing.0.lock().unwrap() = Some(key);
+                let result = transport.send(post(&target, "label"), &with(&identity).fresh()).await;
+                assert_eq!(failure(result), is("Tls", "NotSent"), "{alpn}, {with_tickets}");
+                assert_eq!(server.handshakes(), []);
             }
         }
     }

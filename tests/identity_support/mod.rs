@@ -84,7 +84,7 @@ impl Authority {
         provider: rustls::crypto::CryptoProvider,
     ) -> rustls::ServerConfig {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         let provider = Arc::new(provider);
         let mut roots = RootCertStore::empty();
