@@ -64,6 +64,10 @@ const MAX_INPUT: usize = 128 * 1024;
 #[derive(Clone)]
 pub struct ClientIdentity(Arc<Inner>);
 
+#[cfg_attr(
+    not(feature = "reqwest"),
+    allow(dead_code, reason = "handshakes are made by ReqwestTransport")
+)]
 struct Inner {
     number: u64,
     facts: Facts,
