@@ -117,6 +117,9 @@ impl ClientIdentity {
     /// software writes one. Deriving the keys takes milliseconds to seconds of the calling thread, as many as the file says.
     /// Copies of the private key that `p12-keystore` makes are not wiped.
     ///
+    /// Only for files of people you trust: `p12-keystore` never comes to an end with one in which authorities certify each other
+    /// in a circle.
+    ///
     /// # Errors
     /// [`IdentityError`] says what does not fit.
     #[cfg(feature = "pkcs12")]
