@@ -40,6 +40,7 @@
 //! | keep refresh tokens of shippers who consented | [`grants`] |
 //! | keep keys elsewhere | [`keys::KeyStore`], [`keys::Signer`] |
 //! | bind tokens, or not | [`binding::dpop`], [`binding::bearer`], [`rollout::Mode`] |
+//! | renew tokens and certificates ahead of need | [`upkeep`] |
 //! | watch what happens | [`journal`] |
 //! | check proofs in a service of your own | [`verify`] |
 #![cfg_attr(feature = "sandbox", doc = "| test without a carrier | [`sandbox`] |")]
@@ -86,6 +87,7 @@ pub mod target;
 mod testing;
 pub mod token;
 pub mod transport;
+pub mod upkeep;
 pub mod verify;
 
 pub use self::client::{CarrierClient, Client};

@@ -1,7 +1,10 @@
 //! What is known of a carrier, as data: where it is, how it authenticates, how it differs from the RFCs.
 
+#[cfg(feature = "mtls")]
+mod bnsf;
 mod fedex;
 mod ups;
+mod usps;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,8 +20,11 @@ use crate::token::grant::GrantType;
 use crate::token::metadata::IssuerEndpoint;
 use crate::token::{TokenAt, TokenRequest};
 
+#[cfg(feature = "mtls")]
+pub use self::bnsf::bnsf;
 pub use self::fedex::fedex;
 pub use self::ups::ups;
+pub use self::usps::usps;
 
 /// One carrier's API in one environment. Data only: what happens to a request is decided elsewhere, the same for all.
 ///

@@ -15,6 +15,7 @@ use crate::target::{Origin, Target};
 use crate::token::TokenAt;
 use crate::token::client_auth::ClientAuth;
 use crate::token::grant::{GrantType, SubjectTokens};
+use crate::token::left::LeftFlights;
 use crate::token::metadata::{Issuer, IssuerEndpoint};
 use crate::token::slot::Scope;
 use crate::token::source::{Place, TokenSource};
@@ -189,6 +190,7 @@ impl ClientBuilder {
             subject,
             journal: parts.journal.clone(),
             metadata: Mutex::default(),
+            left: LeftFlights::default(),
         };
         Ok(Client(Arc::new(Pipeline {
             profile,

@@ -31,7 +31,7 @@ pub use self::probe::{Outlook, Probe};
 pub use self::request::{RequestBuilder, TenantClient};
 pub use crate::exchange::answer::{Report, Response};
 
-use self::pipeline::Pipeline;
+pub(crate) use self::pipeline::Pipeline;
 
 /// How many keys [`Client::prepare`] makes at a time.
 const PREPARED_AT_ONCE: usize = 16;
@@ -114,6 +114,10 @@ impl Client {
         let each = stream::iter(tenants).map(|tenant| self.0.prepare(tenant));
         let outcomes: Vec<_> = each.buffer_unordered(PREPARED_AT_ONCE).collect().await;
         outcomes.into_iter().collect()
+    }
+
+    pub(crate) fn pipeline(&self) -> &Pipeline {
+        &self.0
     }
 
     /// The lease that a call of this tenant would be sent with now, if there is one that need not be renewed and whose key

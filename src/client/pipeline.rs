@@ -73,10 +73,10 @@ const REFUSED_PREFIXES: [&str; 4] = ["proxy-", "x-forwarded-", "x-original-", "x
 const LEASES: usize = 3;
 
 #[derive(Debug)]
-pub(super) struct Pipeline {
-    pub(super) scope: Arc<Scope>,
-    pub(super) parts: Parts,
-    pub(super) source: Arc<TokenSource>,
+pub(crate) struct Pipeline {
+    pub(crate) scope: Arc<Scope>,
+    pub(crate) parts: Parts,
+    pub(crate) source: Arc<TokenSource>,
     pub(super) base: Target,
     pub(super) origins: Vec<Origin>,
     pub(super) limits: Limits,
@@ -85,7 +85,7 @@ pub(super) struct Pipeline {
 }
 
 impl Pipeline {
-    pub(super) fn profile(&self) -> &CarrierProfile {
+    pub(crate) fn profile(&self) -> &CarrierProfile {
         &self.profile
     }
 

@@ -57,7 +57,7 @@ pub enum Outlook {
 }
 
 impl Pipeline {
-    pub(super) async fn probe(&self, tenant: &Tenant) -> Result<Probe, Error> {
+    pub(crate) async fn probe(&self, tenant: &Tenant) -> Result<Probe, Error> {
         let slot = self.parts.tokens.slot(&self.scope, tenant);
         let described = self.source.describe(&slot.connection).await?;
         Ok(self.judge(described))

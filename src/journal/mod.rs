@@ -17,7 +17,7 @@ use crate::binding::nonce::NonceRefused;
 use crate::binding::{BindingKind, Role};
 use crate::clock::{Clock, Timestamp};
 use crate::jose::Thumbprint;
-use crate::owner::ConnectionId;
+use crate::owner::{CarrierId, ConnectionId, Environment};
 use crate::target::Origin;
 use crate::transport::Stage;
 
@@ -29,8 +29,8 @@ use self::fingerprint::Fingerprint;
 pub struct Event {
     /// When.
     pub at: Timestamp,
-    /// To which connection.
-    pub connection: ConnectionId,
+    /// To which connection; `None` for what concerns a client as a whole.
+    pub connection: Option<ConnectionId>,
     /// What.
     pub kind: EventKind,
 }
@@ -74,6 +74,36 @@ pub enum EventKind {
         role: Role,
         /// Its clock less ours, in seconds.
         offset_seconds: i64,
+    },
+    /// A client certificate took another's place: new connections show it, tokens of the old one were dropped.
+    CertificateExchanged {
+        /// The thumbprint of the old one.
+        old: Thumbprint,
+        /// The thumbprint of the new one.
+        new: Thumbprint,
+        /// Until when the new one is valid.
+        not_after: Timestamp,
+    },
+    /// A newer client certificate could not be taken; the old one goes on.
+    CertificateNotTaken {
+        /// Why, as a short name.
+        code: &'static str,
+    },
+    /// A client certificate ends soon, or has ended.
+    CertificateEnding {
+        /// Its thumbprint.
+        x5t: Thumbprint,
+        /// Until when it is valid.
+        not_after: Timestamp,
+    },
+    /// An issuer offers to bind tokens to something that it did not offer before, or that this client does not use.
+    BindingOffered {
+        /// The carrier.
+        carrier: CarrierId,
+        /// Which of its systems.
+        environment: Environment,
+        /// What the issuer binds tokens to.
+        binding: BindingKind,
     },
     /// A `DPoP-Nonce` was not taken.
     NonceIgnored {
@@ -185,10 +215,19 @@ impl Journal {
         if !self.is_heard() {
             return;
         }
+        self.tell(Some(connection.clone()), kind());
+    }
+
+    /// Records something that concerns no connection in particular.
+    pub(crate) fn record_at_large(&self, kind: EventKind) {
+        self.tell(None, kind);
+    }
+
+    fn tell(&self, connection: Option<ConnectionId>, kind: EventKind) {
         let event = Event {
             at: self.clock.now(),
-            connection: connection.clone(),
-            kind: kind(),
+            connection,
+            kind,
         };
         for sink in self.sinks.iter() {
             sink.record(&event);

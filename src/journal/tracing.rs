@@ -11,10 +11,11 @@ pub struct TracingSink;
 
 impl Sink for TracingSink {
     fn record(&self, event: &Event) {
-        let tenant = event.connection.tenant().id().as_str();
-        let carrier = event.connection.carrier().as_str();
-        let environment = event.connection.environment().as_str();
-        let account = event.connection.account().as_str();
+        let of = event.connection.as_ref();
+        let tenant = of.map(|of| of.tenant().id().as_str());
+        let carrier = of.map(|of| of.carrier().as_str());
+        let environment = of.map(|of| of.environment().as_str());
+        let account = of.map(|of| of.account().as_str());
         match &event.kind {
             EventKind::Attempt(attempt) => debug!(
                 target: "shipbound",
@@ -80,6 +81,28 @@ impl Sink for TracingSink {
             }
             EventKind::ClockOffset { role, offset_seconds } => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, ?role, offset_seconds, "a server's clock differs");
+            }
+            EventKind::CertificateExchanged { old, new, not_after } => {
+                info!(target: "shipbound", %old, %new, %not_after, "a client certificate was exchanged");
+            }
+            EventKind::CertificateNotTaken { code } => {
+                warn!(target: "shipbound", code, "a newer client certificate was not taken");
+            }
+            EventKind::CertificateEnding { x5t, not_after } => {
+                warn!(target: "shipbound", %x5t, %not_after, "a client certificate ends");
+            }
+            EventKind::BindingOffered {
+                carrier,
+                environment,
+                binding,
+            } => {
+                warn!(
+                    target: "shipbound",
+                    carrier = carrier.as_str(),
+                    environment = environment.as_str(),
+                    binding = binding.as_str(),
+                    "the issuer offers a binding"
+                );
             }
             EventKind::NonceIgnored { role, reason } => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, ?role, %reason, "a nonce was ignored");

@@ -9,7 +9,7 @@ use super::record::{Arrived, Recorded};
 use super::registry::Token;
 use super::script::Endpoint;
 use super::server::{Outcome, Place, Shared, oauth_error};
-use super::{fedex, ups};
+use super::{fedex, ups, usps};
 use crate::clock::Clock;
 
 /// In whose manner a path speaks.
@@ -18,12 +18,14 @@ enum Dialect {
     Plain,
     FedEx,
     Ups,
+    Usps,
 }
 
 fn dialect(path: &str) -> Dialect {
     match path {
         path if fedex::owns(path) || path == fedex::TOKEN => Dialect::FedEx,
         path if ups::owns(path) || path == ups::TOKEN || path == ups::REFRESH => Dialect::Ups,
+        path if usps::owns(path) || path == usps::TOKEN => Dialect::Usps,
         _ => Dialect::Plain,
     }
 }
@@ -58,6 +60,7 @@ pub(super) async fn serve(shared: &Shared, place: &Place, request: &Recorded) ->
     let builtin = || match dialect {
         Dialect::FedEx => fedex::serve(request),
         Dialect::Ups => ups::serve(request),
+        Dialect::Usps => usps::serve(request),
         Dialect::Plain => None,
     };
     let answers = match shared.routes.find(request.method(), request.path()) {
@@ -81,6 +84,7 @@ pub(super) async fn serve(shared: &Shared, place: &Place, request: &Recorded) ->
         Answers::Nobody => match dialect {
             Dialect::FedEx => fedex::not_found(request.method()),
             Dialect::Ups => ups::not_found(),
+            Dialect::Usps => usps::not_found(),
             Dialect::Plain => Canned::json(404, &json!({"error": "not_found"})),
         },
     };
@@ -101,13 +105,14 @@ fn refuse(dialect: Dialect, refusal: Refusal) -> Outcome {
     let body = match dialect {
         Dialect::FedEx => fedex::expired_token(),
         Dialect::Ups => ups::expired_token(),
+        Dialect::Usps => usps::expired_token(),
         Dialect::Plain => oauth_error(
             refusal.status,
             refusal.error.unwrap_or("unauthorized"),
             "see WWW-Authenticate",
         ),
     };
-    // The vendors send no challenge; a bound caller gets one, as it would if they supported DPoP.
+    // FedEx and UPS send no challenge, USPS one of its own; a bound caller gets one, as it would if they supported DPoP.
     let tells = dialect == Dialect::Plain || refusal.dpop;
     let mut canned = Canned {
         status: refusal.status,
@@ -128,7 +133,7 @@ pub(super) fn invalid_token(request: &Arrived) -> Canned {
         return match dialect {
             Dialect::FedEx => fedex::bad_credentials(),
             Dialect::Ups => ups::bad_client(),
-            Dialect::Plain => oauth_error(
+            Dialect::Plain | Dialect::Usps => oauth_error(
                 http::StatusCode::UNAUTHORIZED,
                 "invalid_client",
                 "the client is refused",
@@ -139,6 +144,7 @@ pub(super) fn invalid_token(request: &Arrived) -> Canned {
     let body = match dialect {
         Dialect::FedEx => fedex::expired_token(),
         Dialect::Ups => ups::expired_token(),
+        Dialect::Usps => usps::expired_token(),
         Dialect::Plain => oauth_error(http::StatusCode::UNAUTHORIZED, "invalid_token", "the token is refused"),
     };
     match (dpop, dialect) {

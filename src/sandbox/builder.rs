@@ -84,7 +84,19 @@ pub enum Check {
     Signature,
 }
 
-/// What FedEx's and UPS's imitations do about DPoP.
+/// What becomes of a refresh token that is used a second time, where they rotate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RefreshReuse {
+    /// It is refused, and all that came of the same consent is revoked: somebody has stolen it (RFC 9700 4.14.2).
+    RevokesFamily,
+    /// It is refused.
+    Refused,
+    /// It is accepted until the one that took its place is used, which is then worth nothing: a lost answer does no harm.
+    UntilNextIsUsed,
+}
+
+/// What the imitations of carriers do about DPoP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Vendors {
@@ -111,6 +123,9 @@ pub(super) struct Settings {
     pub(super) without: Vec<Check>,
     pub(super) require_dpop: bool,
     pub(super) rotate_refresh: bool,
+    pub(super) refresh_reuse: RefreshReuse,
+    pub(super) code_lifetime: Duration,
+    pub(super) require_par: bool,
     pub(super) vendors: Vendors,
     pub(super) vendor_limits: bool,
     pub(super) token_paths: Vec<String>,
@@ -155,6 +170,9 @@ impl SandboxBuilder {
             without: Vec::new(),
             require_dpop: false,
             rotate_refresh: true,
+            refresh_reuse: RefreshReuse::RevokesFamily,
+            code_lifetime: Duration::from_secs(60),
+            require_par: false,
             vendors: Vendors::WithDpop,
             vendor_limits: true,
             token_paths: Vec::new(),
@@ -218,7 +236,8 @@ impl SandboxBuilder {
         self
     }
 
-    /// How long tokens live: one hour by default. UPS's imitation says 14399 s, whatever is set here, and keeps to it.
+    /// How long tokens live: one hour by default. The imitations of UPS and USPS say
+    /// 14399 s and 28799 s, whatever is set here, and keep to it.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.0.lifetime = lifetime;
         self
@@ -255,8 +274,8 @@ impl SandboxBuilder {
         self
     }
 
-    /// Refuses token requests without a proof and API calls with an unbound token; `false` by default. FedEx's and UPS's
-    /// imitations obey it, too.
+    /// Refuses token requests without a proof and API calls with an unbound token; `false` by default. The
+    /// imitations of carriers obey it, too.
     pub fn require_dpop(mut self, require: bool) -> Self {
         self.0.require_dpop = require;
         self
@@ -265,6 +284,24 @@ impl SandboxBuilder {
     /// Whether a refresh token can be used once, each answer bringing the next (`true`, the default), or again and again.
     pub fn rotate_refresh_tokens(mut self, rotate: bool) -> Self {
         self.0.rotate_refresh = rotate;
+        self
+    }
+
+    /// What becomes of a refresh token that is used a second time; [`RefreshReuse::RevokesFamily`] by default.
+    pub fn refresh_reuse(mut self, reuse: RefreshReuse) -> Self {
+        self.0.refresh_reuse = reuse;
+        self
+    }
+
+    /// How long authorization codes and pushed requests live: one minute by default.
+    pub fn code_lifetime(mut self, lifetime: Duration) -> Self {
+        self.0.code_lifetime = lifetime;
+        self
+    }
+
+    /// Whether authorization requests must be pushed (RFC 9126 5); `false` by default.
+    pub fn require_pushed_authorization_requests(mut self, require: bool) -> Self {
+        self.0.require_par = require;
         self
     }
 

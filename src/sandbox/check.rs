@@ -139,17 +139,20 @@ impl Checker {
             .find_map(|(origin, verifier)| (**origin == *request.origin).then_some(verifier))
     }
 
-    /// The proof of a token request, or none where none came.
-    pub(super) async fn token_request(&self, request: &Arrived, client: &str) -> Result<Passed, Refusal> {
+    /// The proof of a token request; of this key, if there must be one.
+    pub(super) async fn token_request(
+        &self,
+        request: &Arrived,
+        client: &str,
+        bound_to: Option<Thumbprint>,
+    ) -> Result<Passed, Refusal> {
         let Some(verifier) = self.verifier(request) else {
             return Err(misplaced());
         };
         let uri = request.uri();
         let received = Received::new(&request.method, &uri, &request.headers);
-        match verifier
-            .verify_token_request(&received, &GrantFacts::unbound().client(client))
-            .await
-        {
+        let facts = bound_to.map_or_else(GrantFacts::unbound, GrantFacts::bound_to);
+        match verifier.verify_token_request(&received, &facts.client(client)).await {
             Ok(verified) => Ok(self.passed(&verified, request, false)),
             Err(rejection) => Err(Refusal::from_verifier(&rejection, true)),
         }

@@ -9,14 +9,13 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use super::assertion::{self, AssertionClaims, Expected, Use, Wrong};
-use super::canned::Canned;
+use super::dialect::Dialect;
 use super::form::{self, Fields};
 use super::handshake::Peer;
-use super::issuer::Dialect;
 use super::record::Arrived;
-use super::registration::{Method, Registration};
+use super::registration::{AuthMethod, Registration};
 use super::server::{Outcome, Shared, oauth_error};
-use super::{fedex, ups};
+use super::ups;
 use crate::clock::{Clock, Timestamp};
 use crate::crypto;
 use crate::json::Object;
@@ -104,9 +103,11 @@ pub(super) fn authenticate(
                 "invalid_request",
             ),
             Failure::NoAuthorization => (ups::no_authorization(), "invalid_client"),
-            Failure::Client { basic: false, reason } => (refused(dialect), reason),
+            Failure::Client { basic: false, reason } => (dialect.bad_client(), reason),
             Failure::Client { basic: true, reason } => (
-                refused(dialect).header("www-authenticate", "Basic realm=\"sandbox\""),
+                dialect
+                    .bad_client()
+                    .header("www-authenticate", "Basic realm=\"sandbox\""),
                 reason,
             ),
         };
@@ -133,7 +134,7 @@ fn shown<'a>(dialect: Dialect, request: &Arrived, fields: &'a Fields) -> Result<
             None if code && fields.get("code_verifier").is_some() => by_id.map(Shown::Id),
             None => Err(Failure::NoAuthorization),
         },
-        Dialect::OAuth => {
+        Dialect::OAuth | Dialect::Usps => {
             let assertion = fields.get("client_assertion");
             match (by_header, by_body, assertion) {
                 (Some(claimed), None, None) | (None, Some(claimed), None) => Ok(Shown::Secret(claimed)),
@@ -180,8 +181,8 @@ fn prove(
         }
         Shown::Id(id) => known(id)
             .filter(|client| match client.method {
-                Method::Nothing => dialect != Dialect::FedEx,
-                Method::Secret(_) => dialect == Dialect::Ups,
+                AuthMethod::Nothing => dialect != Dialect::FedEx,
+                AuthMethod::Secret(_) => dialect == Dialect::Ups,
                 _ => client.has_certificate(shared, &request.peer),
             })
             .ok_or(Failure::client("invalid_client")),
@@ -190,7 +191,7 @@ fn prove(
 
 /// Checks an assertion of this client's, and uses it up.
 pub(super) fn check_assertion(shared: &Shared, client: &Registration, usage: Use, jwt: &str) -> Result<Object, Wrong> {
-    let Method::Keys(keys) = &client.method else {
+    let AuthMethod::Keys(keys) = &client.method else {
         return Err(Wrong("invalid_client"));
     };
     let mtls = shared.mtls_issuer();
@@ -212,33 +213,21 @@ pub(super) fn check_assertion(shared: &Shared, client: &Registration, usage: Use
     assertion::check(jwt, &expected, &shared.assertions)
 }
 
-fn refused(dialect: Dialect) -> Canned {
-    match dialect {
-        Dialect::FedEx => fedex::bad_credentials(),
-        Dialect::Ups => ups::bad_client(),
-        Dialect::OAuth => oauth_error(
-            StatusCode::UNAUTHORIZED,
-            "invalid_client",
-            "unknown client, or not authenticated as it is registered",
-        ),
-    }
-}
-
 impl Registration {
     fn has_secret(&self, secret: &str) -> bool {
         match &self.method {
-            Method::Secret(own) => crypto::constant_time_eq(own.expose().as_bytes(), secret.as_bytes()),
+            AuthMethod::Secret(own) => crypto::constant_time_eq(own.expose().as_bytes(), secret.as_bytes()),
             _ => false,
         }
     }
 
     fn has_certificate(&self, shared: &Shared, peer: &Peer) -> bool {
         match &self.method {
-            Method::Subject(name) => {
+            AuthMethod::Subject(name) => {
                 let now: Timestamp = shared.clock.now();
                 common_name(peer).as_ref() == Some(name) && shared.authority.vouches_for(&peer.chain, now)
             }
-            Method::Certificates(known) => peer.certificate.is_some_and(|shown| known.contains(&shown)),
+            AuthMethod::Certificates(known) => peer.certificate.is_some_and(|shown| known.contains(&shown)),
             _ => false,
         }
     }

@@ -62,8 +62,15 @@ fn document(shared: &Shared) -> Map<String, Value> {
     for (name, path) in ENDPOINTS {
         add(name, json!(format!("{issuer}{path}")));
     }
-    add("response_types_supported", json!([]));
-    add("grant_types_supported", json!(["client_credentials", "refresh_token"]));
+    add("authorization_endpoint", json!(format!("{issuer}/authorize")));
+    add("response_types_supported", json!(["code"]));
+    add("grant_types_supported", json!(super::grants::TYPES));
+    add("code_challenge_methods_supported", json!(["S256"]));
+    add("authorization_response_iss_parameter_supported", json!(true));
+    add(
+        "require_pushed_authorization_requests",
+        json!(shared.settings.require_par),
+    );
     for endpoint in ["token", "revocation", "introspection"] {
         add(&format!("{endpoint}_endpoint_auth_methods_supported"), json!(methods));
         let algorithms = json!(super::assertion::ALGORITHMS);
@@ -83,8 +90,9 @@ fn document(shared: &Shared) -> Map<String, Value> {
 }
 
 /// The endpoints that clients call themselves, below the issuer: those that RFC 8705 5 gives aliases.
-const ENDPOINTS: [(&str, &str); 3] = [
+const ENDPOINTS: [(&str, &str); 4] = [
     ("token_endpoint", "/token"),
     ("revocation_endpoint", "/revoke"),
     ("introspection_endpoint", "/introspect"),
+    ("pushed_authorization_request_endpoint", "/par"),
 ];

@@ -1,19 +1,16 @@
 //! What was issued to clients.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 
+use super::builder::RefreshReuse;
+use super::remembered::{Digest, Remembered, digest};
+
 use crate::clock::{Clock, Monotonic, Timestamp};
-use crate::crypto;
 use crate::jose::Thumbprint;
-use crate::jose::base64url;
 use crate::owner::TenantId;
 use crate::secret::RefreshToken;
 use crate::verify::TokenConfirmation;
-
-/// How many access tokens, and how many refresh tokens, are remembered; the oldest goes first.
-const REMEMBERED: usize = 65_536;
 
 /// What an access token is worth.
 #[derive(Clone)]
@@ -25,6 +22,8 @@ pub(super) struct Token {
     /// The client certificate that it is bound to.
     pub(super) x5t: Option<Thumbprint>,
     pub(super) scope: Option<String>,
+    /// The consent that it came of.
+    pub(super) family: Option<u64>,
     pub(super) issued_at: Timestamp,
     pub(super) expires_at: Timestamp,
     pub(super) expires: Monotonic,
@@ -46,55 +45,43 @@ impl Token {
     }
 }
 
+/// What a refresh token is worth.
 #[derive(Clone)]
 pub(super) struct Grant {
     pub(super) client: String,
     pub(super) scope: Option<String>,
+    /// All that came of one consent: refresh tokens one after another, and the access tokens with them.
+    pub(super) family: u64,
+    /// What a public client must prove to use it.
+    pub(super) bound_to: BoundTo,
+    /// How often the consent was refreshed.
+    pub(super) count: u64,
+    pub(super) expires: Option<Monotonic>,
+    /// The one that took its place.
+    pub(super) successor: Option<Digest>,
 }
 
-type Digest = [u8; 32];
-
-struct Remembered<T> {
-    entries: HashMap<Digest, T>,
-    order: VecDeque<Digest>,
-}
-
-impl<T> Default for Remembered<T> {
-    fn default() -> Self {
-        Self {
-            entries: HashMap::new(),
-            order: VecDeque::new(),
-        }
-    }
-}
-
-impl<T> Remembered<T> {
-    fn put(&mut self, text: &str, value: T) {
-        if self.order.len() >= REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.entries.remove(&oldest);
-        }
-        let digest = crypto::sha256(text.as_bytes());
-        if self.entries.insert(digest, value).is_none() {
-            self.order.push_back(digest);
-        }
-    }
-
-    fn get(&mut self, text: &str) -> Option<&mut T> {
-        self.entries.get_mut(&crypto::sha256(text.as_bytes()))
-    }
-
-    /// Takes the entry out; its place in the order goes when it comes up.
-    fn take(&mut self, text: &str) -> Option<T> {
-        self.entries.remove(&crypto::sha256(text.as_bytes()))
-    }
+/// What a token is bound to, or must be proved to use it.
+#[derive(Clone, Copy, Default)]
+pub(super) struct BoundTo {
+    pub(super) jkt: Option<Thumbprint>,
+    pub(super) x5t: Option<Thumbprint>,
 }
 
 #[derive(Default)]
 struct Issued {
     tokens: Remembered<Token>,
     grants: Remembered<Grant>,
+    families: u64,
+}
+
+impl Issued {
+    fn revoke_family(&mut self, family: u64) {
+        self.grants.retain(|grant| grant.family != family);
+        for token in self.tokens.all().filter(|token| token.family == Some(family)) {
+            token.revoked = true;
+        }
+    }
 }
 
 /// The tokens that were issued.
@@ -114,14 +101,16 @@ impl Tokens {
         self.with(|issued| issued.tokens.get(text).cloned())
     }
 
-    /// Revokes one token or grant of this client; other clients' are left alone (RFC 7009 2.1).
+    /// Revokes one token of this client, or what came of its grant where it is a refresh token; other clients' are left alone
+    /// (RFC 7009 2.1).
     pub(super) fn revoke(&self, text: &str, client: &str) {
         self.with(|issued| {
             if let Some(token) = issued.tokens.get(text).filter(|token| token.client == client) {
                 token.revoked = true;
             }
-            if issued.grants.get(text).is_some_and(|grant| grant.client == client) {
-                issued.grants.take(text);
+            let grant = issued.grants.get(text).filter(|grant| grant.client == client);
+            if let Some(family) = grant.map(|grant| grant.family) {
+                issued.revoke_family(family);
             }
         });
     }
@@ -130,7 +119,7 @@ impl Tokens {
     pub(super) fn revoke_tenant(&self, tenant: &TenantId) -> usize {
         self.with(|issued| {
             let mut revoked = 0;
-            for token in issued.tokens.entries.values_mut() {
+            for token in issued.tokens.all() {
                 if token.tenant.as_ref() == Some(tenant) && !token.revoked {
                     token.revoked = true;
                     revoked += 1;
@@ -140,16 +129,61 @@ impl Tokens {
         })
     }
 
+    /// The number of a new family.
+    pub(super) fn new_family(&self) -> u64 {
+        self.with(|issued| {
+            issued.families = issued.families.saturating_add(1);
+            issued.families
+        })
+    }
+
+    pub(super) fn revoke_family(&self, family: u64) {
+        self.with(|issued| issued.revoke_family(family));
+    }
+
     pub(super) fn put_grant(&self, text: &RefreshToken, grant: Grant) {
         self.with(|issued| issued.grants.put(text.expose(), grant));
     }
 
-    pub(super) fn grant(&self, text: &str, client: &str) -> Option<Grant> {
-        self.with(|issued| issued.grants.get(text).filter(|grant| grant.client == client).cloned())
+    /// What a refresh token is worth to this client now. One that was spent may cost its family.
+    pub(super) fn grant(&self, text: &str, client: &str, reuse: RefreshReuse, now: Monotonic) -> Option<Grant> {
+        self.with(|issued| {
+            let grant = issued.grants.get(text).filter(|grant| grant.client == client)?.clone();
+            if grant.expires.is_some_and(|expires| now >= expires) {
+                return None;
+            }
+            match (grant.successor, reuse) {
+                (None, _) => Some(grant),
+                (Some(_), RefreshReuse::Refused) => None,
+                (Some(_), RefreshReuse::RevokesFamily) => {
+                    issued.revoke_family(grant.family);
+                    None
+                }
+                (Some(next), RefreshReuse::UntilNextIsUsed) => {
+                    let unused = issued
+                        .grants
+                        .by_digest(&next)
+                        .is_some_and(|next| next.successor.is_none());
+                    unused.then_some(grant)
+                }
+            }
+        })
     }
 
-    pub(super) fn spend_grant(&self, text: &str) {
-        self.with(|issued| issued.grants.take(text));
+    /// Puts the next refresh token in the place of one, which is spent; `false` where another request was first.
+    pub(super) fn rotate(&self, text: &str, next: &RefreshToken, grant: Grant, reuse: RefreshReuse) -> bool {
+        self.with(|issued| {
+            let Some(spent) = issued.grants.get(text) else {
+                return false;
+            };
+            match spent.successor.replace(digest(next.expose())) {
+                Some(_) if reuse != RefreshReuse::UntilNextIsUsed => return false,
+                Some(other) => issued.grants.forget(&other),
+                None => {}
+            }
+            issued.grants.put(next.expose(), grant);
+            true
+        })
     }
 }
 
@@ -170,46 +204,5 @@ impl TokenPaths {
 
     pub(super) fn holds(&self, path: &str) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(path)
-    }
-}
-
-/// What every secret that the sandbox makes begins with: client secrets, access tokens, refresh tokens. Whoever searches logs,
-/// errors or outputs for this text, and for its base64, finds what should not be there.
-pub const SECRET_MARK: &str = "sEcReTmArKeR";
-
-/// How many octets the mark stands for in base64url.
-const MARK_OCTETS: usize = 9;
-
-/// Where unguessable texts come from: randomness of the start, stretched by HMAC, so that nothing can fail later.
-pub(super) struct Seed {
-    key: [u8; 32],
-    drawn: AtomicU64,
-}
-
-impl Seed {
-    pub(super) fn new() -> Result<Self, crypto::RandomFailed> {
-        let mut key = [0; 32];
-        crypto::random(&mut key)?;
-        Ok(Self {
-            key,
-            drawn: AtomicU64::new(0),
-        })
-    }
-
-    /// A new secret as long as the base64url of `octets` octets, and itself base64url. It begins with [`SECRET_MARK`].
-    pub(super) fn secret(&self, octets: usize) -> String {
-        let mut secret = SECRET_MARK.to_owned();
-        secret.push_str(&self.text(octets.saturating_sub(MARK_OCTETS)));
-        secret
-    }
-
-    fn text(&self, octets: usize) -> String {
-        let mut drawn = Vec::with_capacity(octets + 32);
-        while drawn.len() < octets {
-            let number = self.drawn.fetch_add(1, Ordering::SeqCst);
-            drawn.extend_from_slice(&crypto::hmac_sha256(&self.key, &number.to_be_bytes()));
-        }
-        drawn.truncate(octets);
-        base64url::encode(&drawn)
     }
 }

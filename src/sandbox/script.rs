@@ -15,12 +15,16 @@ use crate::owner::TenantId;
 pub enum Endpoint {
     /// The issuer's metadata (RFC 8414).
     Metadata,
-    /// A token endpoint: the issuer's own, FedEx's or UPS's.
+    /// A token endpoint: the issuer's own, or a carrier's.
     Token,
     /// The revocation endpoint (RFC 7009).
     Revocation,
     /// The introspection endpoint (RFC 7662).
     Introspection,
+    /// The pushed authorization request endpoint (RFC 9126).
+    Par,
+    /// The authorization endpoint: its page, and the decision that is made there.
+    Authorization,
     /// Everything else: the carrier's API.
     Api,
 }
@@ -81,6 +85,7 @@ pub(super) enum Says {
     InvalidProof,
     Unbound,
     TokenWith(serde_json::Value),
+    RedirectWith(serde_json::Value),
     Nothing,
 }
 
@@ -95,6 +100,7 @@ impl fmt::Debug for Says {
             Self::InvalidProof => "InvalidProof",
             Self::Unbound => "Unbound",
             Self::TokenWith(_) => "TokenWith",
+            Self::RedirectWith(_) => "RedirectWith",
             Self::Nothing => "Nothing",
         })
     }
@@ -189,6 +195,12 @@ impl Answer {
     /// `null` removes one). The token stays usable: for odd `expires_in`, `token_type` or `scope`.
     pub fn token_with(members: serde_json::Value) -> Self {
         Self::says(Says::TokenWith(members))
+    }
+
+    /// Authorization endpoint: the request is served, then parameters of the redirect that comes of it are replaced by those of
+    /// `parameters` (a JSON object of texts; `null` removes one): another `iss` or `state`, or none.
+    pub fn redirect_with(parameters: serde_json::Value) -> Self {
+        Self::says(Says::RedirectWith(parameters))
     }
 
     /// 421: this connection does not lead to the right server (RFC 9110 15.5.20). Not processed.

@@ -20,6 +20,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::assertion::{AssertionClaims, Used};
 use super::authority::Authority;
+use super::authorization::Authorizations;
 use super::body::{Cut, ReplyBody};
 use super::builder::{SandboxError, Settings};
 use super::canned::{Canned, Routes};
@@ -31,9 +32,10 @@ use super::handshake::{Handshakes, Peer};
 use super::metadata::Overrides;
 use super::record::{Arrived, Judged, Log, Recorded};
 use super::registration::Registration;
-use super::registry::{Seed, TokenPaths, Tokens};
+use super::registry::{TokenPaths, Tokens};
 use super::script::{Endpoint, Says, Scripts, Travels};
-use super::{Sandbox, api, client_auth, issuer, tls};
+use super::seed::Seed;
+use super::{Sandbox, api, client_auth, dialect, issuer, tls};
 use crate::clock::{Clock, Monotonic, Timestamp};
 
 /// The largest request body that is taken.
@@ -84,6 +86,7 @@ pub(super) struct Shared {
     pub(super) clients: Clients,
     pub(super) tokens: Tokens,
     pub(super) assertions: Used,
+    pub(super) authorizations: Authorizations,
     pub(super) log: Log,
     pub(super) scripts: Scripts,
     pub(super) routes: Routes,
@@ -178,6 +181,7 @@ pub(super) async fn start(settings: Settings) -> Result<Sandbox, SandboxError> {
         clients: Clients::default(),
         tokens: Tokens::default(),
         assertions: Used::default(),
+        authorizations: Authorizations::default(),
         log: Log::new(),
         scripts: Scripts::default(),
         routes: Routes::default(),
@@ -301,14 +305,18 @@ async fn answer(
         Err(_) => return Err(Cut),
     };
     let path = head.uri.path().to_owned();
-    let endpoint = issuer::endpoint(&shared, &place, &path);
+    let (endpoint, _) = dialect::locate(&shared, &place, &path);
     let (client, assertion) = match endpoint {
         Endpoint::Api => (api::client_of(&shared, &head.headers), None),
         _ => {
-            let fields = Fields::read(&head.headers, &body);
+            let fields = match endpoint {
+                Endpoint::Authorization if body.is_empty() => Fields::of_query(head.uri.query()),
+                _ => Fields::read(&head.headers, &body),
+            };
             let assertion = fields.get("client_assertion").or(fields.get("assertion"));
             let assertion = assertion.and_then(AssertionClaims::read);
-            let client = client_auth::claimed_client(&head.headers, &fields, assertion.as_ref());
+            let client = client_auth::claimed_client(&head.headers, &fields, assertion.as_ref())
+                .or_else(|| shared.authorizations.client_of(fields.get("ticket")?));
             (client, assertion)
         }
     };
@@ -353,7 +361,7 @@ async fn answer(
         Says::InvalidToken => scripted(api::invalid_token(&arrived)),
         Says::InvalidProof => scripted(refused_proof(&arrived, "invalid_dpop_proof")),
         Says::Nothing => Err(Cut),
-        says @ (Says::Normal | Says::Unbound | Says::TokenWith(_)) => Ok(match endpoint {
+        says @ (Says::Normal | Says::Unbound | Says::TokenWith(_) | Says::RedirectWith(_)) => Ok(match endpoint {
             Endpoint::Api => api::serve(&shared, &place, &recorded).await,
             _ => issuer::serve(&shared, &place, &arrived, &says).await,
         }),

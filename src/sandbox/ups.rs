@@ -12,6 +12,10 @@ use crate::clock::Timestamp;
 pub(super) const TOKEN: &str = "/security/v1/oauth/token";
 /// Where refresh tokens are redeemed.
 pub(super) const REFRESH: &str = "/security/v1/oauth/refresh";
+/// Where a person allows access.
+pub(super) const AUTHORIZE: &str = "/security/v1/oauth/authorize";
+/// How long UPS's refresh tokens live.
+pub(super) const REFRESH_LIFETIME: Duration = Duration::from_secs(604_799);
 /// How long UPS's tokens live.
 pub(super) const LIFETIME: Duration = Duration::from_secs(14_399);
 
@@ -55,11 +59,16 @@ pub fn error(status: u16, code: &str, message: &str) -> Canned {
     )
 }
 
+/// A time as UPS writes it: milliseconds since 1970, as text.
+pub(super) fn milliseconds(at: Timestamp) -> String {
+    at.unix_micros().div_euclid(1000).to_string()
+}
+
 /// The answer of the token endpoint: every value is a string, the time of issue in milliseconds.
 pub(super) fn token(text: &str, bound: bool, client: &str, now: Timestamp) -> Value {
     json!({
         "token_type": if bound { "DPoP" } else { "Bearer" },
-        "issued_at": now.unix_micros().div_euclid(1000).to_string(),
+        "issued_at": milliseconds(now),
         "client_id": client,
         "access_token": text,
         "scope": "",

@@ -130,6 +130,47 @@ impl TokenCache {
         drop(replaced);
     }
 
+    /// The slots of this scope whose token was used and should be renewed by now.
+    pub(crate) fn due(&self, scope: &Arc<Scope>, now: Monotonic) -> Vec<(Tenant, Arc<Slot>)> {
+        let mut due = Vec::new();
+        for shard in &self.shards {
+            let table = shard.read();
+            let of_scope = table.iter().filter(|entry| entry.scope == *scope);
+            due.extend(of_scope.filter_map(|entry| {
+                let lease = entry.slot.held()?;
+                let is_due = lease.is_used() && lease.renew_from <= now && now < lease.usable_until;
+                is_due.then(|| (entry.tenant.clone(), Arc::clone(&entry.slot)))
+            }));
+        }
+        due
+    }
+
+    /// A tenant that uses this scope, if there is one.
+    pub(crate) fn any_tenant(&self, scope: &Arc<Scope>) -> Option<Tenant> {
+        self.shards.iter().find_map(|shard| {
+            let table = shard.read();
+            let mut of_scope = table.iter().filter(|entry| entry.scope == *scope);
+            of_scope.next().map(|entry| entry.tenant.clone())
+        })
+    }
+
+    /// Drops the tokens whose key or certificate may not be used any more, and says how many they were.
+    pub(crate) fn purge(&self) -> usize {
+        let mut dropped = Vec::new();
+        for shard in &self.shards {
+            let mut table = shard.write();
+            for entry in table.iter_mut() {
+                let Some(lease) = entry.slot.held().filter(|lease| !lease.binding.is_usable()) else {
+                    continue;
+                };
+                entry.slot.evict(&lease);
+                dropped.push((entry.lease.take(), lease));
+            }
+        }
+        // Tokens are wiped outside of the locks.
+        dropped.len()
+    }
+
     /// How many connections have a slot.
     pub fn len(&self) -> usize {
         self.connections.load(Ordering::Relaxed)

@@ -15,6 +15,7 @@ mod form;
 pub mod grant;
 pub mod introspection;
 mod lease;
+pub(crate) mod left;
 pub mod metadata;
 mod refresh;
 pub mod revocation;

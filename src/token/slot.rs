@@ -123,6 +123,8 @@ pub(crate) trait Fetch {
     fn clock(&self) -> &dyn Clock;
     /// How long a flight may take.
     fn limit(&self) -> Duration;
+    /// Told of a slot whose flight was left by a caller that waits no longer.
+    fn left(&self, slot: &Arc<Slot>);
     /// Told of every failure, with the pause that follows.
     fn failed(&self, connection: &Connection, error: &Error, pause: Duration);
 }
@@ -193,7 +195,7 @@ impl Slot {
     }
 
     /// A lease that can be used now, from the slot or from a flight. `deadline` is when the caller's own time ends.
-    pub(crate) async fn lease(&self, fetch: &impl Fetch, deadline: Monotonic) -> Result<Arc<Lease>, Error> {
+    pub(crate) async fn lease(self: &Arc<Self>, fetch: &impl Fetch, deadline: Monotonic) -> Result<Arc<Lease>, Error> {
         let now = fetch.clock().monotonic();
         let held = self.held().filter(|lease| now < lease.usable_until);
         let Some(held) = held else {
@@ -223,7 +225,11 @@ impl Slot {
 
     /// A lease in the place of `refused`: the one that another caller has fetched by now, or a new one if a 401 may cause
     /// that again. `None` when it may not.
-    pub(crate) async fn replace(&self, refused: &Arc<Lease>, fetch: &impl Fetch) -> Result<Option<Arc<Lease>>, Error> {
+    pub(crate) async fn replace(
+        self: &Arc<Self>,
+        refused: &Arc<Lease>,
+        fetch: &impl Fetch,
+    ) -> Result<Option<Arc<Lease>>, Error> {
         let now = fetch.clock().monotonic();
         let held = self
             .held()
@@ -252,10 +258,42 @@ impl Slot {
         !flying && !cooling
     }
 
+    /// Fetches the next token, if it is time for one and nobody has tried in vain a moment ago. Nobody waits for it.
+    pub(crate) async fn renew(self: &Arc<Self>, fetch: &impl Fetch) {
+        let now = fetch.clock().monotonic();
+        let due = self
+            .held()
+            .is_some_and(|lease| lease.renew_from <= now && now < lease.usable_until);
+        if due && self.may_renew_early(now) {
+            // A failure has cooled the slot down and is in the journal; the good token stays.
+            let _journaled = self.fly(fetch).await;
+        }
+    }
+
+    /// Drives a flight that its callers have left to its end: what was sent is not lost then.
+    pub(crate) async fn bring_home(self: &Arc<Self>, fetch: &impl Fetch) {
+        let now = fetch.clock().monotonic();
+        let flying = {
+            let state = self.lock();
+            let good = state.flight.as_ref().filter(|flight| flight.is_good(now));
+            good.map(|flight| (flight.number, flight.flight.clone()))
+        };
+        if let Some((number, flight)) = flying {
+            let outcome = flight.await;
+            self.land(number, &outcome, fetch);
+        }
+    }
+
     /// Joins the flight in the air, or begins one.
-    async fn fly(&self, fetch: &impl Fetch) -> Result<Arc<Lease>, Error> {
+    async fn fly(self: &Arc<Self>, fetch: &impl Fetch) -> Result<Arc<Lease>, Error> {
         let (number, flight) = self.board(fetch)?;
+        let mut passenger = Passenger {
+            slot: self,
+            fetch,
+            arrived: false,
+        };
         let outcome = flight.await;
+        passenger.arrived = true;
         self.land(number, &outcome, fetch);
         outcome.map(|landed| Arc::clone(&landed.lease))
     }
@@ -327,6 +365,21 @@ impl Slot {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whoever waits for a flight. One that waits no longer says so, since a flight that nobody drives goes nowhere.
+struct Passenger<'a, F: Fetch> {
+    slot: &'a Arc<Slot>,
+    fetch: &'a F,
+    arrived: bool,
+}
+
+impl<F: Fetch> Drop for Passenger<'_, F> {
+    fn drop(&mut self) {
+        if !self.arrived {
+            self.fetch.left(self.slot);
+        }
     }
 }
 

@@ -33,6 +33,7 @@ use super::errand::Post;
 use super::form::Form;
 use super::grant::{GrantType, SubjectTokens};
 use super::lease::Lease;
+use super::left::LeftFlights;
 use super::metadata::{Issuer, IssuerEndpoint};
 use super::slot::{Fetch, Landed, Slot};
 
@@ -86,6 +87,7 @@ pub(crate) struct TokenSource {
     pub(crate) subject: Option<Arc<dyn SubjectTokens>>,
     pub(crate) journal: Journal,
     pub(crate) metadata: Mutex<Known>,
+    pub(crate) left: LeftFlights,
 }
 
 /// With what a connection's next token is asked for.
@@ -429,6 +431,10 @@ impl Fetch for Arc<TokenSource> {
 
     fn limit(&self) -> Duration {
         self.limits.token_exchange
+    }
+
+    fn left(&self, slot: &Arc<Slot>) {
+        self.left.add(slot);
     }
 
     fn failed(&self, connection: &Connection, error: &Error, pause: Duration) {

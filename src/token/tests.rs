@@ -99,6 +99,7 @@ impl World {
             subject: None,
             journal: Journal::new(shared, sinks),
             metadata: std::sync::Mutex::default(),
+            left: Default::default(),
         };
         change(&mut source);
         Self {

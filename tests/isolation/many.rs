@@ -94,7 +94,7 @@ async fn many(nonces: Nonces, seed: u64) {
     let mut calls = 0;
     for event in world.journal.events() {
         let EventKind::Call(call) = event.kind else { continue };
-        let connection = &event.connection;
+        let connection = event.connection.as_ref().unwrap();
         let (carrier, account) = (connection.carrier().as_str(), connection.account().as_str());
         let client = clients[&(connection.tenant().clone(), carrier, account)];
         assert_eq!(call.jkt.map(|jkt| jkt.to_string()).as_ref(), found.keys.get(client));

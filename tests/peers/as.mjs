@@ -1,5 +1,5 @@
-// Authorization server: the npm package oidc-provider, configured for client_credentials with
-// DPoP and mTLS. See README.md for the environment variables, clients and endpoints.
+// Authorization server: the npm package oidc-provider, configured for client_credentials and authorization_code
+// with DPoP and mTLS. See README.md for the environment variables, clients and endpoints.
 import * as fs from 'node:fs';
 import * as http from 'node:http';
 import * as https from 'node:https';
@@ -8,8 +8,13 @@ import * as path from 'node:path';
 import * as crypto from 'node:crypto';
 import { exportJWK, generateKeyPair } from 'jose';
 import Provider, { errors } from 'oidc-provider';
-import { beforeEnd, claimsOf, clip, openLog, proofFields, x5tOf } from './log.mjs';
+import { certificateOf, certificateTrusted, x5tOf } from './certificate.mjs';
+import { clientsWith, SCOPE as scope } from './clients.mjs';
+import { interact } from './interactions.mjs';
+import { beforeEnd, claimsOf, clip, connectionOf, logHandshakes, openLog, proofFields } from './log.mjs';
+import { startNginx } from './nginx.mjs';
 import { ensurePki } from './pki.mjs';
+import { Store } from './store.mjs';
 
 const env = (name, fallback) => process.env[name] || fallback;
 const HOST = '127.0.0.1';
@@ -17,94 +22,77 @@ const ownState = env('STATE_DIR') ? undefined : fs.mkdtempSync(path.join(os.tmpd
 const stateDir = await ensurePki(env('STATE_DIR') ?? ownState);
 const read = (name) => fs.readFileSync(path.join(stateDir, name), 'utf8');
 
-const useTls = env('AS_TLS', '1') !== '0';
+const behindNginx = env('AS_NGINX', '0') === '1';
+const useTls = env('AS_TLS', '1') !== '0' && !behindNginx;
 const nonceMode = env('DPOP_NONCE', 'required'); // required | optional | off
 const tokenTtl = Number(env('TOKEN_TTL', '300'));
 const resourceJwt = env('RESOURCE', 'https://carrier.test/api');
 const resourceOpaque = env('RESOURCE_OPAQUE', 'https://carrier.test/opaque');
 const fapi = env('FAPI', ''); // '' | 2.0
 const secret = env('CLIENT_SECRET', 'sEcReTmArKeR-horse-battery-staple-0123456789');
-const scope = 'ship:write ship:read';
 const mount = env('AS_PATH', ''); // '' or /some/path: the path of the issuer
 const rfc8414 = env('AS_RFC8414', '1') !== '0';
+const consent = env('CONSENT', 'allow'); // allow | deny | ask
+const refresh = env('REFRESH', 'always'); // always | offline_access
+const rotateRefresh = env('ROTATE_REFRESH', '1') !== '0';
 if (!['required', 'optional', 'off'].includes(nonceMode)) throw new Error('DPOP_NONCE must be required, optional or off');
+if (!['allow', 'deny', 'ask'].includes(consent)) throw new Error('CONSENT must be allow, deny or ask');
+if (!['always', 'offline_access'].includes(refresh)) throw new Error('REFRESH must be always or offline_access');
 if (!/^(\/[A-Za-z0-9._-]+)*$/.test(mount)) throw new Error('AS_PATH must be empty or a path without a slash at its end');
 
+const log = openLog(env('AS_LOG_FILE'));
 const tls = { key: read('server.key'), cert: read('server.pem') };
 const main = useTls ? https.createServer(tls) : http.createServer();
-const mtls = https.createServer({ ...tls, ca: read('ca.pem'), requestCert: true, rejectUnauthorized: false });
+// Behind nginx there is one listener: nginx says which of its two ports was asked.
+const mtls = behindNginx ? undefined : https.createServer({ ...tls, ca: read('ca.pem'), requestCert: true, rejectUnauthorized: false });
+const servers = mtls ? [main, mtls] : [main];
 const listen = (server, port) => new Promise((ok, no) => {
   server.once('error', no);
   server.listen(Number(port), HOST, () => ok(server.address().port));
 });
-const port = await listen(main, env('AS_PORT', '0'));
-const mtlsPort = await listen(mtls, env('AS_MTLS_PORT', '0'));
-const issuer = `${useTls ? 'https' : 'http'}://${HOST}:${port}${mount}`;
+if (useTls) logHandshakes(main, 'main', log);
+if (mtls) logHandshakes(mtls, 'mtls', log);
+const ownPort = await listen(main, env('AS_PORT', '0'));
+const nginx = behindNginx ? await startNginx(stateDir, ownPort) : undefined;
+const port = nginx ? nginx.port : ownPort;
+const mtlsPort = nginx ? nginx.mtlsPort : await listen(mtls, env('AS_MTLS_PORT', '0'));
+const issuer = `${useTls || behindNginx ? 'https' : 'http'}://${HOST}:${port}${mount}`;
 const mtlsBase = `https://${HOST}:${mtlsPort}${mount}`;
 
 const signing = await generateKeyPair('ES256', { extractable: true });
 const jwks = { keys: [{ ...(await exportJWK(signing.privateKey)), alg: 'ES256', use: 'sig', kid: 'as-es256-1' }] };
 
-const { d, ...pkjwtPublic } = JSON.parse(env('PKJWT_JWK_FILE') ? fs.readFileSync(env('PKJWT_JWK_FILE'), 'utf8') : read('pkjwt.jwk.json'));
-const selfCert = new crypto.X509Certificate(env('SELF_CERT_FILE') ? fs.readFileSync(env('SELF_CERT_FILE')) : read('client-self.pem'));
-const selfJwk = {
-  ...selfCert.publicKey.export({ format: 'jwk' }), kid: 'client-self-1',
-  x5c: [selfCert.raw.toString('base64')],
-  'x5t#S256': crypto.createHash('sha256').update(selfCert.raw).digest('base64url'),
-};
+const fileOr = (name, fallback) => (env(name) ? fs.readFileSync(env(name), 'utf8') : read(fallback));
+const clients = clientsWith({
+  secret,
+  jwk: JSON.parse(fileOr('PKJWT_JWK_FILE', 'pkjwt.jwk.json')),
+  certificate: fileOr('SELF_CERT_FILE', 'client-self.pem'),
+  redirectUris: env('REDIRECT_URIS', 'https://client.test/cb').split(','),
+});
 
-const cc = { grant_types: ['client_credentials'], redirect_uris: [], response_types: [], scope };
-const clients = [
-  { client_id: 'basic', client_secret: secret, token_endpoint_auth_method: 'client_secret_basic', ...cc },
-  { client_id: 'post', client_secret: secret, token_endpoint_auth_method: 'client_secret_post', ...cc },
-  { client_id: 'pkjwt', token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: 'ES256', jwks: { keys: [pkjwtPublic] }, ...cc },
-  { client_id: 'dpop-only', client_secret: secret, token_endpoint_auth_method: 'client_secret_basic', dpop_bound_access_tokens: true, ...cc },
-  { client_id: 'pkjwt-dpop', token_endpoint_auth_method: 'private_key_jwt', token_endpoint_auth_signing_alg: 'ES256', jwks: { keys: [pkjwtPublic] }, dpop_bound_access_tokens: true, ...cc },
-  { client_id: 'tls-ca', token_endpoint_auth_method: 'tls_client_auth', tls_client_auth_san_dns: 'client-ca.test', tls_client_certificate_bound_access_tokens: true, ...cc },
-  { client_id: 'tls-dn', token_endpoint_auth_method: 'tls_client_auth', tls_client_auth_subject_dn: 'CN=client-ca', tls_client_certificate_bound_access_tokens: true, ...cc },
-  { client_id: 'tls-self', token_endpoint_auth_method: 'self_signed_tls_client_auth', jwks: { keys: [selfJwk] }, tls_client_certificate_bound_access_tokens: true, ...cc },
-  { client_id: 'basic-mtls-bound', client_secret: secret, token_endpoint_auth_method: 'client_secret_basic', tls_client_certificate_bound_access_tokens: true, ...cc },
-  { client_id: 'rs', client_secret: secret, token_endpoint_auth_method: 'client_secret_basic', ...cc, grant_types: [] },
-  { client_id: 'par', client_secret: secret, token_endpoint_auth_method: 'client_secret_basic', grant_types: ['authorization_code'], response_types: ['code'], redirect_uris: ['https://client.test/cb'], scope: `openid ${scope}` },
-];
-
-const certOf = (ctx) => ctx.socket.getPeerX509Certificate?.();
+const certOf = (ctx) => certificateOf(ctx.req, behindNginx);
 
 const trace = env('AS_TRACE', '0') === '1' ? (...a) => console.error(...a) : () => {};
-const log = openLog(env('AS_LOG_FILE'));
 const contexts = new WeakMap(); // request -> context of the provider, for the log
 
-// One store for every Provider instance of this process, so that a nonce rotation keeps tokens and replay records.
-const store = new Map();
-class Store {
-  constructor(model) { this.model = model; }
-  key(id) { return `${this.model}:${id}`; }
-  async upsert(id, payload, expiresIn) { store.set(this.key(id), { payload, until: expiresIn ? Date.now() + expiresIn * 1000 : Infinity }); }
-  async find(id) {
-    const hit = store.get(this.key(id));
-    if (hit && hit.until > Date.now()) return hit.payload;
-    store.delete(this.key(id));
-    return undefined;
-  }
-  async findByUid() { return undefined; }
-  async findByUserCode() { return undefined; }
-  async consume(id) { const hit = store.get(this.key(id)); if (hit) hit.payload.consumed = Math.floor(Date.now() / 1000); }
-  async destroy(id) { store.delete(this.key(id)); }
-  async revokeByGrantId() {}
-}
-
-function makeHandler() {
+const cookieKeys = [crypto.randomBytes(32).toString('base64url')];
+function makeProvider() {
   const nonceSecret = nonceMode === 'off' ? undefined : crypto.randomBytes(32);
   const endpoint = (p) => mtlsBase + p;
   const provider = new Provider(issuer, {
     adapter: Store,
     clients,
     jwks,
-    scopes: ['openid', 'ship:write', 'ship:read'],
-    clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'tls_client_auth', 'self_signed_tls_client_auth'],
+    scopes: ['openid', 'offline_access', 'ship:write', 'ship:read'],
+    clientAuthMethods: ['none', 'client_secret_basic', 'client_secret_post', 'private_key_jwt', 'tls_client_auth', 'self_signed_tls_client_auth'],
     clientDefaults: { id_token_signed_response_alg: 'ES256' },
     enabledJWA: { dPoPSigningAlgValues: env('DPOP_ALGS', 'ES256,Ed25519,EdDSA,PS256').split(',') },
-    ttl: { ClientCredentials: tokenTtl, AccessToken: tokenTtl },
+    ttl: { ClientCredentials: tokenTtl, AccessToken: tokenTtl, AuthorizationCode: 60, Grant: 3600, Interaction: 600, RefreshToken: 3600, Session: 3600 },
+    cookies: { keys: cookieKeys },
+    interactions: { url: (ctx, { uid }) => `${mount}/interaction/${uid}` },
+    findAccount: (ctx, sub) => ({ accountId: sub, claims: () => ({ sub }) }),
+    issueRefreshToken: (ctx, client, source) => client.grantTypeAllowed('refresh_token') && (refresh === 'always' || source.scopes.has('offline_access')),
+    rotateRefreshToken: () => rotateRefresh,
     discovery: {
       mtls_endpoint_aliases: {
         token_endpoint: endpoint('/token'),
@@ -127,7 +115,7 @@ function makeHandler() {
         tlsClientAuth: true,
         selfSignedTlsClientAuth: true,
         getCertificate: (ctx) => certOf(ctx)?.toString(),
-        certificateAuthorized: (ctx) => ctx.socket.authorized === true,
+        certificateAuthorized: (ctx) => certificateTrusted(ctx.req, behindNginx),
         certificateSubjectMatches(ctx, property, expected) {
           const cert = certOf(ctx);
           switch (property) {
@@ -156,12 +144,13 @@ function makeHandler() {
       },
     },
   });
+  provider.proxy = behindNginx;
   provider.use((ctx, next) => { contexts.set(ctx.req, ctx); return next(); });
   provider.on('server_error', (ctx, err) => console.error('server_error', err));
   for (const e of ['grant.error', 'introspection.error', 'revocation.error', 'pushed_authorization_request.error']) {
     provider.on(e, (ctx, err) => trace(e, ctx.path, err.statusCode, err.error, err.error_description, err.error_detail ?? err.cause?.message ?? ''));
   }
-  return provider.callback();
+  return { provider, handler: provider.callback() };
 }
 
 // What the log says about a request: the claims of proof and assertion as sent, and the answer.
@@ -175,12 +164,12 @@ function entryOf(req, res, pathname, proof) {
     method: req.method, path: pathname, status: res.statusCode, error: clip(answer?.error),
     client_id: clip(oidc?.client?.clientId ?? sent.client_id ?? basic ?? assertion.sub),
     grant: clip(sent.grant_type), scope: clip(sent.scope), resource: clip(sent.resource), token_type: clip(answer?.token_type),
-    ...proof, assertion_jti: clip(assertion.jti), assertion_aud: assertion.aud ?? null, cert_x5t: x5tOf(req.socket),
-    next_nonce: clip(res.getHeader('dpop-nonce')),
+    ...proof, assertion_jti: clip(assertion.jti), assertion_aud: assertion.aud ?? null, cert_x5t: x5tOf(certificateOf(req, behindNginx)),
+    next_nonce: clip(res.getHeader('dpop-nonce')), connection: connectionOf(req.socket),
   };
 }
 
-let handler = makeHandler();
+let { provider, handler } = makeProvider();
 const OIDC = '/.well-known/openid-configuration';
 async function serve(req, res) {
   const { pathname } = new URL(req.url, issuer);
@@ -201,13 +190,14 @@ async function serve(req, res) {
     req.originalUrl = req.url;
     req.url = req.url.slice(mount.length);
   }
-  handler(req, res);
+  if (!await interact(provider, consent, [resourceJwt, resourceOpaque], req, res)) handler(req, res);
 }
-for (const server of [main, mtls]) server.on('request', serve);
+for (const server of servers) server.on('request', serve);
 // A new nonce secret: every DPoP nonce handed out so far stops being accepted.
-process.on('SIGUSR2', () => { handler = makeHandler(); console.log('ROTATED'); });
-const stop = () => {
-  for (const server of [main, mtls]) { server.close(); server.closeAllConnections(); }
+process.on('SIGUSR2', () => { ({ provider, handler } = makeProvider()); console.log('ROTATED'); });
+const stop = async () => {
+  for (const server of servers) { server.close(); server.closeAllConnections(); }
+  await nginx?.stop();
   if (ownState) fs.rmSync(ownState, { recursive: true, force: true });
   process.exit(0);
 };

@@ -13,7 +13,9 @@ import auth0 from 'express-oauth2-jwt-bearer';
 import { calculateJwkThumbprint, createRemoteJWKSet, customFetch as joseFetch, decodeJwt, decodeProtectedHeader, jwtVerify } from 'jose';
 import * as oauth from 'oauth4webapi';
 import { Agent, fetch as undiciFetch } from 'undici';
-import { athMatches, beforeEnd, claimsOf, clip, openLog, proofFields, x5tOf } from './log.mjs';
+import { certificateOf, x5tOf } from './certificate.mjs';
+import { athMatches, beforeEnd, claimsOf, clip, connectionOf, logHandshakes, openLog, proofFields } from './log.mjs';
+import { startNginx } from './nginx.mjs';
 
 const env = (name, fallback) => process.env[name] || fallback;
 const must = (name) => { if (!process.env[name]) throw new Error(`${name} is required`); return process.env[name]; };
@@ -24,7 +26,8 @@ const audience = env('RESOURCE', 'https://carrier.test/api');
 const engine = env('RS_ENGINE', 'oauth4webapi');
 const binding = env('RS_BINDING', 'dpop'); // dpop | mtls | any
 const nonceMode = env('RS_NONCE', 'off'); // off | required | every
-const useTls = env('RS_TLS', '1') !== '0';
+const behindNginx = env('RS_NGINX', '0') === '1';
+const useTls = env('RS_TLS', '1') !== '0' && !behindNginx;
 const ALGS = 'ES256 Ed25519 EdDSA PS256';
 const REPLAY_KEEP_S = 700;
 if (!['oauth4webapi', 'auth0'].includes(engine)) throw new Error('RS_ENGINE must be oauth4webapi or auth0');
@@ -39,12 +42,16 @@ const trustingFetch = (url, init) => undiciFetch(url, { ...init, dispatcher });
 
 const app = express();
 app.disable('x-powered-by');
+if (behindNginx) app.set('trust proxy', 'loopback');
 const server = useTls
   ? https.createServer({ key: read('server.key'), cert: read('server.pem'), ca, requestCert: true, rejectUnauthorized: false }, app)
   : http.createServer(app);
+const log = openLog(env('RS_LOG_FILE'));
+if (useTls) logHandshakes(server, 'mtls', log);
 await new Promise((ok, no) => { server.once('error', no); server.listen(Number(env('RS_PORT', '0')), HOST, ok); });
-const { port } = server.address();
-const base = env('RS_BASE', `${useTls ? 'https' : 'http'}://${HOST}:${port}`);
+const nginx = behindNginx ? await startNginx(stateDir, server.address().port) : undefined;
+const port = nginx ? nginx.mtlsPort : server.address().port;
+const base = env('RS_BASE', `${useTls || behindNginx ? 'https' : 'http'}://${HOST}:${port}`);
 
 const as = await oauth.processDiscoveryResponse(new URL(issuer), await oauth.discoveryRequest(new URL(issuer), {
   algorithm: 'oidc', [oauth.customFetch]: trustingFetch, [oauth.allowInsecureRequests]: !issuer.startsWith('https:'),
@@ -91,7 +98,7 @@ const withAuth0 = engine === 'auth0' && auth0.auth({
   ...(issuer.startsWith('https:') ? { agent: new https.Agent({ ca }) } : {}),
   dpop: { enabled: binding !== 'mtls', required: binding === 'dpop' },
   ...(binding !== 'dpop' ? {
-    getCertificate: (req) => req.socket.getPeerX509Certificate?.()?.raw,
+    getCertificate: (req) => certificateOf(req, behindNginx)?.raw,
     mtls: { enabled: true, required: binding === 'mtls' },
   } : {}),
 });
@@ -125,7 +132,6 @@ const scopeOf = (wanted) => (req, res, next) => {
 };
 
 // --- what tests read -----------------------------------------------------------------------------
-const log = openLog(env('RS_LOG_FILE'));
 async function logged(req, res, next) {
   stats.requests += 1;
   const proof = req.get('dpop');
@@ -134,7 +140,7 @@ async function logged(req, res, next) {
   const entry = {
     method: req.method, path: req.originalUrl.split('?')[0], status: 0, error: null, scheme: clip(scheme) || null,
     client_id: clip(claims.client_id), cnf_jkt: clip(claims.cnf?.jkt), cnf_x5t: clip(claims.cnf?.['x5t#S256']),
-    ...await proofFields(proof), ath_ok: proof !== undefined && token !== undefined && athMatches(proof, token), cert_x5t: x5tOf(req.socket),
+    ...await proofFields(proof), ath_ok: proof !== undefined && token !== undefined && athMatches(proof, token), cert_x5t: x5tOf(certificateOf(req, behindNginx)), connection: connectionOf(req.socket),
   };
   beforeEnd(res, () => log.record({ ...entry, status: res.statusCode, error: clip(res.locals.error), next_nonce: clip(res.get('dpop-nonce')) }));
   next();
@@ -177,7 +183,7 @@ app.use((err, req, res, next) => {
 });
 
 process.on('SIGUSR2', () => { rotate(); console.log('ROTATED'); });
-const stop = () => { server.close(); server.closeAllConnections(); process.exit(0); };
+const stop = async () => { server.close(); server.closeAllConnections(); await nginx?.stop(); process.exit(0); };
 process.on('SIGTERM', stop);
 process.on('SIGINT', stop);
 if (env('EXIT_WITH_STDIN', '0') === '1') process.stdin.on('end', stop).resume(); // so that nobody outlives a test that was killed

@@ -3,14 +3,18 @@
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod assertions;
+mod authorization;
 mod caller;
 mod certified;
 mod checks;
 mod faults;
+mod grants;
+mod imitated_codes;
 mod imitations;
 mod issuer;
 mod mtls;
 mod profiles;
+mod pushed;
 mod scripts;
 mod signer;
 mod wire;

@@ -18,7 +18,7 @@ use crate::transport::identity::{ClientIdentity, IdentityError};
 use super::{CertificateSource, Exchanged};
 
 /// The longest file that is read, in octets.
-pub const MAX_FILE: usize = 256 * 1024;
+pub const MAX_FILE: usize = 128 * 1024;
 
 /// How often one look at the files begins anew because they changed meanwhile.
 const TRIES: usize = 5;
@@ -41,11 +41,13 @@ const SETTLED_SECONDS: i64 = 2;
 ///   when all is written.
 /// - **One after the other** is fine: until both files belong together the source keeps what it has, and reports
 ///   [`IdentityError::Mismatch`] if that lasts.
-/// - **A fault keeps what there is.** Broken, expired, not yet valid, unreadable files, files over 256 KiB
+/// - **A fault keeps what there is.** Broken, expired, not yet valid, unreadable files, files over 128 KiB
 ///   ([`MAX_FILE`]) and those that are not plain files leave the source as it was, give the error, and are tried again at
 ///   the next reload.
 /// - **Cheap.** While device, inode, size and times of both files are the same, they are not read. (On systems that are not
 ///   Unix they are read each time.) Files that were touched and hold the same change nothing.
+///
+/// In Kubernetes mount the secret as a directory: what is mounted by `subPath` is never renewed.
 ///
 /// The key file should be readable by the application's user alone (mode 0400). The source does not insist on it, since
 /// Kubernetes mounts secrets with mode 0644 unless the pod's `defaultMode` says otherwise. What was read is wiped.
@@ -68,11 +70,11 @@ pub struct FileCertificates {
 
 impl FileCertificates {
     /// Reads these files: the client's own certificate in PEM, with those of its authorities after it, and its unencrypted
-    /// private key in PEM. Both may be one file. Blocks while it reads.
+    /// private key in PEM. Both may be one file. Blocks while it reads, and takes what is there, however new it is.
     ///
     /// # Errors
-    /// [`IdentityError::Unavailable`] when a file cannot be read, is too long, or changes all the time; else what is wrong
-    /// with its content. An expired certificate is refused as well.
+    /// [`IdentityError::Unavailable`] when a file cannot be read or changes all the time; else what is wrong with its content.
+    /// An expired certificate is refused as well.
     pub fn open(
         certificate: impl Into<PathBuf>,
         key: impl Into<PathBuf>,
@@ -204,25 +206,29 @@ impl Paths {
 
     /// Both files, from one state of the directory.
     fn read(&self) -> Result<Pair, IdentityError> {
+        let mut outcome = Err(IdentityError::Unavailable);
         for _ in 0..TRIES {
-            // What has gone or changed between two of these steps is there in its new form at the next try.
-            let Ok(before) = self.mark() else { continue };
-            let Ok(certificate) = before.certificate.read() else {
-                continue;
-            };
-            let key = if before.key == before.certificate {
-                None
-            } else {
-                match before.key.read() {
-                    Ok(key) => Some(key),
-                    Err(_gone) => continue,
-                }
-            };
-            if self.mark().is_ok_and(|after| after == before) {
-                return Ok(Pair::new(certificate, key, before));
+            // What has gone or changed between two steps is there in its new form at the next try.
+            outcome = self.try_read();
+            if outcome.is_ok() {
+                break;
             }
         }
-        Err(IdentityError::Unavailable)
+        outcome
+    }
+
+    fn try_read(&self) -> Result<Pair, IdentityError> {
+        let before = self.mark()?;
+        let certificate = before.certificate.read()?;
+        let key = if before.key == before.certificate {
+            None
+        } else {
+            Some(before.key.read()?)
+        };
+        if self.mark()? != before {
+            return Err(IdentityError::Unavailable);
+        }
+        Ok(Pair::new(certificate, key, before))
     }
 }
 
@@ -305,8 +311,11 @@ impl Place {
         let resolved = fs::canonicalize(path).map_err(|_| IdentityError::Unavailable)?;
         let metadata = fs::metadata(&resolved).map_err(|_| IdentityError::Unavailable)?;
         // A pipe would keep its reader waiting.
-        if !metadata.is_file() || metadata.len() > MAX_FILE as u64 {
+        if !metadata.is_file() {
             return Err(IdentityError::Unavailable);
+        }
+        if metadata.len() > MAX_FILE as u64 {
+            return Err(IdentityError::TooLarge);
         }
         Ok(Self {
             resolved,
@@ -366,6 +375,36 @@ impl Stamp {
             },
             length: metadata.len(),
             changed: since_1970.map(|since| Timestamp::UNIX_EPOCH + since),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A change in the content would show, if it were read.
+    #[test]
+    fn files_that_look_the_same_are_read_only_while_they_may_have_changed_unseen() {
+        let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        let paths = Paths {
+            certificate: path.clone(),
+            key: path,
+        };
+        let mark = paths.mark().unwrap();
+        let changed = mark.key.stamp.changed.unwrap();
+        let look = |seen_at: i64| {
+            let last = mark.settled(changed.offset_seconds(seen_at));
+            paths.look(&last, &[0; 32], changed.offset_seconds(60))
+        };
+        for seen_at in [-1, 0, 1] {
+            assert!(matches!(
+                look(seen_at),
+                Err(IdentityError::NoCertificate | IdentityError::KeyMalformed)
+            ));
+        }
+        for seen_at in [2, 60] {
+            assert_eq!(matches!(look(seen_at), Ok(Look::Nothing)), cfg!(unix), "{seen_at}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -28,6 +28,7 @@ pub(super) struct Fake {
     answers: Mutex<VecDeque<BoxFuture<'static, Outcome>>>,
     fetches: AtomicU64,
     pauses: Mutex<Vec<u64>>,
+    left: Mutex<Vec<Weak<Slot>>>,
 }
 
 impl Fake {
@@ -37,6 +38,7 @@ impl Fake {
             answers: Mutex::default(),
             fetches: AtomicU64::new(0),
             pauses: Mutex::default(),
+            left: Mutex::default(),
         }
     }
 
@@ -92,20 +94,26 @@ impl Fetch for Fake {
         LIMIT
     }
 
+    fn left(&self, slot: &Arc<Slot>) {
+        self.left.lock().unwrap().push(Arc::downgrade(slot));
+    }
+
     fn failed(&self, _connection: &Connection, _error: &Error, pause: Duration) {
         self.pauses.lock().unwrap().push(pause.as_secs());
     }
 }
 
-pub(super) fn slot() -> Slot {
-    Slot::new(Arc::new(Connection::new(scope().connection(&tenant("acme")))))
+pub(super) fn slot() -> Arc<Slot> {
+    Arc::new(Slot::new(Arc::new(Connection::new(
+        scope().connection(&tenant("acme")),
+    ))))
 }
 
 fn refusal() -> Outcome {
     Err(Error::before(ErrorKind::Deadline(Awaited::Token)))
 }
 
-fn now(slot: &Slot, fake: &Fake) -> Result<Arc<Lease>, Error> {
+fn now(slot: &Arc<Slot>, fake: &Fake) -> Result<Arc<Lease>, Error> {
     slot.lease(fake, LATE).now_or_never().expect("nothing to wait for")
 }
 
@@ -156,6 +164,47 @@ fn a_caller_that_goes_takes_nothing_with_it() {
     fake.answer(fake.token(&slot, 100));
     assert!(now(&slot, &fake).is_ok());
     assert_eq!(fake.fetches(), 4);
+}
+
+#[test]
+fn a_flight_that_all_have_left_is_brought_home() {
+    let (fake, slot) = (Fake::new(), slot());
+    let sender = fake.answer_later();
+    assert!(slot.lease(&fake, LATE).now_or_never().is_none());
+    let left = std::mem::take(&mut *fake.left.lock().unwrap());
+    assert!(matches!(left.as_slice(), [one] if one.as_ptr() == Arc::as_ptr(&slot)));
+    sender.send(fake.token(&slot, 100)).ok().unwrap();
+    slot.bring_home(&fake).now_or_never().unwrap();
+    let fresh = slot.fresh(fake.clock.monotonic());
+    assert!(fresh.is_some());
+
+    // Nothing is in the air: nothing is begun, and who arrives has not left.
+    slot.bring_home(&fake).now_or_never().unwrap();
+    assert!(now(&slot, &fake).is_ok());
+    assert_eq!((fake.fetches(), fake.left.lock().unwrap().len()), (1, 0));
+}
+
+#[test]
+fn renewing_ahead_of_need_is_done_when_it_is_due_and_not_again_after_a_failure() {
+    let (fake, slot) = (Fake::new(), slot());
+    fake.answer(fake.token(&slot, 100));
+    let first = now(&slot, &fake).unwrap();
+    fake.clock.advance(Duration::from_secs(79));
+    slot.renew(&fake).now_or_never().unwrap();
+    assert_eq!(fake.fetches(), 1);
+
+    fake.clock.advance(Duration::from_secs(1));
+    fake.answer(refusal());
+    slot.renew(&fake).now_or_never().unwrap();
+    slot.renew(&fake).now_or_never().unwrap();
+    assert_eq!(fake.fetches(), 2);
+    assert!(Arc::ptr_eq(&now(&slot, &fake).unwrap(), &first));
+
+    fake.clock.advance(Duration::from_secs(1));
+    fake.answer(fake.token(&slot, 100));
+    slot.renew(&fake).now_or_never().unwrap();
+    assert!(!Arc::ptr_eq(&now(&slot, &fake).unwrap(), &first));
+    assert_eq!(fake.fetches(), 3);
 }
 
 #[test]
@@ -311,7 +360,7 @@ fn a_token_without_a_life_is_for_those_who_waited() {
     assert_eq!(fake.fetches(), 2);
 }
 
-fn replace(slot: &Slot, refused: &Arc<Lease>, fake: &Fake) -> Option<Arc<Lease>> {
+fn replace(slot: &Arc<Slot>, refused: &Arc<Lease>, fake: &Fake) -> Option<Arc<Lease>> {
     let outcome = slot.replace(refused, fake).now_or_never();
     outcome.expect("nothing to wait for").unwrap()
 }

@@ -105,3 +105,28 @@ pub enum IdentityError {
     #[error("the source of certificates is not available")]
     Unavailable,
 }
+
+impl IdentityError {
+    /// A short name for logs and metrics. It does not change between patch releases.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoCertificate => "no_certificate",
+            Self::Malformed => "malformed",
+            Self::KeyMalformed => "key_malformed",
+            Self::KeyEncrypted => "key_encrypted",
+            Self::SeveralKeys => "several_keys",
+            Self::WrongPassword => "wrong_password",
+            Self::Mismatch => "mismatch",
+            Self::KeyPurpose => "key_purpose",
+            Self::KeySignsLater => "key_signs_later",
+            Self::KeyClosed => "key_closed",
+            Self::Expired { .. } => "expired",
+            Self::NotYetValid { .. } => "not_yet_valid",
+            Self::Weak => "weak",
+            Self::NotForClients => "not_for_clients",
+            Self::TooLarge => "too_large",
+            Self::Missing => "missing",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}

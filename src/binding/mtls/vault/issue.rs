@@ -191,23 +191,18 @@ fn read(body: &[u8]) -> Result<ClientIdentity, VaultFailure> {
         Some(chain) => chain.iter().filter_map(Value::as_str).collect(),
         None => Vec::from_iter(text("issuing_ca")),
     };
-    let mut chain = String::new();
-    for der in [own].into_iter().chain(authorities) {
-        chain.push_str(&pem("CERTIFICATE", der)?);
-    }
-    let mut key = pem("PRIVATE KEY", key)?;
-    let key = KeyMaterial::new(std::mem::take(&mut *key));
-    ClientIdentity::from_pem(chain.as_bytes(), &key).map_err(VaultFailure::Identity)
+    let chain = [own].into_iter().chain(authorities).map(decode);
+    let chain = chain.collect::<Result<Vec<_>, _>>()?;
+    let key = KeyMaterial::new(decode(key)?);
+    ClientIdentity::from_der(chain, &key).map_err(VaultFailure::Identity)
 }
 
-/// PEM of DER in base64.
-fn pem(label: &str, der: &str) -> Result<Zeroizing<String>, VaultFailure> {
-    // Nothing but base64 gets between the lines.
-    let decoded = STANDARD.decode(der).map(Zeroizing::new);
-    drop(decoded.map_err(|_| VaultFailure::Answer)?);
-    let parts = ["-----BEGIN ", label, "-----\n", der, "\n-----END ", label, "-----\n"];
+fn decode(base64: &str) -> Result<Vec<u8>, VaultFailure> {
     // All of its room from the start: growing would leave copies behind.
-    let mut text = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
-    parts.iter().for_each(|part| text.push_str(part));
-    Ok(text)
+    let mut octets = Zeroizing::new(vec![0; base64::decoded_len_estimate(base64.len())]);
+    let length = STANDARD
+        .decode_slice(base64, &mut octets)
+        .map_err(|_| VaultFailure::Answer)?;
+    octets.truncate(length);
+    Ok(std::mem::take(&mut *octets))
 }

@@ -1,0 +1,204 @@
+//! What goes on besides calls: early renewals, certificates that change, issuers that offer more. One future, which the
+//! application runs.
+//!
+//! Nothing of it is needed for a call to work: without it tokens are renewed by the calls that need them, and certificates stay
+//! what they are.
+
+use std::collections::HashSet;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{Either, join, join_all, select};
+use futures_util::{StreamExt, stream};
+use tokio::sync::watch;
+
+use crate::binding::BindingKind;
+use crate::client::{Client, Pipeline};
+use crate::clock::{Clock, Monotonic};
+use crate::journal::EventKind;
+use crate::parts::Parts;
+
+#[cfg(feature = "mtls")]
+mod certificates;
+
+/// How often is looked whether tokens are to be renewed, and whether the issuer is still to be told of revoked ones.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// When issuers are probed first: by then there are tenants.
+const FIRST_PROBE: Duration = Duration::from_secs(5 * 60);
+
+/// How many tokens of one client are renewed at a time.
+const RENEWED_AT_ONCE: usize = 16;
+
+/// The one future that an application runs beside its calls, for all clients that share some [`Parts`].
+///
+/// - Tokens that calls have used are renewed when 80 % of their life is over, so that no call waits for it.
+/// - Token requests whose callers went away are brought to their end: what a shipper consented to is not lost with a rotated
+///   refresh token that nobody took.
+/// - Client certificates are reloaded: a newer one takes the old one's place, and tokens that are bound to the old one are
+///   dropped. Before one ends there are events.
+/// - Revocations that the issuer could not be told of are told again.
+/// - Issuers are probed; a binding that one offers and that was not known is an event.
+///
+/// ```no_run
+/// use shipbound::upkeep::Upkeep;
+///
+/// # async fn run(parts: shipbound::Parts, carrier: shipbound::Client, stop: tokio::sync::oneshot::Receiver<()>) {
+/// let upkeep = Upkeep::new(&parts).client(&carrier);
+/// let running = tokio::spawn(upkeep.run(async move {
+///     let _stopped = stop.await;
+/// }));
+/// # let _ = running;
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is done before run() is awaited"]
+pub struct Upkeep {
+    parts: Parts,
+    clients: Vec<Client>,
+    reload_every: Duration,
+    probe_every: Duration,
+}
+
+impl Upkeep {
+    /// Upkeep for no client yet.
+    pub fn new(parts: &Parts) -> Self {
+        Self {
+            parts: parts.clone(),
+            clients: Vec::new(),
+            reload_every: Duration::from_secs(60),
+            probe_every: Duration::from_secs(24 * 60 * 60),
+        }
+    }
+
+    /// Looks after this client too. It must have been built with the same parts.
+    pub fn client(mut self, client: &Client) -> Self {
+        self.clients.push(client.clone());
+        self
+    }
+
+    /// How often certificates are looked at. Default: once a minute.
+    pub fn reload_every(mut self, interval: Duration) -> Self {
+        self.reload_every = interval;
+        self
+    }
+
+    /// How often issuers are probed. Default: once a day, for the first time after five minutes.
+    pub fn probe_every(mut self, interval: Duration) -> Self {
+        self.probe_every = interval;
+        self
+    }
+
+    /// Runs until `shutdown` ends, and then until what was begun has ended: requests to an issuer are not broken off, and each
+    /// of them has its limit of time ([`Limits::token_exchange`](crate::exchange::budget::Limits::token_exchange), 10 s).
+    ///
+    /// It fails never: what goes wrong is in the journal, and is tried again. Dropping it gives up what is under way.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        let stop = watch::Sender::new(false);
+        let worker = Worker {
+            clock: Arc::clone(&self.parts.clock),
+            stop: stop.subscribe(),
+        };
+        let of_each = self.clients.iter().map(|client| {
+            let pipeline = client.pipeline();
+            let tokens = join(worker.renew(pipeline), worker.bring_home(pipeline));
+            join(tokens, worker.probe(pipeline, self.probe_every))
+        });
+        #[cfg(feature = "mtls")]
+        let certificates = certificates::watch(&worker, &self.parts, &self.clients, self.reload_every);
+        #[cfg(not(feature = "mtls"))]
+        let certificates = {
+            let _no_certificates = self.reload_every;
+            std::future::ready(())
+        };
+        let work = pin!(join(join_all(of_each), certificates));
+        if let Either::Left(((), rest)) = select(pin!(shutdown), work).await {
+            stop.send_replace(true);
+            rest.await;
+        }
+    }
+}
+
+/// What all parts of the upkeep share: the time, and whether to begin anything more.
+struct Worker {
+    clock: Arc<dyn Clock>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Worker {
+    /// Waits for `future`; false when the upkeep is to stop first.
+    async fn wait(&self, future: impl Future<Output = ()>) -> bool {
+        let mut stop = self.stop.clone();
+        // A sender that is gone means the same as one that says so.
+        let stopped = pin!(async {
+            let _told = stop.wait_for(|stop| *stop).await;
+        });
+        matches!(select(stopped, pin!(future)).await, Either::Right(_))
+    }
+
+    async fn pause(&self, interval: Duration) -> bool {
+        let until: Monotonic = self.clock.monotonic() + interval;
+        self.wait(self.clock.sleep_until(until)).await
+    }
+
+    /// Renews ahead of need, and tells the issuer what it could not be told before.
+    async fn renew(&self, pipeline: &Pipeline) {
+        while self.pause(LOOK).await {
+            let due = pipeline.parts.tokens.due(&pipeline.scope, self.clock.monotonic());
+            let renewals = due.into_iter().map(|(tenant, slot)| async move {
+                slot.renew(&pipeline.source).await;
+                pipeline.parts.tokens.show(&pipeline.scope, &tenant);
+            });
+            stream::iter(renewals)
+                .buffer_unordered(RENEWED_AT_ONCE)
+                .collect::<()>()
+                .await;
+            pipeline.tell_all().await;
+        }
+    }
+
+    /// Drives token requests on that their callers have left.
+    async fn bring_home(&self, pipeline: &Pipeline) {
+        let left = &pipeline.source.left;
+        left.watch();
+        loop {
+            let going_on = self.wait(left.told()).await;
+            let slots = left.take().into_iter();
+            join_all(slots.map(|slot| async move { slot.bring_home(&pipeline.source).await })).await;
+            if !going_on {
+                return;
+            }
+        }
+    }
+
+    /// Looks what the issuer offers, through the connection of a tenant that uses it.
+    async fn probe(&self, pipeline: &Pipeline, interval: Duration) {
+        let own = pipeline.source.strategy.kind();
+        let mut known: HashSet<BindingKind> = match own {
+            BindingKind::DpopMtls => [BindingKind::Dpop, BindingKind::Mtls].into(),
+            own => [own].into(),
+        };
+        let mut next = interval.min(FIRST_PROBE);
+        while self.pause(next).await {
+            next = interval;
+            let Some(tenant) = pipeline.parts.tokens.any_tenant(&pipeline.scope) else {
+                continue;
+            };
+            // An issuer that cannot be read has told nothing new; its own failures are in the journal as attempts.
+            let Ok(probe) = pipeline.probe(&tenant).await else {
+                continue;
+            };
+            for binding in probe.capabilities.iter().flat_map(|told| told.offers()) {
+                if known.insert(binding) {
+                    pipeline.parts.journal.record_at_large(EventKind::BindingOffered {
+                        carrier: pipeline.profile().id().clone(),
+                        environment: pipeline.profile().environment(),
+                        binding,
+                    });
+                }
+            }
+        }
+    }
+}
