@@ -65,7 +65,7 @@ impl Facts {
         }
         let validity = parsed.tbs_certificate().validity();
         let facts = Self {
-            x5t: Thumbprint::of(own),
+            x5t: Thumbprint::of_certificate(own),
             not_before: timestamp(validity.not_before.to_unix_duration()),
             not_after: timestamp(validity.not_after.to_unix_duration()),
         };
