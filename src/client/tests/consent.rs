@@ -418,8 +418,10 @@ fn a_new_consent_takes_the_place_of_the_old_one_and_its_token() {
 #[test]
 fn public_clients_give_their_id_alone_and_are_bound_to_their_key() {
     let public = of_shippers().client_auth(ClientAuth::None);
-    let mut quirks = Quirks::default();
-    quirks.code_without_authentication = true;
+    let quirks = Quirks {
+        code_without_authentication: true,
+        ..Quirks::default()
+    };
     for (profile, bound) in [(public, true), (of_shippers().quirks(quirks), false)] {
         let begun = Begun::at(Setup::new(), profile, [page("")]).unwrap();
         begun.setup.script.seen();
