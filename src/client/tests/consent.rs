@@ -437,6 +437,35 @@ fn public_clients_give_their_id_alone_and_are_bound_to_their_key() {
 }
 
 #[test]
+fn fapi_pushes_and_wants_the_issuer_named() {
+    let setup = Setup::new();
+    let profile = of_shippers().client_auth(ClientAuth::PrivateKeyJwt(Default::default()));
+    let client = setup.build(profile, |builder| dpop(builder).fapi2()).unwrap();
+    setup.may_sign(&client);
+    let pushed = Step::json(201, r#"{"request_uri":"urn:example:abc","expires_in":60}"#);
+    setup.script.add([page(PAR), pushed]);
+    let authorization = client.authorize(&tenant(), BACK).now_or_never().unwrap().unwrap();
+    let seen = setup.script.seen();
+    let (state, first) = (seen[1].form()["state"].clone(), seen[1].assertion());
+    let back = |iss: &str, steps: Vec<Step>| {
+        let pending = PendingConsent::from_text(&authorization.pending.to_text()).unwrap();
+        setup.script.add(steps);
+        let query = format!("code=c&state={state}{iss}");
+        client.consented(pending, &query).now_or_never().unwrap()
+    };
+    let error = back("", Vec::new()).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Consent(ConsentError::Issuer)));
+    assert!(setup.script.seen().is_empty());
+    back("&iss=https://auth.carrier.example", vec![tokens(NEXT)]).unwrap();
+    let second = setup.script.seen()[0].assertion();
+    assert_eq!(
+        (&first.claims["aud"], &second.claims["aud"]),
+        (&ISSUER.into(), &ISSUER.into())
+    );
+    assert_ne!(first.claims["jti"], second.claims["jti"]);
+}
+
+#[test]
 fn a_first_token_that_is_not_really_bound_is_not_used() {
     for (bound, code) in [(true, None), (false, Some("unbound_token"))] {
         let setup = Setup::new();

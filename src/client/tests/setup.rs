@@ -10,8 +10,9 @@ use crate::clock::{ManualClock, Timestamp};
 use crate::credentials::{Credential, MemoryCredentials};
 use crate::error::Error;
 use crate::grants::{Grant, GrantState, GrantStore, Grants, MemoryGrants};
-use crate::keys::MemoryKeyStore;
-use crate::owner::{CarrierId, Environment, Tenant, TenantId};
+use crate::jose::Algorithm;
+use crate::keys::{Backend, KeyStore, LocalKey, MemoryKeyStore, Purpose};
+use crate::owner::{CarrierId, Environment, Owner, Tenant, TenantId};
 use crate::parts::Parts;
 use crate::testing::{Script, Step};
 use crate::token::TokenAt;
@@ -66,6 +67,15 @@ impl Setup {
         choose: impl FnOnce(ClientBuilder) -> ClientBuilder,
     ) -> Result<Client, Error> {
         choose(Client::builder(profile, &self.parts)).build()
+    }
+
+    /// Gives the tenant's connection a key for its client assertions.
+    pub(super) fn may_sign(&self, client: &Client) {
+        let owner = Owner::from(client.0.scope.connection(&tenant()));
+        let key = LocalKey::generate(Algorithm::Es256, Backend::default()).unwrap();
+        let key = self.keys.import(&owner, Purpose::ClientAssertion, key).unwrap();
+        let promoted = self.keys.promote(&owner, &key.id(), None, NOW).now_or_never();
+        assert!(promoted.unwrap().unwrap());
     }
 
     /// A call of the tenant that meets these steps.

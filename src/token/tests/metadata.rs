@@ -158,3 +158,21 @@ fn metadata_is_read_once_an_hour_and_a_failure_widens_nothing() {
     let (outcome, seen) = fetch(&world, [Step::json(200, &elsewhere)]);
     assert_eq!((outcome.unwrap_err().code(), seen.len()), ("metadata", 1));
 }
+
+#[test]
+fn fapi_wants_the_way_of_authentication_to_be_listed() {
+    let listed = |methods: &str| {
+        let world = World::at_issuer(ISSUER, |source| source.fapi = true);
+        let extra = format!(r#","token_endpoint_auth_methods_supported":{methods}"#);
+        let (outcome, seen) = fetch(&world, [document(&extra), Step::token("t", "60")]);
+        (outcome.map_err(|error| error.code()), seen.len())
+    };
+    assert_eq!(listed(r#"["private_key_jwt"]"#), (Err("metadata"), 1));
+    assert_eq!(listed("[]"), (Err("metadata"), 1));
+    assert_eq!(listed(r#"["private_key_jwt","client_secret_basic"]"#), (Ok(()), 2));
+    assert_eq!(listed("null"), (Ok(()), 2));
+    // Elsewhere what is listed is taken for advice.
+    let world = World::at_issuer(ISSUER, |_| ());
+    let extra = r#","token_endpoint_auth_methods_supported":[]"#;
+    fetch(&world, [document(extra), Step::token("t", "60")]).0.unwrap();
+}
