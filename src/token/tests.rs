@@ -185,3 +185,25 @@ fn a_resource_is_any_absolute_uri_without_a_fragment() {
         );
     }
 }
+
+#[test]
+fn no_parameter_is_sent_beside_one_that_the_library_sets() {
+    let refused = |name: &str| TokenRequest::new().parameter(name, "x").is_err();
+    for name in [
+        "",
+        "client_secret",
+        "code_verifier",
+        "state",
+        "code_challenge",
+        "dpop_jkt",
+        "request_uri",
+        "scope",
+    ] {
+        assert!(refused(name), "{name}");
+    }
+    assert!(!refused("audience") && !refused("Scope"));
+    let twice = TokenRequest::new()
+        .parameter("a", "1")
+        .and_then(|request| request.parameter("a", "2"));
+    assert_eq!(twice, Err(super::InvalidRequest::Parameter));
+}
