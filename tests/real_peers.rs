@@ -8,12 +8,18 @@ mod support;
 
 #[path = "real_peers/assertions.rs"]
 mod assertions;
+#[path = "real_peers/both.rs"]
+mod both;
 #[path = "real_peers/certificates.rs"]
 mod certificates;
 #[path = "real_peers/combinations.rs"]
 mod combinations;
+#[path = "real_peers/consent.rs"]
+mod consent;
 #[path = "real_peers/handshakes.rs"]
 mod handshakes;
+#[path = "real_peers/introspection.rs"]
+mod introspection;
 #[path = "real_peers/issuer.rs"]
 mod issuer;
 #[path = "real_peers/nonces.rs"]

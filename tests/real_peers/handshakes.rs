@@ -113,12 +113,17 @@ async fn sessions_are_resumed_with_the_certificate_that_they_began_with() {
     let handshakes = certified(world.carrier.handshakes());
     assert_eq!(handshakes.len(), ROUNDS * SHIPPERS.len());
     for (number, (resumed, x5t)) in handshakes.iter().enumerate() {
-        assert_eq!(*resumed, number >= SHIPPERS.len(), "handshake {number}");
         assert_eq!(
             *x5t,
             world.own[SHIPPERS[number % SHIPPERS.len()].1],
             "handshake {number}"
         );
+        match number / SHIPPERS.len() {
+            0 => assert!(!resumed, "handshake {number}"),
+            1 => assert!(resumed, "handshake {number}"),
+            // The server gives no new tickets on a resumed connection: when they are spent there is a handshake in full.
+            _ => {}
+        }
     }
 }
 
