@@ -190,10 +190,14 @@ impl TokenSource {
     async fn push(
         &self,
         prepared: &Prepared<'_>,
-        request: Form,
+        mut request: Form,
         connection: &Connection,
         deadline: Monotonic,
     ) -> Result<Form, Error> {
+        if self.auth == ClientAuth::Basic {
+            // RFC 9126 2.1: the id is a parameter of the request as well. Other ways to authenticate have it in the form.
+            request.add("client_id", prepared.credential.client_id());
+        }
         let response = self
             .post(
                 prepared,
