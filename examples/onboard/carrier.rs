@@ -37,8 +37,24 @@ pub(crate) enum Which {
 pub(crate) struct Label {
     pub(crate) status: u16,
     pub(crate) tracking: String,
-    /// Whether the token had been refreshed for it.
-    pub(crate) refreshed: bool,
+    /// What it was bought with.
+    pub(crate) token: Token,
+}
+
+/// Which of a shipper's tokens one is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Token {
+    First,
+    Refreshed,
+}
+
+impl Token {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::First => "first",
+            Self::Refreshed => "refreshed",
+        }
+    }
 }
 
 /// What arrived at the carrier.
@@ -141,14 +157,11 @@ impl Carrier {
         self.client.consented(pending, query).await
     }
 
-    /// A label with the token that the consent brought, and one with a refreshed token, as there would be hours later.
-    pub(crate) async fn buy_labels(&self, shipper: &Tenant) -> Result<Vec<Label>, shipbound::Error> {
-        let first = self.buy_label(shipper, false).await?;
-        self.client.forget(shipper);
-        Ok(vec![first, self.buy_label(shipper, true).await?])
-    }
-
-    async fn buy_label(&self, shipper: &Tenant, refreshed: bool) -> Result<Label, shipbound::Error> {
+    /// A label, with the token that the consent brought or, as it would be hours later, with a refreshed one.
+    pub(crate) async fn buy_label(&self, shipper: &Tenant, token: Token) -> Result<Label, shipbound::Error> {
+        if token == Token::Refreshed {
+            self.client.forget(shipper);
+        }
         let (path, tracking) = match self.which {
             Which::Ups => (
                 "/shipments/v2409/ship",
@@ -163,7 +176,7 @@ impl Carrier {
         Ok(Label {
             status: answer.status().as_u16(),
             tracking: body.pointer(tracking).and_then(Value::as_str).unwrap_or("-").to_owned(),
-            refreshed,
+            token,
         })
     }
 

@@ -49,7 +49,7 @@ async fn run(arguments: Arguments) -> Result<bool, Box<dyn Error>> {
     let own = format!("http://{}", listener.local_addr()?);
     let carrier = Carrier::start(arguments.carrier, &format!("{own}/callback")).await?;
     let out = Arc::new(Output::new(arguments.json));
-    let app = Arc::new(App::new(carrier, Arc::clone(&out)));
+    let app = Arc::new(App::new(carrier, Arc::clone(&out))?);
     out.listening(&own, app.carrier.name());
 
     let served = axum::serve(listener, web::routes(&app));

@@ -51,28 +51,33 @@ impl Output {
         );
     }
 
-    pub(crate) fn labels(&self, shipper: &Tenant, labels: &[Label]) {
+    pub(crate) fn label(&self, shipper: &Tenant, label: &Label) {
+        let (id, token) = (shipper.id().as_str(), label.token.name());
+        self.line(
+            || {
+                json!({
+                    "event": "label",
+                    "tenant": id,
+                    "status": label.status,
+                    "tracking_number": label.tracking,
+                    "token": token,
+                })
+            },
+            || {
+                format!(
+                    "{id:<12} {} label {} with the {token} token",
+                    label.status, label.tracking
+                )
+            },
+        );
+    }
+
+    pub(crate) fn not_bought(&self, shipper: &Tenant, error: &Error) {
         let id = shipper.id().as_str();
-        for label in labels {
-            let token = if label.refreshed { "refreshed" } else { "first" };
-            self.line(
-                || {
-                    json!({
-                        "event": "label",
-                        "tenant": id,
-                        "status": label.status,
-                        "tracking_number": label.tracking,
-                        "token": token,
-                    })
-                },
-                || {
-                    format!(
-                        "{id:<12} {} label {} with the {token} token",
-                        label.status, label.tracking
-                    )
-                },
-            );
-        }
+        self.line(
+            || json!({"event": "label", "tenant": id, "error": error.code()}),
+            || format!("{id:<12} no label: {error}"),
+        );
     }
 
     /// Whether all went as it must: an account was connected, a label bought with its first token, another after a refresh.

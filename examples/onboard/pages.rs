@@ -7,6 +7,9 @@ use shipbound::token::consent::ConsentError;
 
 use crate::session::Account;
 
+/// The style of every page, which the content security policy knows by its hash.
+pub(crate) const STYLE: &str = include_str!("style.css");
+
 /// The account's page, with the button where it is not connected.
 pub(crate) fn account(carrier: &str, account: &Account) -> Html<String> {
     match account {
@@ -20,31 +23,27 @@ pub(crate) fn account(carrier: &str, account: &Account) -> Html<String> {
             ),
         ),
         Account::Connected(labels) => {
-            let rows = labels.iter().map(|label| {
-                let token = if label.refreshed {
-                    "refreshed token"
-                } else {
-                    "first token"
-                };
-                let bought = if (200..300).contains(&label.status) {
-                    "bought"
-                } else {
-                    "refused"
-                };
-                format!(
-                    "<tr><td>{}</td><td>{bought} ({})</td><td>{token}</td></tr>",
-                    escaped(&label.tracking),
-                    label.status
-                )
-            });
+            let rows: String = labels
+                .iter()
+                .map(|label| {
+                    format!(
+                        "<tr><td>{}</td><td>{}</td><td>{} token</td></tr>",
+                        escaped(&label.tracking),
+                        label.status,
+                        label.token.name()
+                    )
+                })
+                .collect();
+            let labels = match rows.is_empty() {
+                true => "<p>No label could be bought yet.</p>".to_owned(),
+                false => format!(
+                    "<p>These labels were bought with it:</p><table><thead><tr><th>Tracking number</th><th>Status</th>\
+                     <th>With the</th></tr></thead><tbody>{rows}</tbody></table>"
+                ),
+            };
             page(
                 &format!("Your {carrier} account is connected"),
-                &format!(
-                    "<p class=\"good\">{carrier} has confirmed your consent. These labels were bought with it:</p>\
-                     <table><thead><tr><th>Tracking number</th><th>Label</th><th>With</th></tr></thead>\
-                     <tbody>{}</tbody></table>",
-                    rows.collect::<String>()
-                ),
+                &format!("<p class=\"good\">{carrier} has confirmed your consent.</p>{labels}"),
             )
         }
         Account::NotConnected(why) => page(
@@ -108,7 +107,7 @@ fn button(words: &str) -> String {
 fn page(title: &str, body: &str) -> Html<String> {
     Html(format!(
         "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title} · Parcel Desk</title>\
-         <meta name=\"viewport\" content=\"width=device-width\"><link rel=\"stylesheet\" href=\"/style.css\"></head>\
+         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head>\
          <body><header>Parcel Desk</header><main><h1>{title}</h1>{body}</main>\
          <footer>An example of shipbound. The carrier is a sandbox on this machine.</footer></body></html>"
     ))

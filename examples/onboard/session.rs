@@ -32,6 +32,7 @@ pub(crate) struct Session {
 #[derive(Clone)]
 pub(crate) enum Account {
     Unknown,
+    /// With the labels that were bought so far.
     Connected(Vec<Label>),
     /// Why not, in words for the shipper.
     NotConnected(String),
@@ -48,8 +49,8 @@ struct Kept {
 pub(crate) struct Sessions(Mutex<Kept>);
 
 impl Sessions {
-    /// A new session: its id, and the cookie that says it.
-    pub(crate) fn open(&self) -> Result<(String, HeaderValue), Box<dyn std::error::Error>> {
+    /// A new session: the cookie that says its id.
+    pub(crate) fn open(&self) -> Result<HeaderValue, Box<dyn std::error::Error>> {
         let mut octets = [0; 32];
         getrandom::fill(&mut octets)?;
         let id = URL_SAFE_NO_PAD.encode(octets);
@@ -68,8 +69,8 @@ impl Sessions {
             kept.sessions.remove(&oldest);
         }
         kept.order.push_back(id.clone());
-        kept.sessions.insert(id.clone(), session);
-        Ok((id, cookie))
+        kept.sessions.insert(id, session);
+        Ok(cookie)
     }
 
     /// Looks at a session, or changes it. `None` where there is none of this id.

@@ -7,13 +7,17 @@ use axum::extract::{RawQuery, State};
 use axum::middleware::map_response_with_state;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
-use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, SET_COOKIE};
-use http::header::{HeaderName, X_CONTENT_TYPE_OPTIONS};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, InvalidHeaderValue, REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use sha2::{Digest, Sha256};
 use shipbound::owner::Tenant;
 use tokio::sync::watch;
 
-use crate::carrier::Carrier;
+use crate::carrier::{Carrier, Label, Token};
 use crate::output::Output;
 use crate::pages;
 use crate::session::{Account, Sessions};
@@ -22,18 +26,26 @@ pub(crate) struct App {
     pub(crate) carrier: Carrier,
     out: Arc<Output>,
     sessions: Sessions,
+    policy: HeaderValue,
     /// Whether the end of a consent, good or bad, was shown to a shipper.
     ended: watch::Sender<bool>,
 }
 
 impl App {
-    pub(crate) fn new(carrier: Carrier, out: Arc<Output>) -> Self {
-        Self {
+    pub(crate) fn new(carrier: Carrier, out: Arc<Output>) -> Result<Self, InvalidHeaderValue> {
+        // Browsers apply `form-action` to where a form's answer redirects to as well.
+        let policy = format!(
+            "default-src 'none'; style-src 'sha256-{}'; form-action 'self' {}; base-uri 'none'; frame-ancestors 'none'",
+            STANDARD.encode(Sha256::digest(pages::STYLE)),
+            carrier.consent_origin()
+        );
+        Ok(Self {
             carrier,
             out,
             sessions: Sessions::default(),
+            policy: HeaderValue::try_from(policy)?,
             ended: watch::Sender::new(false),
-        }
+        })
     }
 
     pub(crate) async fn one_has_ended(&self) {
@@ -48,7 +60,6 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
         .route("/", get(home))
         .route("/connect", post(connect))
         .route("/callback", get(callback))
-        .route("/style.css", get(style))
         .fallback(|| async { (StatusCode::NOT_FOUND, pages::not_found()) })
         .layer(map_response_with_state(Arc::clone(app), harden))
         .with_state(Arc::clone(app))
@@ -56,18 +67,16 @@ pub(crate) fn routes(app: &Arc<App>) -> Router {
 
 /// How the shipper's account stands, with the button.
 async fn home(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    if let Some(id) = app.sessions.of(&headers) {
-        let account = app.sessions.with(&id, |session| session.account.clone());
-        if let Some(account) = account {
-            let ended = !matches!(account, Account::Unknown);
-            let page = pages::account(app.carrier.name(), &account).into_response();
-            app.ended
-                .send_if_modified(|one| !std::mem::replace(one, *one || ended) && ended);
-            return page;
+    let id = app.sessions.of(&headers);
+    let account = id.and_then(|id| app.sessions.with(&id, |session| session.account.clone()));
+    if let Some(account) = account {
+        if !matches!(account, Account::Unknown) {
+            app.ended.send_replace(true);
         }
+        return pages::account(app.carrier.name(), &account).into_response();
     }
     match app.sessions.open() {
-        Ok((_, cookie)) => (
+        Ok(cookie) => (
             [(SET_COOKIE, cookie)],
             pages::account(app.carrier.name(), &Account::Unknown),
         )
@@ -110,17 +119,11 @@ async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery, header
         return (StatusCode::BAD_REQUEST, pages::not_begun(app.carrier.name())).into_response();
     };
     let shipper = pending.tenant().clone();
-    let connected = async {
-        app.carrier
-            .consented(pending, query.as_deref().unwrap_or_default())
-            .await?;
-        app.out.connected(&shipper);
-        app.carrier.buy_labels(&shipper).await
-    };
-    let account = match connected.await {
-        Ok(labels) => {
-            app.out.labels(&shipper, &labels);
-            Account::Connected(labels)
+    let query = query.unwrap_or_default();
+    let account = match app.carrier.consented(pending, &query).await {
+        Ok(()) => {
+            app.out.connected(&shipper);
+            Account::Connected(buy_labels(&app, &shipper).await)
         }
         Err(error) => {
             app.out.not_connected(&shipper, &error);
@@ -131,31 +134,27 @@ async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery, header
     Redirect::to("/").into_response()
 }
 
-async fn style() -> Response {
-    ([(CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("style.css")).into_response()
+/// What the consent was for.
+async fn buy_labels(app: &App, shipper: &Tenant) -> Vec<Label> {
+    let mut labels = Vec::new();
+    for which in [Token::First, Token::Refreshed] {
+        match app.carrier.buy_label(shipper, which).await {
+            Ok(label) => {
+                app.out.label(shipper, &label);
+                labels.push(label);
+            }
+            Err(error) => app.out.not_bought(shipper, &error),
+        }
+    }
+    labels
 }
 
-/// What every answer carries: nothing but our own style is loaded, nobody frames us, nothing is kept or told on.
+/// What every answer carries: nothing but our own style is used, nobody frames us, nothing is kept or told on.
 async fn harden(State(app): State<Arc<App>>, mut response: Response) -> Response {
-    // Browsers apply `form-action` to where a form's answer redirects to as well.
-    let policy = format!(
-        "default-src 'none'; style-src 'self'; form-action 'self' {}; base-uri 'none'; frame-ancestors 'none'",
-        app.carrier.consent_origin()
-    );
-    let fixed: [(HeaderName, &'static str); 3] = [
-        (CACHE_CONTROL, "no-store"),
-        (REFERRER_POLICY, "no-referrer"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
     let headers = response.headers_mut();
-    for (name, value) in fixed {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    match HeaderValue::try_from(policy) {
-        Ok(policy) => {
-            headers.insert(CONTENT_SECURITY_POLICY, policy);
-            response
-        }
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    headers.insert(CONTENT_SECURITY_POLICY, app.policy.clone());
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
 }
