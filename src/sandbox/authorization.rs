@@ -6,16 +6,17 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Map, Value};
 
+use super::Sandbox;
 use super::canned::Canned;
 use super::dialect::{self, Dialect};
 use super::form::Fields;
 use super::page;
+use super::profiles::{origin_of, path_of};
 use super::record::Arrived;
 use super::registration::Registration;
 use super::remembered::Remembered;
 use super::script::{Endpoint, Says};
 use super::server::{Outcome, Place, Shared};
-use super::{Sandbox, origin_of, path_of};
 use crate::clock::{Clock, Monotonic};
 use crate::jose::Thumbprint;
 
@@ -75,6 +76,11 @@ impl Authorizations {
             .filter(|code| code.request.client_id == client_id && now < code.expires)
     }
 
+    /// Whose request a page's ticket is for.
+    pub(super) fn client_of(&self, ticket: &str) -> Option<String> {
+        self.with(|pending| Some(pending.tickets.get(ticket)?.request.client_id.clone()))
+    }
+
     /// Uses a code up; `false` where it was.
     pub(super) fn use_code(&self, text: &str) -> bool {
         self.with(|pending| {
@@ -96,9 +102,11 @@ pub(super) enum Failure {
 
 /// Reads the parameters of a request of this client.
 pub(super) fn read(client: &Registration, dialect: Dialect, fields: &Fields) -> Result<Request, Failure> {
+    if fields.repeated() {
+        return Err(Failure::Page("repeated_parameter"));
+    }
     let redirect_uri = fields.get("redirect_uri").unwrap_or_default();
-    // RFC 9700 2.1: compared as texts.
-    if !client.redirect_uris.iter().any(|own| own == redirect_uri) {
+    if !client.redirect_uris.iter().any(|own| is_registered(own, redirect_uri)) {
         return Err(Failure::Page("redirect_uri"));
     }
     let own = dialect == Dialect::OAuth;
@@ -121,6 +129,7 @@ pub(super) fn read(client: &Registration, dialect: Dialect, fields: &Fields) -> 
         (Some(_), _) => Some("unsupported_response_type"),
         (None, _) => Some("invalid_request"),
     };
+    // S256 of anything is 32 octets in base64url, as a thumbprint is.
     let challenged = match &request.challenge {
         Some(challenge) => {
             Thumbprint::from_base64url(challenge).is_some() && fields.get("code_challenge_method") == Some("S256")
@@ -136,9 +145,27 @@ pub(super) fn read(client: &Registration, dialect: Dialect, fields: &Fields) -> 
     }
 }
 
+/// As texts (RFC 9700 2.1), with any port at a loopback address that was registered without one (RFC 8252 7.3).
+fn is_registered(own: &str, given: &str) -> bool {
+    let loopback = ["http://127.0.0.1", "http://[::1]"];
+    let flexible = loopback.iter().any(|host| {
+        let (Some(own), Some(given)) = (own.strip_prefix(host), given.strip_prefix(host)) else {
+            return false;
+        };
+        let port = given
+            .strip_prefix(':')
+            .map(|rest| rest.split('/').next().unwrap_or_default());
+        port.is_some_and(|port| {
+            let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+            digits && port.parse::<u16>().is_ok() && own.starts_with('/') && given.get(1 + port.len()..) == Some(own)
+        })
+    });
+    own == given || flexible
+}
+
 /// Keeps a pushed request, and gives its reference and how long that is good.
 pub(super) fn push(shared: &Shared, request: Request) -> (String, Duration) {
-    let uri = format!("{PUSHED}{}", shared.seed.secret(32));
+    let uri = format!("{PUSHED}{}", shared.seed.text(32));
     let lifetime = shared.settings.code_lifetime;
     let until = shared.clock.monotonic() + lifetime;
     shared
@@ -158,7 +185,7 @@ pub(super) fn serve(shared: &Shared, dialect: Dialect, arrived: &Arrived, says: 
             let fields = Fields::of_query(arrived.query.as_deref());
             match requested(shared, dialect, &fields) {
                 Ok(request) => {
-                    let ticket = shared.seed.secret(32);
+                    let ticket = shared.seed.text(32);
                     let (scope, uri) = (request.scope.as_deref(), &request.redirect_uri);
                     let page = page::consent(&request.client_id, scope, uri, &arrived.path, &ticket);
                     let kept = Ticket { request, tampered };
@@ -296,5 +323,33 @@ impl Sandbox {
             _ => Map::new(),
         };
         Some(decided(shared, &request, allowed, &tampered))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_free_at_loopback_addresses_alone() {
+        let own = "http://127.0.0.1/back";
+        assert!(is_registered(own, own));
+        assert!(is_registered(own, "http://127.0.0.1:8080/back"));
+        assert!(is_registered("http://[::1]/", "http://[::1]:1/"));
+        for other in [
+            "http://127.0.0.1:8080/back/",
+            "http://127.0.0.1:8080/back?x=y",
+            "http://127.0.0.1:/back",
+            "http://127.0.0.1:80@evil.example/back",
+            "http://127.0.0.1:99999/back",
+            "http://127.0.0.1:+80/back",
+            "http://127.0.0.1.evil.example/back",
+            "http://localhost:8080/back",
+            "https://127.0.0.1:8080/back",
+        ] {
+            assert!(!is_registered(own, other), "{other}");
+        }
+        assert!(!is_registered("http://127.0.0.1:1/back", "http://127.0.0.1:2/back"));
+        assert!(!is_registered("https://app.example/back", "https://app.example:1/back"));
     }
 }

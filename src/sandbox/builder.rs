@@ -98,7 +98,7 @@ pub enum RefreshReuse {
     UntilNextIsUsed,
 }
 
-/// What FedEx's and UPS's imitations do about DPoP.
+/// What the imitations of carriers do about DPoP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Vendors {
@@ -238,7 +238,8 @@ impl SandboxBuilder {
         self
     }
 
-    /// How long tokens live: one hour by default. UPS's imitation says 14399 s, whatever is set here, and keeps to it.
+    /// How long tokens live: one hour by default. The imitations of UPS and USPS say
+    /// 14399 s and 28799 s, whatever is set here, and keep to it.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.0.lifetime = lifetime;
         self
@@ -275,8 +276,8 @@ impl SandboxBuilder {
         self
     }
 
-    /// Refuses token requests without a proof and API calls with an unbound token; `false` by default. FedEx's and UPS's
-    /// imitations obey it, too.
+    /// Refuses token requests without a proof and API calls with an unbound token; `false` by default. The
+    /// imitations of carriers obey it, too.
     pub fn require_dpop(mut self, require: bool) -> Self {
         self.0.require_dpop = require;
         self

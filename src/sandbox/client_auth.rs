@@ -13,7 +13,7 @@ use super::dialect::Dialect;
 use super::form::{self, Fields};
 use super::handshake::Peer;
 use super::record::Arrived;
-use super::registration::{Method, Registration};
+use super::registration::{AuthMethod, Registration};
 use super::server::{Outcome, Shared, oauth_error};
 use super::ups;
 use crate::clock::{Clock, Timestamp};
@@ -181,8 +181,8 @@ fn prove(
         }
         Shown::Id(id) => known(id)
             .filter(|client| match client.method {
-                Method::Nothing => dialect != Dialect::FedEx,
-                Method::Secret(_) => dialect == Dialect::Ups,
+                AuthMethod::Nothing => dialect != Dialect::FedEx,
+                AuthMethod::Secret(_) => dialect == Dialect::Ups,
                 _ => client.has_certificate(shared, &request.peer),
             })
             .ok_or(Failure::client("invalid_client")),
@@ -191,7 +191,7 @@ fn prove(
 
 /// Checks an assertion of this client's, and uses it up.
 pub(super) fn check_assertion(shared: &Shared, client: &Registration, usage: Use, jwt: &str) -> Result<Object, Wrong> {
-    let Method::Keys(keys) = &client.method else {
+    let AuthMethod::Keys(keys) = &client.method else {
         return Err(Wrong("invalid_client"));
     };
     let mtls = shared.mtls_issuer();
@@ -216,18 +216,18 @@ pub(super) fn check_assertion(shared: &Shared, client: &Registration, usage: Use
 impl Registration {
     fn has_secret(&self, secret: &str) -> bool {
         match &self.method {
-            Method::Secret(own) => crypto::constant_time_eq(own.expose().as_bytes(), secret.as_bytes()),
+            AuthMethod::Secret(own) => crypto::constant_time_eq(own.expose().as_bytes(), secret.as_bytes()),
             _ => false,
         }
     }
 
     fn has_certificate(&self, shared: &Shared, peer: &Peer) -> bool {
         match &self.method {
-            Method::Subject(name) => {
+            AuthMethod::Subject(name) => {
                 let now: Timestamp = shared.clock.now();
                 common_name(peer).as_ref() == Some(name) && shared.authority.vouches_for(&peer.chain, now)
             }
-            Method::Certificates(known) => peer.certificate.is_some_and(|shown| known.contains(&shown)),
+            AuthMethod::Certificates(known) => peer.certificate.is_some_and(|shown| known.contains(&shown)),
             _ => false,
         }
     }

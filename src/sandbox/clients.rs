@@ -1,12 +1,74 @@
-//! Which clients are known.
+//! Which clients are known, and what tests do to them.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Sandbox;
 use super::registration::Registration;
-use crate::credentials::Credential;
+use super::registry::{BoundTo, Grant};
+use crate::carriers::CarrierProfile;
+use crate::credentials::{Credential, MemoryCredentials};
 use crate::owner::TenantId;
-use crate::secret::ClientSecret;
+use crate::secret::{ClientSecret, RefreshToken};
+
+impl Sandbox {
+    /// The credential of the tenant's client, whose id is the tenant's own: as it was [registered](Sandbox::register), else
+    /// with a secret from the first call on, and the same ever after.
+    pub fn credential(&self, tenant: &TenantId) -> Credential {
+        self.shared.clients.ensure(tenant.as_str(), tenant, self.new_secret())
+    }
+
+    /// A store with the credentials of these tenants' main accounts at this carrier, each as [`credential`](Self::credential)
+    /// gives it.
+    pub fn credentials<'a>(
+        &self,
+        profile: &CarrierProfile,
+        tenants: impl IntoIterator<Item = &'a TenantId>,
+    ) -> MemoryCredentials {
+        let store = MemoryCredentials::new();
+        for tenant in tenants {
+            let credential = self.credential(tenant);
+            store.put(tenant.clone(), profile.id(), profile.environment(), credential);
+        }
+        store
+    }
+
+    /// Registers one more client of a tenant, or gives a client another secret and tenant.
+    pub fn add_client(&self, tenant: &TenantId, id: &str, secret: ClientSecret) -> Credential {
+        self.register(Registration::secret(id, secret).tenant(tenant))
+    }
+
+    /// Gives the tenant's client a new secret: the old one is refused from now on.
+    pub fn rotate_secret(&self, tenant: &TenantId) -> Credential {
+        self.add_client(tenant, tenant.as_str(), self.new_secret())
+    }
+
+    fn new_secret(&self) -> ClientSecret {
+        ClientSecret::new(self.shared.seed.secret(32))
+    }
+
+    /// A refresh token for the tenant's client, as a shipper's consent would have made one.
+    pub fn refresh_token(&self, tenant: &TenantId) -> RefreshToken {
+        let client = self.credential(tenant);
+        let token = RefreshToken::new(self.shared.seed.secret(32));
+        let grant = Grant {
+            client: client.client_id().to_owned(),
+            scope: None,
+            family: self.shared.tokens.new_family(),
+            bound_to: BoundTo::default(),
+            count: 0,
+            expires: None,
+            successor: None,
+        };
+        self.shared.tokens.put_grant(&token, grant);
+        token
+    }
+
+    /// Revokes every access token of the tenant, without telling it. Gives their number.
+    pub fn revoke_tokens(&self, tenant: &TenantId) -> usize {
+        self.shared.tokens.revoke_tenant(tenant)
+    }
+}
 
 /// The registered clients, by id.
 #[derive(Default)]

@@ -1,5 +1,7 @@
 //! The parameters of a request: `application/x-www-form-urlencoded`, as a server reads it, or JSON.
 
+use std::collections::HashSet;
+
 use http::{HeaderMap, header};
 use serde_json::Value;
 
@@ -26,6 +28,16 @@ impl Fields {
     /// Those of a query.
     pub(super) fn of_query(query: Option<&str>) -> Self {
         Self(parse(query.unwrap_or_default().as_bytes()))
+    }
+
+    /// Whether a parameter is there twice (RFC 6749 3.2), other than those that may be (RFC 8693 2.1, RFC 8707 2).
+    pub(super) fn repeated(&self) -> bool {
+        let mut seen = HashSet::new();
+        let mut once = self
+            .0
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_str(), "resource" | "audience"));
+        once.any(|(name, _)| !seen.insert(name))
     }
 
     /// The parameter of this name, the first where there are several.

@@ -2,6 +2,8 @@
 //!
 //! A grant is looked at first and used up last, so that a nonce challenge between the two costs nothing.
 
+use std::sync::Arc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -10,7 +12,7 @@ use super::client_auth::check_assertion;
 use super::dialect::Dialect;
 use super::form::Fields;
 use super::record::Arrived;
-use super::registration::{Method, Registration};
+use super::registration::{AuthMethod, Registration};
 use super::registry::{BoundTo, Grant};
 use super::server::Shared;
 use super::ups;
@@ -84,7 +86,7 @@ pub(super) fn granted(
     fields: &Fields,
 ) -> Result<Granted, Refused> {
     let kind = fields.get("grant_type").ok_or("invalid_request")?;
-    let public = matches!(client.method, Method::Nothing);
+    let public = matches!(client.method, AuthMethod::Nothing);
     // UPS redeems refresh tokens at a path of their own, and nothing else there.
     if dialect == Dialect::Ups && (kind == "refresh_token") != (request.path == ups::REFRESH) {
         return Err("unsupported_grant_type".into());
@@ -113,7 +115,7 @@ pub(super) fn by_assertion(
     shared: &Shared,
     request: &Arrived,
     fields: &Fields,
-) -> Result<(std::sync::Arc<Registration>, Granted), Refused> {
+) -> Result<(Arc<Registration>, Granted), Refused> {
     let wrong = |Wrong(reason)| Refused {
         error: "invalid_grant",
         reason,
@@ -246,7 +248,7 @@ pub(super) fn redeem(
             if !shared.authorizations.use_code(text) {
                 return Err("invalid_grant".into());
             }
-            let public = matches!(client.method, Method::Nothing);
+            let public = matches!(client.method, AuthMethod::Nothing);
             let grant = Grant {
                 client: client.client_id.clone(),
                 scope: granted.scope.clone(),

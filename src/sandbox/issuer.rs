@@ -100,6 +100,9 @@ fn entitled(
     fields: &Fields,
 ) -> Result<(Arc<Registration>, Granted), Box<Outcome>> {
     let bad_grant = |refused: Refused| Box::new(bad_grant(dialect, &refused));
+    if dialect == Dialect::OAuth && fields.repeated() {
+        return Err(bad_grant("invalid_request".into()));
+    }
     if grants::is_assertion(dialect, fields) {
         return grants::by_assertion(shared, request, fields).map_err(bad_grant);
     }

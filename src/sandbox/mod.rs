@@ -1,10 +1,11 @@
 //! A loopback issuer and carrier API, for tests: of this crate and of applications that use it.
 //!
-//! Both are real servers on ports of 127.0.0.1: TLS 1.3 with certificates made at the start, HTTP/2 and HTTP/1.1. The issuer
+//! Both are real servers on ports of 127.0.0.1: TLS with certificates made at the start, HTTP/2 and HTTP/1.1. The issuer
 //! gives DPoP-bound tokens to those who prove a key, and the API checks every proof by RFC 9449 4.3, through this crate's own
-//! [`verify`](crate::verify) room: signature, `htm`, `htu`, `iat`, `jti`, nonce, `ath` and the token's `cnf`.
+//! [`verify`](crate::verify) room: signature, `htm`, `htu`, `iat`, `jti`, nonce, `ath` and the token's `cnf`. A third server
+//! asks for client certificates, [if wanted](SandboxBuilder::mtls).
 //!
-//! FedEx and UPS are [imitated](self#imitations) beside that. Tests add routes and answers of their own
+//! FedEx, UPS and USPS are [imitated](self#imitations) beside that. Tests add routes and answers of their own
 //! ([`Sandbox::route`]), say what is answered next ([`Sandbox::script`]), and look at what arrived ([`Sandbox::requests`]).
 //!
 //! ```
@@ -43,6 +44,53 @@
 //! # }
 //! ```
 //!
+//! # The issuer
+//!
+//! Below the issuer's URL, and the same below the mTLS host's:
+//!
+//! | | at | |
+//! |---|---|---|
+//! | metadata (RFC 8414) | [`MetadataAt`] | tests [change it](Sandbox::metadata_with) |
+//! | token endpoint | `/token` | the grants below, DPoP, certificate-bound tokens |
+//! | revocation (RFC 7009) | `/revoke` | a refresh token takes its whole family along |
+//! | introspection (RFC 7662) | `/introspect` | `cnf` with `jkt`, `x5t#S256` or both |
+//! | pushed requests (RFC 9126) | `/par` | good once; the key of a proof is the code's |
+//! | authorization (RFC 6749 4.1) | `/authorize` | a page with two buttons; tests [press them](Sandbox::allow) |
+//!
+//! | grant | |
+//! |---|---|
+//! | `client_credentials` | for clients that authenticate |
+//! | `authorization_code` | S256 (RFC 7636), `redirect_uri` as registered, once and within a minute, `dpop_jkt`, `iss` (RFC 9207) |
+//! | `refresh_token` | each good once, see [`RefreshReuse`]; public clients' are bound to their key or certificate |
+//! | `..:jwt-bearer` (RFC 7523 2.1) | the assertion and nothing beside it, as Maskinporten has it |
+//! | `..:token-exchange` (RFC 8693) | for an active access token of this issuer |
+//!
+//! Clients authenticate as their [`Registration`] says, and in no other way: by a secret, by a signed assertion (RFC 7523), by a
+//! certificate of the sandbox's authority or one of their own (RFC 8705), or not at all. Those that nobody registered have a
+//! [secret](Sandbox::credential).
+//!
+//! # Client certificates
+//!
+//! ```
+//! use shipbound::sandbox::{CertificateFor, Registration, Sandbox};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let sandbox = Sandbox::builder().mtls(true).start().await?;
+//! let certificate = sandbox.client_certificate(CertificateFor::from("acme").self_signed())?;
+//! let known = Registration::self_signed_tls_client_auth("acme", [certificate.x5t()]);
+//! let credential = sandbox.register(known.certificate_bound_tokens());
+//! assert!(credential.client_secret().is_none());
+//!
+//! let identity = certificate.identity()?; // for connections to these:
+//! assert!(sandbox.mtls_api().is_some_and(|url| url.starts_with("https://127.0.0.1:")));
+//! assert_eq!(identity.x5t(), certificate.x5t());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a connection showed is [on record](Recorded::certificate) with every request, and [by itself](Sandbox::handshakes).
+//!
 //! # Scripts
 //!
 //! A [script](Sandbox::script) is a list of [`Answer`]s for one tenant (or [anyone](Who::Anyone)) at one [`Endpoint`]. They
@@ -51,16 +99,19 @@
 //!
 //! # Imitations
 //!
-//! | | FedEx | UPS |
-//! |---|---|---|
-//! | token endpoint | `POST /oauth/token`, id and secret in the body | `POST /security/v1/oauth/token`, Basic |
-//! | its answer | `bearer`, integer `expires_in`, scope `CXS` | every value a string, `issued_at` in ms, 14399 s |
-//! | refused token | 401 `NOT.AUTHORIZED.ERROR`, no challenge | 401 `250002`, no challenge |
-//! | rate | `POST /rate/v1/rates/quotes` | `POST /api/rating/{version}/Rate` |
-//! | ship | `POST /ship/v1/shipments` | `POST /api/shipments/{version}/ship` |
-//! | track | `POST /track/v1/trackingnumbers` | `GET /api/track/v1/details/{number}`, with `transId` and `transactionSrc` |
-//! | address | `POST /country/v1/postal/validate` | `POST /api/addressvalidation/{version}/{option}` |
-//! | limits | as [`SandboxBuilder::vendor_limits`] says | none |
+//! | | FedEx | UPS | USPS |
+//! |---|---|---|---|
+//! | token endpoint | `POST /oauth/token`, id and secret in the body | `POST /security/v1/oauth/token`, Basic | `POST /oauth2/v3/token`, form or JSON |
+//! | its answer | `bearer`, integer `expires_in`, scope `CXS` | every value a string, `issued_at` in ms, 14399 s | 28799 s, `status` |
+//! | codes | none | `GET /security/v1/oauth/authorize`; with PKCE no Basic | `GET /oauth2/v3/authorize` |
+//! | refresh | none | `POST /security/v1/oauth/refresh`, 7 days | at the token endpoint, 7 days |
+//! | revocation | none | none | `POST /oauth2/v3/revoke`, by a token or the secret |
+//! | refused token | 401 `NOT.AUTHORIZED.ERROR`, no challenge | 401 `250002`, no challenge | 401 `invalid_token`, `Bearer realm` |
+//! | rate | `POST /rate/v1/rates/quotes` | `POST /api/rating/{version}/Rate` | |
+//! | ship | `POST /ship/v1/shipments` | `POST /api/shipments/{version}/ship` | |
+//! | track | `POST /track/v1/trackingnumbers` | `GET /api/track/v1/details/{number}`, with `transId` and `transactionSrc` | |
+//! | address | `POST /country/v1/postal/validate` | `POST /api/addressvalidation/{version}/{option}` | `GET /addresses/v3/city-state` |
+//! | limits | as [`SandboxBuilder::vendor_limits`] says | none | none |
 //!
 //! They answer on the API's origin (the token endpoints on the issuer's, too). Unlike the vendors they issue bound tokens
 //! when a proof comes along, unless [`Vendors::AsToday`] is set; refusals of bound calls then have a challenge beside the
@@ -69,7 +120,7 @@
 //! # Limits
 //!
 //! Request bodies end at 16 MiB (413). The last 65 536 requests are kept, with bodies of 256 MiB in all, and
-//! as many access and as many refresh tokens.
+//! as many handshakes, access tokens, refresh tokens, codes, pushed requests and pages.
 
 mod api;
 mod assertion;
@@ -93,6 +144,7 @@ mod memory;
 mod metadata;
 mod page;
 mod par;
+mod profiles;
 mod record;
 mod registration;
 mod registry;
@@ -123,12 +175,9 @@ pub use registration::Registration;
 pub use script::{Answer, Endpoint, Pace, Who};
 pub use seed::SECRET_MARK;
 
-use crate::carriers::CarrierProfile;
-use crate::credentials::{Credential, MemoryCredentials};
+use self::profiles::origin_of;
 use crate::owner::TenantId;
-use crate::secret::{ClientSecret, RefreshToken};
 use crate::target::danger::Loopback;
-use crate::token::TokenAt;
 use crate::transport::reqwest::{ReqwestTransport, ReqwestTransportBuilder};
 
 /// The running servers. They stop when this is dropped.
@@ -203,101 +252,6 @@ impl Sandbox {
         self.loopbacks()
             .into_iter()
             .fold(builder, ReqwestTransportBuilder::allow_loopback)
-    }
-
-    /// The tenant's client id (the tenant's own) and secret, registered at the first call and the same ever after.
-    pub fn credential(&self, tenant: &TenantId) -> Credential {
-        self.shared.clients.ensure(tenant.as_str(), tenant, self.new_secret())
-    }
-
-    /// A store with the credentials of these tenants' main accounts at this carrier, each as [`credential`](Self::credential)
-    /// gives it.
-    pub fn credentials<'a>(
-        &self,
-        profile: &CarrierProfile,
-        tenants: impl IntoIterator<Item = &'a TenantId>,
-    ) -> MemoryCredentials {
-        let store = MemoryCredentials::new();
-        for tenant in tenants {
-            let credential = self.credential(tenant);
-            store.put(tenant.clone(), profile.id(), profile.environment(), credential);
-        }
-        store
-    }
-
-    /// A carrier's profile with its origins replaced by the sandbox's and nothing else. FedEx's and UPS's are answered by
-    /// their imitations. Other carriers get the issuer's answers at their own token path, and need
-    /// [routes](Self::route) for the rest.
-    ///
-    /// A token endpoint on the API's own origin stays there; another goes to the issuer's origin. A profile that finds its
-    /// token endpoint in an issuer's metadata gets this [issuer](Self::issuer), and may use its `mtls_endpoint_aliases`.
-    pub fn profile(&self, profile: CarrierProfile) -> CarrierProfile {
-        self.moved(profile, self.api(), origin_of(self.issuer()))
-    }
-
-    /// As [`profile`](Self::profile), with the API's base at the mTLS host, for clients with a client certificate. A token
-    /// endpoint that the profile itself names moves there as well. Without [`SandboxBuilder::mtls`] there is no such host,
-    /// and both are the same.
-    pub fn mtls_profile(&self, profile: CarrierProfile) -> CarrierProfile {
-        match self.mtls_api() {
-            Some(mtls) => self.moved(profile, mtls, mtls),
-            None => self.profile(profile),
-        }
-    }
-
-    fn moved(&self, profile: CarrierProfile, api: &str, issuer_origin: &str) -> CarrierProfile {
-        let issuer = match profile.token_at() {
-            TokenAt::Issuer(_) | TokenAt::Nowhere => self.issuer(),
-            TokenAt::Endpoint(url) => {
-                self.shared.token_paths.add(path_of(url));
-                if origin_of(url) == origin_of(profile.base()) {
-                    api
-                } else {
-                    issuer_origin
-                }
-            }
-        };
-        let moved = profile.moved_to(api, issuer, self.loopbacks());
-        match self.mtls_api() {
-            Some(mtls) => moved.allow_origin(mtls),
-            None => moved,
-        }
-    }
-
-    /// Registers one more client of a tenant, or gives a client another secret and tenant.
-    pub fn add_client(&self, tenant: &TenantId, id: &str, secret: ClientSecret) -> Credential {
-        self.register(Registration::secret(id, secret).tenant(tenant))
-    }
-
-    /// Gives the tenant's client a new secret: the old one is refused from now on.
-    pub fn rotate_secret(&self, tenant: &TenantId) -> Credential {
-        self.add_client(tenant, tenant.as_str(), self.new_secret())
-    }
-
-    fn new_secret(&self) -> ClientSecret {
-        ClientSecret::new(self.shared.seed.secret(32))
-    }
-
-    /// A refresh token for the tenant's client, as a shipper's consent would have made one.
-    pub fn refresh_token(&self, tenant: &TenantId) -> RefreshToken {
-        let client = self.credential(tenant);
-        let token = RefreshToken::new(self.shared.seed.secret(32));
-        let grant = registry::Grant {
-            client: client.client_id().to_owned(),
-            scope: None,
-            family: self.shared.tokens.new_family(),
-            bound_to: registry::BoundTo::default(),
-            count: 0,
-            expires: None,
-            successor: None,
-        };
-        self.shared.tokens.put_grant(&token, grant);
-        token
-    }
-
-    /// Revokes every access token of the tenant, without telling it. Gives their number.
-    pub fn revoke_tokens(&self, tenant: &TenantId) -> usize {
-        self.shared.tokens.revoke_tenant(tenant)
     }
 
     /// Answers calls of this method and path so, once their token and proof have passed. A segment `{...}` of the path stands
@@ -412,34 +366,5 @@ impl fmt::Debug for Sandbox {
             .field("api", &self.api())
             .field("answers_left", &self.answers_left())
             .finish_non_exhaustive()
-    }
-}
-
-/// Scheme and authority of a URL.
-fn origin_of(url: &str) -> &str {
-    let authority = url.find("://").map_or(0, |colon| colon + 3);
-    let slash = url.get(authority..).and_then(|rest| rest.find('/'));
-    slash.and_then(|slash| url.get(..authority + slash)).unwrap_or(url)
-}
-
-/// The rest of it, without the query.
-fn path_of(url: &str) -> &str {
-    let rest = url.strip_prefix(origin_of(url)).unwrap_or_default();
-    rest.split('?').next().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn urls_are_taken_apart_at_the_authoritys_end() {
-        for (url, origin, path) in [
-            ("https://a.example/b/c?d=/e", "https://a.example", "/b/c"),
-            ("https://a.example", "https://a.example", ""),
-            ("http://127.0.0.1:1/", "http://127.0.0.1:1", "/"),
-        ] {
-            assert_eq!((origin_of(url), path_of(url)), (origin, path));
-        }
     }
 }

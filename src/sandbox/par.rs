@@ -14,20 +14,21 @@ use super::server::{Outcome, Shared, oauth_error};
 
 /// Takes a request in, and gives the reference to it. The key of a proof that comes along is the code's (RFC 9449 10.1).
 pub(super) async fn serve(shared: &Shared, request: &Arrived, fields: &Fields) -> Outcome {
-    let refuse = |error: &str| {
+    let refuse = |error: &str, reason: &str| {
         let canned = oauth_error(StatusCode::BAD_REQUEST, error, "this request cannot be pushed");
-        Outcome::refused(canned, error)
+        Outcome::refused(canned, reason)
     };
     let client = match authenticate(shared, Dialect::OAuth, request, fields) {
         Ok(client) => client,
         Err(refused) => return *refused,
     };
     if fields.get("request_uri").is_some() || fields.get("client_id").is_some_and(|id| id != client.client_id) {
-        return refuse("invalid_request");
+        return refuse("invalid_request", "invalid_request");
     }
     let mut pushed = match authorization::read(&client, Dialect::OAuth, fields) {
         Ok(pushed) => pushed,
-        Err(Failure::Page(error) | Failure::Redirect { error, .. }) => return refuse(error),
+        Err(Failure::Page(reason)) => return refuse("invalid_request", reason),
+        Err(Failure::Redirect { error, .. }) => return refuse(error, error),
     };
     let (checks, nonce) = match request.headers.contains_key("dpop") {
         false => (Vec::new(), None),
@@ -38,7 +39,7 @@ pub(super) async fn serve(shared: &Shared, request: &Arrived, fields: &Fields) -
         {
             Err(refusal) => return refusal.at_issuer(),
             Ok(proven) if pushed.dpop_jkt.is_some() && pushed.dpop_jkt != proven.jkt => {
-                return refuse("invalid_dpop_proof");
+                return refuse("invalid_dpop_proof", "E_KEY_BINDING");
             }
             Ok(proven) => {
                 pushed.dpop_jkt = proven.jkt;

@@ -27,7 +27,7 @@ use super::Sandbox;
 pub struct Registration {
     pub(super) client_id: String,
     pub(super) tenant: Option<TenantId>,
-    pub(super) method: Method,
+    pub(super) method: AuthMethod,
     pub(super) certificate_bound: bool,
     pub(super) dpop_bound: bool,
     pub(super) rules: JwtRules,
@@ -49,7 +49,7 @@ pub(super) struct JwtRules {
 
 /// How a client shows that it is the one.
 #[derive(Clone, Debug)]
-pub(super) enum Method {
+pub(super) enum AuthMethod {
     /// `client_secret_basic` and `client_secret_post`.
     Secret(ClientSecret),
     /// `tls_client_auth`: a certificate of the sandbox's authority with this common name.
@@ -63,7 +63,7 @@ pub(super) enum Method {
 }
 
 impl Registration {
-    fn new(client_id: &str, method: Method) -> Self {
+    fn new(client_id: &str, method: AuthMethod) -> Self {
         Self {
             client_id: client_id.to_owned(),
             tenant: TenantId::new(client_id).ok(),
@@ -77,19 +77,19 @@ impl Registration {
 
     /// A client with a secret: `client_secret_basic` or `client_secret_post`, as it likes (RFC 6749 2.3.1).
     pub fn secret(client_id: &str, secret: impl Into<ClientSecret>) -> Self {
-        Self::new(client_id, Method::Secret(secret.into()))
+        Self::new(client_id, AuthMethod::Secret(secret.into()))
     }
 
     /// `tls_client_auth` (RFC 8705 2.1): a certificate of the sandbox's authority, valid by the sandbox's clock, whose subject
     /// has this common name.
     pub fn tls_client_auth(client_id: &str, common_name: &str) -> Self {
-        Self::new(client_id, Method::Subject(common_name.to_owned()))
+        Self::new(client_id, AuthMethod::Subject(common_name.to_owned()))
     }
 
     /// `self_signed_tls_client_auth` (RFC 8705 2.2): any of the certificates with these thumbprints (`x5t#S256`), whoever
     /// signed them.
     pub fn self_signed_tls_client_auth(client_id: &str, certificates: impl IntoIterator<Item = Thumbprint>) -> Self {
-        Self::new(client_id, Method::Certificates(certificates.into_iter().collect()))
+        Self::new(client_id, AuthMethod::Certificates(certificates.into_iter().collect()))
     }
 
     /// `private_key_jwt` (RFC 7523 2.2): assertions signed by one of these keys, each with its `kid`. The same keys sign the
@@ -99,13 +99,13 @@ impl Registration {
     /// (FAPI 2.0 5.3.2.1). In a grant `sub` may be anyone, and no more than 120 s lie between `iat` and `exp`.
     pub fn private_key_jwt<K: Into<String>>(client_id: &str, keys: impl IntoIterator<Item = (K, PublicJwk)>) -> Self {
         let keys = keys.into_iter().map(|(kid, key)| (kid.into(), key)).collect();
-        Self::new(client_id, Method::Keys(keys))
+        Self::new(client_id, AuthMethod::Keys(keys))
     }
 
     /// `none`: a public client, known by its id alone (RFC 6749 2.1). Its refresh tokens are bound to the key or the
     /// certificate that they were first asked for with (RFC 9449 5, RFC 8705 4).
     pub fn public(client_id: &str) -> Self {
-        Self::new(client_id, Method::Nothing)
+        Self::new(client_id, AuthMethod::Nothing)
     }
 
     /// Whether assertions must have the `typ` that RFC 7523bis gives them (`true`: `client-authentication+jwt`, in grants
@@ -137,7 +137,8 @@ impl Registration {
         self
     }
 
-    /// Lets authorization codes be sent to exactly this URL. None by default.
+    /// Lets authorization codes be sent to exactly this URL; at `http://127.0.0.1/..` and `http://[::1]/..` to any port (RFC 8252
+    /// 7.3). None by default.
     #[must_use]
     pub fn redirect_uri(mut self, uri: &str) -> Self {
         self.redirect_uris.push(uri.to_owned());
@@ -168,7 +169,7 @@ impl Registration {
 
     pub(super) fn credential(&self) -> Credential {
         match &self.method {
-            Method::Secret(secret) => Credential::new(&self.client_id, secret.clone()),
+            AuthMethod::Secret(secret) => Credential::new(&self.client_id, secret.clone()),
             _ => Credential::without_secret(&self.client_id),
         }
     }

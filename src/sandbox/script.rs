@@ -15,7 +15,7 @@ use crate::owner::TenantId;
 pub enum Endpoint {
     /// The issuer's metadata (RFC 8414).
     Metadata,
-    /// A token endpoint: the issuer's own, FedEx's or UPS's.
+    /// A token endpoint: the issuer's own, or a carrier's.
     Token,
     /// The revocation endpoint (RFC 7009).
     Revocation,

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::crypto;
 use crate::jose::base64url;
 
-/// What every secret that the sandbox makes begins with: client secrets, access tokens, refresh tokens. Whoever searches logs,
+/// What every secret that the sandbox makes begins with: client secrets, access tokens, refresh tokens,
+/// authorization codes. Whoever searches logs,
 /// errors or outputs for this text, and for its base64, finds what should not be there.
 pub const SECRET_MARK: &str = "sEcReTmArKeR";
 
@@ -35,7 +36,8 @@ impl Seed {
         secret
     }
 
-    fn text(&self, octets: usize) -> String {
+    /// An unguessable text that is no secret: a reference which a browser's address line shows.
+    pub(super) fn text(&self, octets: usize) -> String {
         let mut drawn = Vec::with_capacity(octets + 32);
         while drawn.len() < octets {
             let number = self.drawn.fetch_add(1, Ordering::SeqCst);

@@ -315,7 +315,8 @@ async fn answer(
             };
             let assertion = fields.get("client_assertion").or(fields.get("assertion"));
             let assertion = assertion.and_then(AssertionClaims::read);
-            let client = client_auth::claimed_client(&head.headers, &fields, assertion.as_ref());
+            let client = client_auth::claimed_client(&head.headers, &fields, assertion.as_ref())
+                .or_else(|| shared.authorizations.client_of(fields.get("ticket")?));
             (client, assertion)
         }
     };

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 use shipbound::clock::{Clock, SystemClock};
-use shipbound::sandbox::{Registration, Sandbox, Verdict};
+use shipbound::sandbox::{Answer, Registration, Sandbox, Verdict};
 
-use crate::caller::Got;
+use crate::caller::{Got, tenant};
 use crate::certified::{Certified, basic};
 use crate::signer::{Signer, asserted};
 
@@ -238,4 +238,36 @@ async fn set_clocks_let_assertions_be_used_again() {
     sandbox.skew(90);
     assert_eq!(ask(&sandbox, &asserted(&signer.sign(), GRANT)).await.status, 401);
     assert_eq!(reason(&sandbox), "assertion_exp");
+}
+
+#[tokio::test]
+async fn every_endpoint_of_the_issuer_takes_assertions() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let signer = es256(&sandbox);
+    register(&sandbox, &signer);
+    let client = Certified::new(&sandbox, None);
+    let got = ask(&sandbox, &asserted(&signer.sign(), GRANT)).await;
+    let about = format!("token={}", got.json()["access_token"].as_str().unwrap());
+    let at = |path: &str| format!("{}{path}", sandbox.issuer());
+    for (path, active) in [("/introspect", true), ("/revoke", true), ("/introspect", false)] {
+        assert_eq!(client.ask(&at(path), &[], &about).await.error(), "invalid_client");
+        let other_audience = signer.sign_with(&json!({}), &json!({"aud": at(path)}));
+        assert_eq!(
+            client
+                .ask(&at(path), &[], &asserted(&other_audience, &about))
+                .await
+                .status,
+            401
+        );
+        let got = client.ask(&at(path), &[], &asserted(&signer.sign(), &about)).await;
+        assert_eq!(got.status, 200);
+        if path == "/introspect" {
+            assert_eq!(got.json()["active"], active);
+        }
+        let scripted = [Answer::retry_after(503, "3")];
+        let endpoint = sandbox.requests().last().unwrap().endpoint();
+        sandbox.script(tenant("acme"), endpoint, scripted);
+        let busy = client.ask(&at(path), &[], &asserted(&signer.sign(), &about)).await;
+        assert_eq!((busy.status, busy.header("retry-after")), (503, Some("3")));
+    }
 }

@@ -10,12 +10,12 @@ use serde_json::json;
 use shipbound::clock::{Clock, ManualClock, SystemClock};
 use shipbound::sandbox::{Answer, Endpoint, Registration, Sandbox};
 
-use crate::caller::{Caller, Claims, Got, new_key, tenant};
-use crate::certified::{Certified, basic};
+use crate::caller::{Claims, Got, new_key, tenant};
+use crate::certified::Certified;
 use crate::signer::{Signer, asserted};
 
-const VERIFIER: &str = "sEcReTmArKeR-0123456789-0123456789-0123456789";
-const BACK: &str = "http://127.0.0.1:1/back?app=1";
+pub(crate) const VERIFIER: &str = "sEcReTmArKeR-0123456789-0123456789-0123456789";
+pub(crate) const BACK: &str = "http://127.0.0.1:1/back?app=1";
 const BACK_ENCODED: &str = "http%3A%2F%2F127.0.0.1%3A1%2Fback%3Fapp%3D1";
 
 /// S256 of a verifier (RFC 7636 4.2).
@@ -25,7 +25,7 @@ fn challenge(verifier: &str) -> String {
 }
 
 /// The parameters of an authorization request as it should be.
-fn parameters() -> String {
+pub(crate) fn parameters() -> String {
     let challenge = challenge(VERIFIER);
     format!(
         "response_type=code&client_id=app&redirect_uri={BACK_ENCODED}&state=s%26t\
@@ -33,22 +33,22 @@ fn parameters() -> String {
     )
 }
 
-fn register(sandbox: &Sandbox, registration: Registration) {
+pub(crate) fn register(sandbox: &Sandbox, registration: Registration) {
     sandbox.register(registration.redirect_uri(BACK));
 }
 
-fn url(sandbox: &Sandbox, more: &str) -> String {
+pub(crate) fn url(sandbox: &Sandbox, more: &str) -> String {
     format!("{}/authorize?{}{more}", sandbox.issuer(), parameters())
 }
 
 /// A parameter of the URL that a browser was sent to.
-fn parameter(url: &str, name: &str) -> Option<String> {
+pub(crate) fn parameter(url: &str, name: &str) -> Option<String> {
     let rest = url.strip_prefix(BACK).unwrap_or_else(|| panic!("{url}"));
     form_urlencoded::parse(rest.strip_prefix('&')?.as_bytes())
         .find_map(|(own, value)| (own == name).then(|| value.into_owned()))
 }
 
-fn redeeming(code: &str) -> String {
+pub(crate) fn redeeming(code: &str) -> String {
     let grant = "grant_type=authorization_code&client_id=app";
     format!("{grant}&code={code}&redirect_uri={BACK_ENCODED}&code_verifier={VERIFIER}")
 }
@@ -66,11 +66,11 @@ pub(crate) async fn public_code(sandbox: &Sandbox, more: &str) -> (Certified, St
     (Certified::new(sandbox, None), code)
 }
 
-async fn get(client: &Certified, url: &str) -> Got {
+pub(crate) async fn get(client: &Certified, url: &str) -> Got {
     client.send(Method::GET, url, &[], "").await
 }
 
-fn token_url(sandbox: &Sandbox) -> String {
+pub(crate) fn token_url(sandbox: &Sandbox) -> String {
     format!("{}/token", sandbox.issuer())
 }
 
@@ -183,6 +183,7 @@ async fn requests_that_are_not_to_be_decided_about() {
         good.replace("client_id=app", "client_id=other"),
         good.replace("back%3Fapp", "back%3Fapps"),
         good.replace("redirect_uri", "redirect"),
+        format!("{good}&state=again"),
         format!("{}/authorize?client_id=app&request_uri=urn%3Ax", sandbox.issuer()),
     ] {
         let got = get(&client, &wrong).await;
@@ -269,119 +270,6 @@ async fn a_code_is_bound_to_the_key_that_was_named() {
 }
 
 #[tokio::test]
-async fn pushed_requests_are_authenticated_bound_and_good_once() {
-    let sandbox = Sandbox::builder()
-        .require_pushed_authorization_requests(true)
-        .start()
-        .await
-        .unwrap();
-    register(&sandbox, Registration::secret("app", "sEcReTmArKeR-1"));
-    let client = Certified::new(&sandbox, None);
-    let par = format!("{}/par", sandbox.issuer());
-    let header = basic("app", "sEcReTmArKeR-1");
-    let own = [("authorization", header.as_str())];
-    assert_eq!(client.ask(&par, &[], &parameters()).await.error(), "invalid_client");
-
-    // Not pushed: the browser is sent back.
-    let direct = get(&client, &url(&sandbox, "")).await;
-    assert_eq!(
-        parameter(direct.header("location").unwrap(), "error").as_deref(),
-        Some("invalid_request")
-    );
-
-    let key = new_key().await;
-    let proof = Claims::new("POST", &par).sign(&key).await;
-    let pushed = client.ask(&par, &[own[0], ("dpop", &proof)], &parameters()).await;
-    assert_eq!(
-        (pushed.status, &pushed.json()["expires_in"]),
-        (201, &json!(60)),
-        "{pushed:?}"
-    );
-    let uri = pushed.json()["request_uri"].as_str().unwrap().replace(':', "%3A");
-    assert_eq!(sandbox.requests().last().unwrap().endpoint(), Endpoint::Par);
-    let browser = format!("{}/authorize?client_id=app&request_uri={uri}", sandbox.issuer());
-    let back = sandbox.allow(&browser).unwrap();
-    assert_eq!(get(&client, &browser).await.status, 400, "a reference is good once");
-
-    let body = redeeming(&parameter(&back, "code").unwrap());
-    let ask = async |key: &shipbound::keys::KeyHandle| {
-        let proof = Claims::new("POST", &token_url(&sandbox)).sign(key).await;
-        client
-            .ask(&token_url(&sandbox), &[own[0], ("dpop", &proof)], &body)
-            .await
-    };
-    assert_eq!(ask(&new_key().await).await.error(), "invalid_grant");
-    assert_eq!(ask(&key).await.json()["token_type"], "DPoP");
-}
-
-#[tokio::test]
-async fn pushed_requests_with_something_wrong_are_refused_at_once() {
-    let sandbox = Sandbox::start().await.unwrap();
-    register(&sandbox, Registration::secret("app", "sEcReTmArKeR-1"));
-    register(&sandbox, Registration::secret("other", "sEcReTmArKeR-2"));
-    let client = Certified::new(&sandbox, None);
-    let par = format!("{}/par", sandbox.issuer());
-    let header = basic("app", "sEcReTmArKeR-1");
-    let own = ("authorization", header.as_str());
-    let good = parameters();
-    for (wrong, error) in [
-        (good.replace("client_id=app", "client_id=other"), "invalid_request"),
-        (format!("{good}&request_uri=urn%3Ax"), "invalid_request"),
-        (good.replace("app%3D1", "app%3D2"), "redirect_uri"),
-        (good.replace("code_challenge=", "challenge="), "invalid_request"),
-    ] {
-        let got = client.ask(&par, &[own], &wrong).await;
-        assert_eq!((got.status, got.error().as_str()), (400, error), "{wrong}");
-    }
-    // Two keys in one request (RFC 9449 10.1).
-    let (one, two) = (new_key().await, new_key().await);
-    let body = format!("{good}&dpop_jkt={}", one.jkt());
-    let proof = Claims::new("POST", &par).sign(&two).await;
-    let got = client.ask(&par, &[own, ("dpop", &proof)], &body).await;
-    assert_eq!((got.status, got.error().as_str()), (400, "invalid_dpop_proof"));
-    let proof = Claims::new("POST", &par).sign(&one).await;
-    assert_eq!(client.ask(&par, &[own, ("dpop", &proof)], &body).await.status, 201);
-    assert_eq!(client.send(Method::GET, &par, &[own], "").await.status, 405);
-    sandbox.script(
-        tenant("app"),
-        Endpoint::Par,
-        [Answer::nonce("n1"), Answer::retry_after(503, "9")],
-    );
-    let got = client.ask(&par, &[own], &good).await;
-    assert_eq!((got.status, got.header("dpop-nonce")), (400, Some("n1")));
-    assert_eq!(client.ask(&par, &[own], &good).await.header("retry-after"), Some("9"));
-    // Another client cannot use the reference.
-    let uri = client.ask(&par, &[own], &good).await.json()["request_uri"]
-        .as_str()
-        .unwrap()
-        .replace(':', "%3A");
-    let stolen = format!("{}/authorize?client_id=other&request_uri={uri}", sandbox.issuer());
-    assert_eq!(get(&client, &stolen).await.status, 400);
-}
-
-#[tokio::test]
-async fn pushing_works_with_certificates_at_the_mtls_host() {
-    let sandbox = Sandbox::builder().mtls(true).start().await.unwrap();
-    register(&sandbox, Registration::tls_client_auth("app", "app"));
-    let own = sandbox.client_certificate("app").unwrap();
-    let par = format!("{}/par", sandbox.mtls_api().unwrap());
-    assert_eq!(
-        Certified::new(&sandbox, Some(&own))
-            .ask(&par, &[], &parameters())
-            .await
-            .status,
-        201
-    );
-    assert_eq!(
-        Certified::new(&sandbox, None)
-            .ask(&par, &[], &parameters())
-            .await
-            .status,
-        401
-    );
-}
-
-#[tokio::test]
 async fn scripts_tamper_with_the_redirect() {
     let sandbox = Sandbox::start().await.unwrap();
     register(&sandbox, Registration::public("app"));
@@ -444,146 +332,4 @@ async fn metadata_says_what_there_is() {
     assert!(algorithms.contains(&json!("RS256")) && algorithms.contains(&json!("ES256")));
     let grants = told["grant_types_supported"].as_array().unwrap();
     assert!(grants.contains(&json!("authorization_code")));
-}
-
-#[tokio::test]
-async fn ups_gives_codes_in_its_own_manner() {
-    let clock = Arc::new(ManualClock::at(SystemClock::new().now()));
-    let sandbox = Sandbox::builder().clock(clock.clone()).start().await.unwrap();
-    register(&sandbox, Registration::secret("app", "sEcReTmArKeR-1"));
-    let client = Certified::new(&sandbox, None);
-    let page_url = format!("{}/security/v1/oauth/authorize?{}", sandbox.api(), parameters());
-    let page = get(&client, &page_url).await;
-    assert_eq!(page.status, 200);
-    assert!(String::from_utf8_lossy(&page.body).contains("action=\"/security/v1/oauth/authorize\""));
-    let back = sandbox.allow(&page_url).unwrap();
-    assert_eq!(parameter(&back, "iss"), None);
-    let body = redeeming(&parameter(&back, "code").unwrap());
-
-    // With PKCE there is no Basic.
-    let token = format!("{}/security/v1/oauth/token", sandbox.api());
-    let wrong = client.ask(&token, &[], &body.replace(VERIFIER, "x")).await;
-    assert_eq!(wrong.json()["response"]["errors"][0]["code"], "10400");
-    let got = client.ask(&token, &[], &body).await.json();
-    assert!(
-        got.as_object().unwrap().values().all(|value| value.is_string()),
-        "{got}"
-    );
-    assert_eq!(
-        (&got["refresh_token_expires_in"], &got["refresh_count"]),
-        (&json!("604799"), &json!("0"))
-    );
-    assert_eq!(got["refresh_token_status"], "approved");
-    assert_eq!(got["refresh_token_issued_at"].as_str().unwrap().len(), 13);
-
-    let header = basic("app", "sEcReTmArKeR-1");
-    let own = [("authorization", header.as_str())];
-    let refresh = format!("{}/security/v1/oauth/refresh", sandbox.api());
-    let refreshing = |got: &serde_json::Value| {
-        format!(
-            "grant_type=refresh_token&refresh_token={}",
-            got["refresh_token"].as_str().unwrap()
-        )
-    };
-    assert_eq!(
-        client.ask(&token, &own, &refreshing(&got)).await.status,
-        400,
-        "that is what the other path is for"
-    );
-    assert_eq!(
-        client.ask(&refresh, &own, "grant_type=client_credentials").await.status,
-        400
-    );
-    let next = client.ask(&refresh, &own, &refreshing(&got)).await.json();
-    assert_eq!(next["refresh_count"], "1");
-    assert_ne!(next["refresh_token"], got["refresh_token"]);
-    clock.advance(Duration::from_secs(604_799));
-    assert_eq!(
-        client.ask(&refresh, &own, &refreshing(&next)).await.status,
-        400,
-        "it has expired"
-    );
-
-    // Without PKCE, with Basic.
-    let plain = page_url.split("&code_challenge").next().unwrap();
-    let body = redeeming(&parameter(&sandbox.allow(plain).unwrap(), "code").unwrap());
-    let body = body.split("&code_verifier").next().unwrap();
-    assert_eq!(client.ask(&token, &[], body).await.status, 401);
-    assert_eq!(client.ask(&token, &own, body).await.status, 200);
-}
-
-#[tokio::test]
-async fn usps_takes_json_gives_codes_and_revokes() {
-    let sandbox = Sandbox::start().await.unwrap();
-    register(&sandbox, Registration::secret("app", "sEcReTmArKeR-1"));
-    let client = Certified::new(&sandbox, None);
-    let at = |path: &str| format!("{}{path}", sandbox.api());
-    let form = "grant_type=client_credentials&client_id=app&client_secret=sEcReTmArKeR-1&scope=addresses";
-    let got = client.ask(&at("/oauth2/v3/token"), &[], form).await.json();
-    assert_eq!(
-        (&got["expires_in"], &got["status"], &got["scope"]),
-        (&json!(28_799), &json!("approved"), &json!("addresses"))
-    );
-    let json_body = json!({"grant_type": "client_credentials", "client_id": "app", "client_secret": "sEcReTmArKeR-1"});
-    let kind = [("content-type", "application/json")];
-    let got = client
-        .send(Method::POST, &at("/oauth2/v3/token"), &kind, &json_body.to_string())
-        .await
-        .json();
-    let token = got["access_token"].as_str().unwrap();
-
-    let city = at("/addresses/v3/city-state?ZIPCode=30022");
-    let answer = client.call(&city, "Bearer", token, None).await;
-    assert_eq!((answer.status, &answer.json()["ZIPCode"]), (200, &json!("30022")));
-    assert_eq!(
-        client
-            .call(&at("/addresses/v3/nowhere"), "Bearer", token, None)
-            .await
-            .status,
-        404
-    );
-
-    let back = sandbox
-        .allow(&format!("{}?{}", at("/oauth2/v3/authorize"), parameters()))
-        .unwrap();
-    let body = format!(
-        "{}&client_secret=sEcReTmArKeR-1",
-        redeeming(&parameter(&back, "code").unwrap())
-    );
-    let granted = client.ask(&at("/oauth2/v3/token"), &[], &body).await.json();
-    assert_eq!(granted["refresh_token_status"], "approved", "{granted}");
-
-    // By a token, and by the secret.
-    let refresh = granted["refresh_token"].as_str().unwrap();
-    let revoke = json!({"token": refresh, "token_type_hint": "refresh_token"}).to_string();
-    let authorization = format!("Bearer {token}");
-    let stranger = [kind[0], ("authorization", "Bearer stranger")];
-    assert_eq!(
-        client
-            .send(Method::POST, &at("/oauth2/v3/revoke"), &stranger, &revoke)
-            .await
-            .status,
-        401
-    );
-    let own = [kind[0], ("authorization", authorization.as_str())];
-    assert_eq!(
-        client
-            .send(Method::POST, &at("/oauth2/v3/revoke"), &own, &revoke)
-            .await
-            .status,
-        200
-    );
-    assert_eq!(sandbox.requests().last().unwrap().endpoint(), Endpoint::Revocation);
-    let granted = granted["access_token"].as_str().unwrap();
-    let refused = client.call(&city, "Bearer", granted, None).await;
-    assert_eq!(
-        (refused.status, &refused.json()["error"]["errors"][0]["title"]),
-        (401, &json!("invalid_token"))
-    );
-    assert_eq!(refused.header("www-authenticate"), Some("Bearer realm=\"USPS\""));
-    let by_secret = format!("token={token}&client_id=app&client_secret=sEcReTmArKeR-1");
-    assert_eq!(client.ask(&at("/oauth2/v3/revoke"), &[], &by_secret).await.status, 200);
-    assert_eq!(client.call(&city, "Bearer", token, None).await.status, 401);
-    // Callers of the other kind are unaffected.
-    Caller::new(&sandbox, "acme").await.bound_token().await;
 }

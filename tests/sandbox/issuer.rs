@@ -239,3 +239,14 @@ async fn token_endpoints_of_other_carriers_take_json_and_passwords() {
         (400, "unsupported_grant_type")
     );
 }
+
+#[tokio::test]
+async fn no_parameter_comes_twice_but_those_that_may() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let caller = Caller::new(&sandbox, "acme").await;
+    let url = caller.token_url();
+    let twice = caller.ask(&url, &[], &format!("{GRANT}&{GRANT}")).await;
+    assert_eq!((twice.status, twice.error().as_str()), (400, "invalid_request"));
+    let resources = format!("{GRANT}&resource=https%3A%2F%2Fa.example&resource=https%3A%2F%2Fb.example");
+    assert_eq!(caller.ask(&url, &[], &resources).await.status, 200);
+}

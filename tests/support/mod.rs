@@ -6,3 +6,4 @@ pub mod examples;
 pub mod marker;
 pub mod peers;
 pub mod shipper;
+pub mod visitor;

@@ -7,6 +7,8 @@
 //! assert_eq!(carrier.log().last().unwrap()["ath_ok"], true);
 //! ```
 //!
+//! With `AS_NGINX=1` and `RS_NGINX=1` nginx ends TLS in front of them; it ends with them.
+//!
 //! A peer that cannot run fails the test: a missing one is never skipped.
 
 use std::fs;
@@ -76,6 +78,11 @@ impl AuthorizationServer {
         self.peer.log()
     }
 
+    /// The TLS handshakes so far, the failed ones too. Behind nginx there are none.
+    pub fn handshakes(&self) -> Vec<Value> {
+        self.peer.handshakes()
+    }
+
     /// The token requests so far.
     pub fn token_requests(&self) -> Vec<Value> {
         self.log()
@@ -119,6 +126,11 @@ impl ResourceServer {
     /// The requests so far, in the order of the answers.
     pub fn log(&self) -> Vec<Value> {
         self.peer.log()
+    }
+
+    /// The TLS handshakes so far, the failed ones too. Behind nginx there are none.
+    pub fn handshakes(&self) -> Vec<Value> {
+        self.peer.handshakes()
     }
 
     /// Makes the nonce handed out last unacceptable.
@@ -248,8 +260,19 @@ impl Peer {
     }
 
     fn log(&self) -> Vec<Value> {
+        self.lines_of(|entry| entry.get("kind").is_none())
+    }
+
+    fn handshakes(&self) -> Vec<Value> {
+        self.lines_of(|entry| entry["kind"] == "tls")
+    }
+
+    fn lines_of(&self, wanted: fn(&Value) -> bool) -> Vec<Value> {
         let text = fs::read_to_string(&self.log).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .filter(wanted)
+            .collect()
     }
 
     fn rotate_nonces(&mut self) {

@@ -1,0 +1,126 @@
+//! Certificates that change under way, and those that end.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use shipbound::binding::mtls::{FileCertificates, Mtls};
+use shipbound::clock::Clock;
+use shipbound::journal::EventKind;
+use shipbound::sandbox::{CertificateFor, ClientCertificate, Endpoint, Registration, Sandbox};
+
+use crate::world::{NOW, acme, run, world};
+
+/// Files of one certificate, as something outside puts them there: both at once.
+struct Files(PathBuf);
+
+impl Files {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("upkeep-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    /// One file with certificate and key, exchanged by a rename.
+    fn put(&self, certificate: &ClientCertificate) -> PathBuf {
+        let (next, path) = (self.0.join("next.pem"), self.0.join("tls.pem"));
+        fs::write(&next, format!("{}{}", certificate.pem(), certificate.key_pem())).unwrap();
+        fs::rename(&next, &path).unwrap();
+        path
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _gone = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_that_was_renewed_is_shown_and_its_predecessors_token_is_not_used_again() {
+    let files = Files::new();
+    let world = world(
+        Sandbox::builder().mtls(true),
+        |sandbox| {
+            let first = sandbox.client_certificate("acme").unwrap();
+            let path = files.put(&first);
+            sandbox.register(
+                Registration::secret("acme", sandbox.credential(&acme()).client_secret().unwrap().clone())
+                    .tenant(&acme())
+                    .certificate_bound_tokens(),
+            );
+            let source = FileCertificates::open(&path, &path, NOW).unwrap();
+            Box::new(|builder| builder.binding(Mtls::new(source)))
+        },
+        |profile| profile,
+    )
+    .await;
+    assert_eq!(world.ship().await.unwrap(), 201);
+    let first = world.sandbox.requests_at(Endpoint::Api)[0].certificate().unwrap();
+
+    let second = world.sandbox.client_certificate("acme").unwrap();
+    files.put(&second);
+    let upkeep = run(world.upkeep());
+    let exchanged = |kind: &EventKind| matches!(kind, EventKind::CertificateExchanged { old, new, .. } if *old == first && *new == second.x5t());
+    world.move_until(|world| world.events(exchanged) == 1).await;
+    assert!(world.client.lease(&acme().into()).is_none());
+    assert_eq!(world.ship().await.unwrap(), 201);
+    upkeep.end().await;
+
+    let calls = world.sandbox.requests_at(Endpoint::Api);
+    let shown: Vec<_> = calls.iter().map(|call| call.certificate().unwrap()).collect();
+    assert_eq!(shown, [first, second.x5t()]);
+    assert_eq!(world.sandbox.token_requests(), 2);
+}
+
+#[tokio::test]
+async fn a_certificate_that_cannot_be_taken_is_told_of_and_the_old_one_goes_on() {
+    let files = Files::new();
+    let world = world(
+        Sandbox::builder().mtls(true),
+        |sandbox| {
+            let path = files.put(&sandbox.client_certificate("acme").unwrap());
+            let source = FileCertificates::open(&path, &path, NOW).unwrap();
+            Box::new(|builder| builder.binding(Mtls::new(source)))
+        },
+        |profile| profile,
+    )
+    .await;
+    assert_eq!(world.ship().await.unwrap(), 201);
+    let expired = CertificateFor::from("acme").valid(NOW.offset_seconds(-86_400), NOW.offset_seconds(-1));
+    files.put(&world.sandbox.client_certificate(expired).unwrap());
+    let upkeep = run(world.upkeep());
+    let not_taken = |kind: &EventKind| matches!(kind, EventKind::CertificateNotTaken { code: "expired" });
+    world.move_until(|world| world.events(not_taken) > 0).await;
+    assert_eq!(world.ship().await.unwrap(), 201);
+    upkeep.end().await;
+    assert_eq!(world.sandbox.token_requests(), 1);
+}
+
+#[tokio::test]
+async fn the_end_of_a_certificate_is_told_of_in_time() {
+    let world = world(
+        Sandbox::builder().mtls(true),
+        |sandbox| {
+            let days = CertificateFor::from("acme").valid(NOW, NOW.offset_seconds(40 * 86_400));
+            let identity = sandbox.client_certificate(days).unwrap().identity().unwrap();
+            Box::new(|builder| builder.binding(Mtls::new(identity)))
+        },
+        |profile| profile,
+    )
+    .await;
+    let upkeep = run(world.upkeep().reload_every(Duration::from_secs(3600)));
+    world.sleeping(1).await;
+    let ending = |kind: &EventKind| matches!(kind, EventKind::CertificateEnding { .. });
+    // A quarter of its life is left, a tenth, a day, nothing.
+    for (warnings, days) in [(1, 30), (2, 36), (3, 39), (4, 40)] {
+        let told = |world: &crate::world::World| world.events(ending) == warnings;
+        world.stride_until(Duration::from_secs(600), told).await;
+        let passed = world.clock.now().seconds_since(NOW) / 86_400;
+        assert_eq!(passed, days, "warning {warnings}");
+    }
+    upkeep.end().await;
+}
