@@ -4,6 +4,7 @@
 mod identity_support;
 #[path = "support/scripted.rs"]
 mod scripted;
+mod transport_support;
 
 use std::io;
 use std::net::IpAddr;
