@@ -22,7 +22,8 @@ pub(super) async fn serve(shared: &Shared, request: &Arrived, fields: &Fields) -
         Ok(client) => client,
         Err(refused) => return *refused,
     };
-    if fields.get("request_uri").is_some() || fields.get("client_id").is_some_and(|id| id != client.client_id) {
+    // RFC 9126 2.1: the id is there as in any authorization request, also where a header says it.
+    if fields.get("request_uri").is_some() || fields.get("client_id").is_none_or(|id| id != client.client_id) {
         return refuse("invalid_request", "invalid_request");
     }
     let mut pushed = match authorization::read(&client, Dialect::OAuth, fields) {

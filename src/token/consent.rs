@@ -190,10 +190,14 @@ impl TokenSource {
     async fn push(
         &self,
         prepared: &Prepared<'_>,
-        request: Form,
+        mut request: Form,
         connection: &Connection,
         deadline: Monotonic,
     ) -> Result<Form, Error> {
+        if self.auth == ClientAuth::Basic {
+            // RFC 9126 2.1: the id is a parameter of the request as well. Other ways to authenticate have it in the form.
+            request.add("client_id", prepared.credential.client_id());
+        }
         let response = self
             .post(
                 prepared,
@@ -279,7 +283,11 @@ impl TokenSource {
                 .await
                 .map_err(|error| Error::new(ErrorKind::Grant(error), Stage::Answered))?;
             let consent = self.consent(connection, deadline).await?;
-            self.landed((granted, consent), &prepared, connection, asked)
+            let landed = self.landed((granted, consent), &prepared, connection, asked)?;
+            if self.confirm {
+                self.confirm(&landed.lease, &prepared, connection, deadline).await?;
+            }
+            Ok(landed)
         };
         self.in_time(deadline, Awaited::Token, landed).await
     }

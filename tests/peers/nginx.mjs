@@ -12,8 +12,9 @@ const HOST = '127.0.0.1';
 // reads: so it does not outlive the process that started it, however that one ends.
 const SCRIPT = 'nginx -p "$1" -c "$1/nginx.conf" -e stderr & exec 3>&- 4>&-; cat; kill "$!"; wait';
 
-// Answers once a TLS connection to it was made: { port, mtlsPort, stop }.
-export async function startNginx(stateDir, upstreamPort) {
+// Answers once a TLS connection to it was made: { port, mtlsPort, stop }. `verify`: nginx's own ssl_verify_client.
+export async function startNginx(stateDir, upstreamPort, verify = 'optional_no_ca') {
+  if (!['optional_no_ca', 'on'].includes(verify)) throw new Error('nginx verifies certificates with optional_no_ca or on');
   const runDir = fs.mkdtempSync(path.join(stateDir, 'nginx-'));
   const errors = path.join(runDir, 'stderr');
   // Opened here, so that no port is chosen twice and whoever connects early waits.
@@ -23,7 +24,7 @@ export async function startNginx(stateDir, upstreamPort) {
   const values = {
     // Workers of a master that is root would become another user, who cannot read this directory.
     USER: process.getuid() === 0 ? 'user root;' : '',
-    RUN_DIR: runDir, STATE_DIR: stateDir, TLS_PORT: port, MTLS_PORT: mtlsPort, UPSTREAM_PORT: upstreamPort,
+    RUN_DIR: runDir, STATE_DIR: stateDir, TLS_PORT: port, MTLS_PORT: mtlsPort, UPSTREAM_PORT: upstreamPort, VERIFY: verify,
   };
   const template = fs.readFileSync(new URL('nginx.conf.in', import.meta.url), 'utf8');
   fs.writeFileSync(path.join(runDir, 'nginx.conf'), template.replace(/@(\w+)@/g, (_, name) => values[name]));

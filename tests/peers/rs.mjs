@@ -49,7 +49,7 @@ const server = useTls
 const log = openLog(env('RS_LOG_FILE'));
 if (useTls) logHandshakes(server, 'mtls', log);
 await new Promise((ok, no) => { server.once('error', no); server.listen(Number(env('RS_PORT', '0')), HOST, ok); });
-const nginx = behindNginx ? await startNginx(stateDir, server.address().port) : undefined;
+const nginx = behindNginx ? await startNginx(stateDir, server.address().port, env('RS_NGINX_VERIFY')) : undefined;
 const port = nginx ? nginx.mtlsPort : server.address().port;
 const base = env('RS_BASE', `${useTls || behindNginx ? 'https' : 'http'}://${HOST}:${port}`);
 

@@ -62,6 +62,25 @@ pub(crate) fn bound_requests(entries: &[Value], jkt: &str, base: &str) {
     each_jti_is_new(entries);
 }
 
+/// The entry is an API request on a connection with this certificate, which its token is bound to.
+pub(crate) fn certified(entry: &Value, x5t: &str) {
+    assert_eq!(entry["scheme"], "Bearer", "{entry}");
+    assert_eq!(entry["proof"], false, "{entry}");
+    assert_eq!(entry["cert_x5t"], x5t, "{entry}");
+    assert_eq!(entry["cnf_x5t"], x5t, "{entry}");
+    assert!(entry["cnf_jkt"].is_null(), "{entry}");
+}
+
+/// The handshake of the connection that the request came on.
+pub(crate) fn handshake_of<'a>(request: &Value, handshakes: &'a [Value]) -> &'a Value {
+    let mut own = handshakes
+        .iter()
+        .filter(|line| line["connection"] == request["connection"]);
+    let found = own.next().unwrap_or_else(|| panic!("no handshake: {request}"));
+    assert!(own.next().is_none(), "numbers are used once: {request}");
+    found
+}
+
 /// Every proof holds the nonce that the answer before it gave.
 pub(crate) fn nonces_follow(entries: &[Value]) {
     for pair in entries.windows(2) {

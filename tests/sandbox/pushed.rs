@@ -66,6 +66,7 @@ async fn pushed_requests_with_something_wrong_are_refused_at_once() {
     let good = parameters();
     for (wrong, error) in [
         (good.replace("client_id=app", "client_id=other"), "invalid_request"),
+        (good.replace("client_id=app&", ""), "invalid_request"),
         (format!("{good}&request_uri=urn%3Ax"), "invalid_request"),
         (good.replace("app%3D1", "app%3D2"), "invalid_request"),
         (good.replace("code_challenge=", "challenge="), "invalid_request"),

@@ -73,8 +73,14 @@ impl Visitor {
 
     /// Opens an authorization URL as a browser does, and gives where `redirect_uri` would have been visited, with its query.
     pub async fn authorize(&self, endpoint: &str, parameters: &[(&str, &str)], redirect_uri: &str) -> String {
-        let origin: String = endpoint.split_inclusive('/').take(3).collect();
-        let mut url = format!("{endpoint}?{}", query(parameters));
+        self.visit(&format!("{endpoint}?{}", query(parameters)), redirect_uri)
+            .await
+    }
+
+    /// As [`authorize`](Self::authorize), with a URL that has its query.
+    pub async fn visit(&self, url: &str, redirect_uri: &str) -> String {
+        let origin: String = url.split_inclusive('/').take(3).collect();
+        let mut url = url.to_owned();
         let mut cookies = BTreeMap::new();
         for _ in 0..8 {
             let sent: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
