@@ -138,19 +138,45 @@ expect() {
   [ "$status" -eq "$want" ] || { echo "exit status $status of: $*; expected $want"; return 1; }
 }
 
+# json_lines FILE: one JSON value a line, at least one, the last a summary that says "ok".
+json_lines() {
+  node -e '
+    const lines = require("fs").readFileSync(process.argv[1], "utf8").trim().split("\n").map((line) => JSON.parse(line));
+    if (lines.at(-1).ok !== true) throw new Error("the last line does not say that all went well");' "$1"
+}
+
 example_quickstart() {
   expect 0 quickstart
   "$target/debug/examples/quickstart" --json >"$logs/quickstart.json"
-  node -e '
-    const text = require("fs").readFileSync(process.argv[1], "utf8").trim();
-    if (text === "") throw new Error("quickstart --json printed nothing");
-    try { JSON.parse(text); } catch { text.split("\n").forEach((line) => JSON.parse(line)); }' "$logs/quickstart.json"
+  json_lines "$logs/quickstart.json"
 }
 
 # A verifier that leaves out one check must be found out.
 example_quickstart_without() {
   local check
   for check in jti htu ath cnf signature; do expect 1 quickstart --without-check "$check"; done
+}
+
+example_mtls() {
+  expect 0 mtls
+  "$target/debug/examples/mtls" --json >"$logs/mtls.json"
+  json_lines "$logs/mtls.json"
+}
+
+example_mtls_without() { expect 1 mtls --without-check certificate; }
+
+# A person connects an account with a browser. What the browser saw is not kept: an address of it names a pushed request.
+example_onboard() {
+  local first url pid
+  exec 3< <("$target/debug/examples/onboard" --json --wait-for-one --carrier "$1")
+  pid=$!
+  trap "kill $pid 2>/dev/null || true" EXIT
+  read -r first <&3
+  url=$(node -p 'JSON.parse(process.argv[1]).url' "$first")
+  (cd tests/peers && node consent.mjs "$url" Connect Allow >/dev/null)
+  cat <&3 >"$logs/onboard-$1.json"
+  wait "$pid"
+  json_lines "$logs/onboard-$1.json"
 }
 
 # The examples that would talk to a real carrier fall back on their imitation when no credentials are there.
@@ -248,6 +274,10 @@ step 'fuzz, 10 s a target' fuzz
 step 'examples: build' cargo build --locked --examples
 step 'example quickstart' example_quickstart
 step 'example quickstart, a check left out' example_quickstart_without
+step 'example mtls' example_mtls
+step 'example mtls, the check left out' example_mtls_without
+step 'example onboard, UPS' example_onboard ups
+step 'example onboard, an issuer' example_onboard issuer
 step 'example fedex' example_carrier fedex
 step 'example ups' example_carrier ups
 step 'example verify_proof' example_verify_proof

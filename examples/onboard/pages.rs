@@ -17,8 +17,7 @@ pub(crate) fn account(carrier: &str, account: &Account) -> Html<String> {
             &format!("Connect your {carrier} account"),
             &format!(
                 "<p>Parcel Desk buys labels for you, with your own {carrier} account and at your own rates.</p>\
-                 <p>{carrier} will ask you whether you allow that. Your password stays with {carrier}, and you can take the \
-                 consent back there at any time.</p>{}",
+                 <p>{carrier} will ask you whether you allow that. Your password stays with {carrier}.</p>{}",
                 button(&format!("Connect {carrier}"))
             ),
         ),

@@ -14,7 +14,9 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
+use shipbound::Error;
 use shipbound::owner::Tenant;
+use shipbound::token::consent::PendingConsent;
 use tokio::sync::watch;
 
 use crate::carrier::{Carrier, Label, Token};
@@ -87,11 +89,12 @@ async fn home(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 
 /// Sends the shipper to the carrier. What comes back is checked against what is kept here.
 async fn connect(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
-    let Some(id) = app.sessions.of(&headers) else {
+    let begun = app.sessions.of(&headers).and_then(|id| {
+        let shipper = app.sessions.with(&id, |session| session.shipper.clone());
+        Some((id, Tenant::from(shipper?)))
+    });
+    let Some((id, shipper)) = begun else {
         return (StatusCode::BAD_REQUEST, pages::no_session()).into_response();
-    };
-    let Some(shipper) = app.sessions.with(&id, |session| Tenant::from(session.shipper.clone())) else {
-        return Redirect::to("/").into_response();
     };
     match app.carrier.authorize(&shipper).await {
         Ok(begun) => {
@@ -99,10 +102,7 @@ async fn connect(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
             Redirect::to(begun.url.as_str()).into_response()
         }
         Err(error) => {
-            app.out.not_connected(&shipper, &error);
-            let why = pages::reason(app.carrier.name(), &error);
-            app.sessions
-                .with(&id, |session| session.account = Account::NotConnected(why));
+            not_connected(&app, &id, &shipper, &error);
             Redirect::to("/").into_response()
         }
     }
@@ -118,20 +118,36 @@ async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery, header
         // Another browser's answer, or one that was used: nobody is told what it would be worth.
         return (StatusCode::BAD_REQUEST, pages::not_begun(app.carrier.name())).into_response();
     };
+    // A code is good once. A task of its own brings the exchange to its end even when the browser goes away.
+    let finished = tokio::spawn(async move { finish(&app, &id, pending, &query.unwrap_or_default()).await });
+    match finished.await {
+        Ok(()) => Redirect::to("/").into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn finish(app: &App, id: &str, pending: PendingConsent, query: &str) {
     let shipper = pending.tenant().clone();
-    let query = query.unwrap_or_default();
-    let account = match app.carrier.consented(pending, &query).await {
+    match app.carrier.consented(pending, query).await {
         Ok(()) => {
             app.out.connected(&shipper);
-            Account::Connected(buy_labels(&app, &shipper).await)
+            let labels = buy_labels(app, &shipper).await;
+            app.sessions
+                .with(id, |session| session.account = Account::Connected(labels));
         }
-        Err(error) => {
-            app.out.not_connected(&shipper, &error);
-            Account::NotConnected(pages::reason(app.carrier.name(), &error))
+        Err(error) => not_connected(app, id, &shipper, &error),
+    }
+}
+
+fn not_connected(app: &App, id: &str, shipper: &Tenant, error: &Error) {
+    app.out.not_connected(shipper, error);
+    let why = pages::reason(app.carrier.name(), error);
+    app.sessions.with(id, |session| {
+        // What was consented to before is still there.
+        if !matches!(session.account, Account::Connected(_)) {
+            session.account = Account::NotConnected(why);
         }
-    };
-    app.sessions.with(&id, |session| session.account = account);
-    Redirect::to("/").into_response()
+    });
 }
 
 /// What the consent was for.
