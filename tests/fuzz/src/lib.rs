@@ -1,9 +1,11 @@
 //! What is fuzzed, and what must hold for every input besides that nothing panics, hangs or overflows.
 
 mod exchange;
+mod identity;
 mod jose;
 mod keys;
 mod seeds;
+mod tokens;
 mod uri;
 mod verify;
 
@@ -38,6 +40,10 @@ pub const TARGETS: &[Target] = &[
     target("key-pem", keys::pem, seeds::key_pem),
     target("key-der", keys::der, seeds::key_der),
     target("key-jwk", keys::jwk, seeds::key_jwk),
+    target("identity-pem", identity::pem, seeds::identity_pem),
+    target("identity-der", identity::der, seeds::identity_der),
+    target("introspection", tokens::introspection, seeds::introspection),
+    target("pending", tokens::pending, seeds::pending),
 ];
 
 /// `name: value` lines as a header map; what no HTTP stack would hand over is left out.

@@ -301,3 +301,50 @@ pub(crate) fn key_jwk() -> Vec<Vec<u8>> {
     seeds.push(std::fs::read(format!("{DATA}/keys/rsa2048-composite-factor.json")).unwrap());
     seeds
 }
+
+/// Certificates with their keys, as tests of the transport read them.
+const IDENTITIES: [&str; 5] = ["p256", "p384", "p521", "ed25519", "rsa2048"];
+
+fn identity_file(name: &str) -> Vec<u8> {
+    std::fs::read(format!("{DATA}/identities/{name}")).unwrap()
+}
+
+pub(crate) fn identity_pem() -> Vec<Vec<u8>> {
+    let both = |name: &str| {
+        let parts = [format!("{name}.pem"), format!("{name}.key")].map(|file| identity_file(&file));
+        parts.join(crate::identity::BETWEEN)
+    };
+    IDENTITIES.into_iter().map(both).collect()
+}
+
+pub(crate) fn identity_der() -> Vec<Vec<u8>> {
+    let odd = ["no-usage", "server-only", "version1", "sha1", "sha1-self-signed", "md5"];
+    let certificates = IDENTITIES.into_iter().chain(odd).map(|name| {
+        let text = String::from_utf8(identity_file(&format!("{name}.pem"))).unwrap();
+        let first = text.split("-----END").next().unwrap_or_default();
+        let lines = first.lines().skip_while(|line| !line.starts_with("-----BEGIN")).skip(1);
+        STANDARD.decode(lines.collect::<String>()).unwrap()
+    });
+    certificates.collect()
+}
+
+pub(crate) fn introspection() -> Vec<Vec<u8>> {
+    let answers = group("introspection").into_iter().map(|vector| vector["input"].clone());
+    answers.map(|answer| answer.to_string().into_bytes()).collect()
+}
+
+pub(crate) fn pending() -> Vec<Vec<u8>> {
+    let thumbprint = "0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I";
+    let pending = |jkt: Value, x5t: Value| {
+        json!({
+            "tenant": "acme", "incarnation": "00000000-0000-0000-0000-000000000000", "client": thumbprint, "state": "s",
+            "verifier": "v", "redirect_uri": "https://app.example/back", "jkt": jkt, "x5t": x5t, "until": 1_800_000_000,
+        })
+    };
+    [
+        pending(Value::Null, Value::Null),
+        pending(json!(thumbprint), json!(thumbprint)),
+    ]
+    .map(|one| one.to_string().into_bytes())
+    .into()
+}
