@@ -153,8 +153,15 @@ impl Carrier {
         self.client.authorize(shipper, &self.redirect_uri).await
     }
 
-    pub(crate) async fn consented(&self, pending: PendingConsent, query: &str) -> Result<(), shipbound::Error> {
-        self.client.consented(pending, query).await
+    /// Ends a consent with the query that the browser brought to this carrier's own address.
+    pub(crate) async fn consented(
+        &self,
+        shipper: &Tenant,
+        pending: PendingConsent,
+        query: &str,
+    ) -> Result<(), shipbound::Error> {
+        let address = format!("{}?{query}", self.redirect_uri);
+        self.client.consented(shipper, pending, &address).await
     }
 
     /// A label, with the token that the consent brought or, as it would be hours later, with a refreshed one.

@@ -111,31 +111,33 @@ async fn connect(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
 /// Where the carrier sends the shipper back to. The browser goes on at once, so that the code stays in no address bar.
 async fn callback(State(app): State<Arc<App>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     let begun = app.sessions.of(&headers).and_then(|id| {
-        let pending = app.sessions.with(&id, |session| session.pending.take());
-        Some((id, pending.flatten()?))
+        let begun = app
+            .sessions
+            .with(&id, |session| Some((session.shipper.clone(), session.pending.take()?)));
+        let (shipper, pending) = begun.flatten()?;
+        Some((id, Tenant::from(shipper), pending))
     });
-    let Some((id, pending)) = begun else {
+    let Some((id, shipper, pending)) = begun else {
         // Another browser's answer, or one that was used: nobody is told what it would be worth.
         return (StatusCode::BAD_REQUEST, pages::not_begun(app.carrier.name())).into_response();
     };
     // A code is good once. A task of its own brings the exchange to its end even when the browser goes away.
-    let finished = tokio::spawn(async move { finish(&app, &id, pending, &query.unwrap_or_default()).await });
+    let finished = tokio::spawn(async move { finish(&app, &id, &shipper, pending, &query.unwrap_or_default()).await });
     match finished.await {
         Ok(()) => Redirect::to("/").into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-async fn finish(app: &App, id: &str, pending: PendingConsent, query: &str) {
-    let shipper = pending.tenant().clone();
-    match app.carrier.consented(pending, query).await {
+async fn finish(app: &App, id: &str, shipper: &Tenant, pending: PendingConsent, query: &str) {
+    match app.carrier.consented(shipper, pending, query).await {
         Ok(()) => {
-            app.out.connected(&shipper);
-            let labels = buy_labels(app, &shipper).await;
+            app.out.connected(shipper);
+            let labels = buy_labels(app, shipper).await;
             app.sessions
                 .with(id, |session| session.account = Account::Connected(labels));
         }
-        Err(error) => not_connected(app, id, &shipper, &error),
+        Err(error) => not_connected(app, id, shipper, &error),
     }
 }
 

@@ -1,5 +1,7 @@
 //! UPS REST APIs. Facts of UPS's published specifications, read through stored copies; checked 2026-11-27.
 
+use http::HeaderName;
+
 use crate::exchange::quirks::{BodyCode, Quirks};
 use crate::owner::{CarrierId, Environment};
 use crate::token::TokenAt;
@@ -34,7 +36,9 @@ pub fn ups(environment: Environment) -> CarrierProfile {
             IssuerEndpoint::Authorization,
             format!("{host}/security/v1/oauth/authorize"),
         )
-        .endpoint(IssuerEndpoint::Refresh, format!("{host}/security/v1/oauth/refresh"));
+        .endpoint(IssuerEndpoint::Refresh, format!("{host}/security/v1/oauth/refresh"))
+        // It names an account.
+        .lock_header(HeaderName::from_static("x-merchant-id"));
     profile.routes = [
         "/api/rating/{version}/{option}",
         "/api/shipments/{version}/ship",

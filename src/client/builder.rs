@@ -1,5 +1,6 @@
 //! From a profile and the application's choices to a client.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::binding::bearer::Bearer;
@@ -165,7 +166,8 @@ impl ClientBuilder {
             carrier: profile.id.clone(),
             environment: profile.environment,
             account,
-            request: request_digest(&profile, strategy.kind(), &origins),
+            request: request_digest(&profile, strategy.kind(), &origins, (confirm, fapi)),
+            build: build_number(&*strategy, subject.is_some()),
         };
         let source = TokenSource {
             at: place,
@@ -240,9 +242,27 @@ fn check(
     Err(Error::before(ErrorKind::Build(fault)))
 }
 
+/// See [`Scope::build`].
+fn build_number(strategy: &dyn BindingStrategy, has_subject: bool) -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    #[cfg(feature = "mtls")]
+    let has_certificates = strategy.certificates().is_some();
+    #[cfg(not(feature = "mtls"))]
+    let has_certificates = strategy.kind() != BindingKind::Bearer && strategy.kind() != BindingKind::Dpop;
+    match has_certificates || has_subject {
+        true => NEXT.fetch_add(1, Ordering::Relaxed),
+        false => 0,
+    }
+}
+
 /// What tells the token requests of two clients apart, and the tokens that they may use: two clients share a slot only when
 /// all of it is equal.
-fn request_digest(profile: &CarrierProfile, binding: BindingKind, origins: &[Origin]) -> [u8; 32] {
+fn request_digest(
+    profile: &CarrierProfile,
+    binding: BindingKind,
+    origins: &[Origin],
+    (confirm, fapi): (bool, bool),
+) -> [u8; 32] {
     let mut digest = Digest::default();
     match &profile.token_at {
         TokenAt::Endpoint(url) => {
@@ -258,6 +278,9 @@ fn request_digest(profile: &CarrierProfile, binding: BindingKind, origins: &[Ori
     profile.auth.identify(&mut digest);
     profile.request.identify(&mut digest);
     digest.text(binding.as_str());
+    let shape = &profile.quirks.token_answer;
+    digest.text(shape.access_token);
+    digest.bytes(&[confirm, fapi, shape.token_type_optional].map(u8::from));
     digest.count(origins.len());
     origins.iter().for_each(|origin| digest.text(&origin.to_string()));
     digest.finish()

@@ -149,6 +149,9 @@ impl Client {
     /// Begins to ask a shipper for consent (RFC 6749 4.1): gives the address that the shipper's browser is to be sent to, and
     /// what is to be kept until it comes back to `redirect_uri`, which must be registered at the issuer.
     ///
+    /// Give each client an address of its own: that the browser came back to it tells whose answer it brings, also where
+    /// issuers do not say so (RFC 9700 4.4.2.2).
+    ///
     /// PKCE (RFC 7636) and `state` are always used, the request is pushed where the issuer offers it (RFC 9126), and the code
     /// is bound to the connection's proof key where there is one (RFC 9449 10).
     ///
@@ -156,8 +159,8 @@ impl Client {
     /// # async fn consent(ups: shipbound::Client, acme: shipbound::owner::Tenant) -> Result<(), shipbound::Error> {
     /// let begun = ups.authorize(&acme, "https://app.example/ups/callback").await?;
     /// // Keep `begun.pending` in the shipper's session, redirect to `begun.url`. When the browser is back:
-    /// # let query = "";
-    /// ups.consented(begun.pending, query).await?;
+    /// # let address = "";
+    /// ups.consented(&acme, begun.pending, address).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -171,25 +174,28 @@ impl Client {
         self.0.source.authorize(&slot.connection, client, redirect_uri).await
     }
 
-    /// Ends what [`Client::authorize`] began: checks what the browser brought (the query of the address that it came back to),
-    /// exchanges the code, and stores what the shipper consented to. The first token is then at hand.
+    /// Ends what [`Client::authorize`] began for `tenant`, whose session it is: checks the whole `address` that the browser came
+    /// back to, exchanges the code in it, and stores what the shipper consented to. The first token is then at hand.
+    ///
+    /// Let it run to its end, in a task of its own where the browser may go away: the code is good once, and what the issuer
+    /// answers to it is nobody's if the future is dropped.
     ///
     /// # Errors
-    /// [`ErrorKind::Consent`] when the answer is not one to this request, or the shipper refused; nothing was exchanged then.
-    /// [`ErrorKind::Grant`] when the consent could not be stored; it is to be asked for again.
-    pub async fn consented(&self, pending: PendingConsent, query: &str) -> Result<(), Error> {
-        let tenant = pending.tenant().clone();
-        let slot = self.0.parts.tokens.slot(&self.0.scope, &tenant);
+    /// [`ErrorKind::Consent`] when the answer is not one to this request, or the shipper refused; nothing was exchanged then
+    /// unless [`Error::stage`] says that the issuer answered. [`ErrorKind::Grant`] when the consent could not be stored; it is
+    /// to be asked for again.
+    pub async fn consented(&self, tenant: &Tenant, pending: PendingConsent, address: &str) -> Result<(), Error> {
+        let slot = self.0.parts.tokens.slot(&self.0.scope, tenant);
         let client = self.0.scope.digest();
         let landed = self
             .0
             .source
-            .consented(&slot.connection, client, pending, query)
+            .consented(&slot.connection, client, pending, address)
             .await?;
         slot.put(&landed);
         // The consent that was stored is a change, for which leases are looked at again: this one has it already.
         self.0.source.review(&slot, &landed.lease).await?;
-        self.0.parts.tokens.show(&self.0.scope, &tenant);
+        self.0.parts.tokens.show(&self.0.scope, tenant);
         Ok(())
     }
 

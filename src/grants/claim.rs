@@ -60,22 +60,23 @@ impl Grants {
     /// changes nothing.
     ///
     /// May be repeated: a grant that is the store's newest consent already (the same refresh token and the same time of
-    /// consent) is left as it is, whatever has become of it since.
+    /// consent) is left as it is, whatever has become of it since. Gives the consent's revision, as [`Grants::consent`] does.
     ///
     /// # Errors
     /// [`GrantError::Unavailable`]: stored or not, so repeat it. [`GrantError::Full`], [`GrantError::Randomness`]: not stored.
-    pub async fn put(&self, connection: &ConnectionId, grant: Grant) -> Result<(), GrantError> {
+    pub async fn put(&self, connection: &ConnectionId, grant: Grant) -> Result<Revision, GrantError> {
         let consent = grant.consent();
         let kept = self.store.load(connection).await?;
         if kept.is_some_and(|kept| kept.consent == consent) {
-            return Ok(());
+            return Ok(consent);
         }
         let record = Record {
             revision: Revision::random()?,
             consent,
             state: GrantState::Ready(grant),
         };
-        self.store.put(connection, &record).await
+        self.store.put(connection, &record).await?;
+        Ok(consent)
     }
 
     /// Forgets the connection's grant: the shipper has left. `Ok(false)`: there was none. The issuer knows nothing of it;

@@ -75,10 +75,6 @@ pub(crate) struct Granted {
     pub(crate) token: AccessToken,
     /// What the token is tied to, as far as the answer declares it.
     pub(crate) kind: BindingKind,
-    /// The next refresh token, where the issuer gives one (RFC 6749 5.1).
-    pub(crate) refresh_token: Option<RefreshToken>,
-    /// How long that lasts, where the issuer says so (`refresh_token_expires_in`, as UPS and USPS write it).
-    pub(crate) refresh_lifetime: Option<Duration>,
     /// As the issuer tells it; `None` where it tells nothing.
     pub(crate) lifetime: Option<Duration>,
     /// The granted scopes as the issuer writes them; `None` where it grants what was asked for.
@@ -120,19 +116,51 @@ pub(crate) fn read(
     }
     let token = AccessToken::new(token).ok_or(TokenAnswerError::TokenSyntax)?;
     let kind = token_type(text(&object, "token_type")?, wanted, shape)?;
-    let refresh_token = text(&object, "refresh_token")?.filter(|token| !token.is_empty());
-    // RFC 6749 A.17.
-    if refresh_token.is_some_and(|token| !token.bytes().all(|byte| (0x20..=0x7e).contains(&byte))) {
-        return Err(TokenAnswerError::TokenSyntax);
-    }
+    refresh_token(&object)?;
     Ok(Granted {
         token,
         kind,
-        refresh_token: refresh_token.map(RefreshToken::new),
-        refresh_lifetime: lifetime(&object, LifetimeAt::Seconds("refresh_token_expires_in"), now)?,
         lifetime: lifetime(&object, shape.lifetime, now)?,
         scope: text(&object, "scope")?.map(str::to_owned),
     })
+}
+
+/// What becomes of the refresh token by an answer that holds tokens.
+#[derive(Debug)]
+pub(crate) struct Successor {
+    /// The next one; `None` where the present one stays (RFC 6749 6).
+    pub(crate) refresh_token: Option<RefreshToken>,
+    /// How long it lasts, where the issuer says so in a way that can be read (`refresh_token_expires_in`, as UPS and USPS
+    /// write it).
+    pub(crate) lifetime: Option<Duration>,
+}
+
+impl Successor {
+    /// Reads it from an answer, whatever else may be wrong with that: the issuer has taken the refresh token by then. `None`
+    /// for an answer that holds no tokens, or none that can be read.
+    pub(super) fn read(status: StatusCode, body: &[u8], shape: &TokenAnswerShape, now: Timestamp) -> Option<Self> {
+        if status != StatusCode::OK {
+            return None;
+        }
+        let object = parse(body).ok()?;
+        let next = refresh_token(&object).ok()?;
+        let holds_tokens = next.is_some() || text(&object, shape.access_token).ok()?.is_some();
+        holds_tokens.then(|| Self {
+            refresh_token: next.map(RefreshToken::new),
+            lifetime: lifetime(&object, LifetimeAt::Seconds("refresh_token_expires_in"), now)
+                .ok()
+                .flatten(),
+        })
+    }
+}
+
+/// The refresh token of an answer, in its characters (RFC 6749 A.17).
+fn refresh_token(object: &Object) -> Result<Option<&str>, TokenAnswerError> {
+    let token = text(object, "refresh_token")?.filter(|token| !token.is_empty());
+    match token {
+        Some(token) if !token.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) => Err(TokenAnswerError::TokenSyntax),
+        token => Ok(token),
+    }
 }
 
 /// What an answer with an error status says (RFC 6749 5.2).

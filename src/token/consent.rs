@@ -14,11 +14,11 @@ use http::StatusCode;
 use thiserror::Error as ThisError;
 
 use crate::binding::{Confirmation, Role};
-use crate::clock::Monotonic;
+use crate::clock::{Clock, Monotonic};
 use crate::crypto;
 use crate::error::{Awaited, Error, ErrorKind, OAuthCode};
 use crate::exchange::connection::Connection;
-use crate::grants::Grant;
+use crate::grants::{Grant, GrantError, Grants};
 use crate::jose::base64url;
 use crate::json::{Object, Value};
 use crate::keys::KeyError;
@@ -26,7 +26,7 @@ use crate::owner::Tenant;
 use crate::target::Target;
 use crate::transport::Stage;
 
-use super::answer::{TokenAnswerError, refusal};
+use super::answer::{Granted, Successor, TokenAnswerError, refusal};
 use super::client_auth::ClientAuth;
 use super::discovery::Found;
 use super::form::Form;
@@ -40,6 +40,9 @@ pub use self::pending::PendingConsent;
 
 /// How long a shipper may take to consent.
 const CONSENT_TIME: Duration = Duration::from_secs(30 * 60);
+
+/// How long a grant store that does not answer is left alone.
+const STORE_PAUSE: Duration = Duration::from_secs(1);
 
 /// Where to send the shipper's browser, and what to keep until it comes back.
 #[derive(Debug)]
@@ -75,12 +78,19 @@ impl std::fmt::Debug for AuthorizationUrl {
 #[derive(Clone, Debug, PartialEq, Eq, ThisError)]
 #[non_exhaustive]
 pub enum ConsentError {
-    /// The redirection address is not an absolute URI without a fragment (RFC 6749 3.1.2). User action: give the address as it
-    /// is registered at the issuer.
+    /// The redirection address is not an absolute URI without a fragment (RFC 6749 3.1.2), or not `https` where FAPI 2.0 is held
+    /// to. User action: give the address as it is registered at the issuer.
     #[error("the redirection address is not an absolute URI without a fragment")]
     RedirectUri,
-    /// What the browser brought has a parameter twice, or is too long. User action: give the query of the address that the
-    /// browser came back to, as it is.
+    /// The issuer lists how it takes PKCE, and S256 is not among it (RFC 7636 4.2). User action: ask the issuer's operator.
+    #[error("the issuer does not take PKCE with S256")]
+    NoS256,
+    /// The browser came back to another address than the one that was asked for (RFC 9700 4.4.2.2). Nothing was exchanged. User
+    /// action: give the whole address that it came back to; use a redirection address of its own for each client.
+    #[error("the browser came back to another address")]
+    Place,
+    /// What the browser brought has a parameter twice, or is too long. User action: give the address that the browser came back
+    /// to, as it is.
     #[error("the answer that the browser brought cannot be read")]
     Malformed,
     /// The answer has no `state`, or that of another request. Nothing was exchanged. User action: look whose session it is
@@ -121,13 +131,19 @@ impl TokenSource {
         client: [u8; 32],
         redirect_uri: &str,
     ) -> Result<Authorization, Error> {
-        if !super::is_absolute_uri(redirect_uri) {
+        // What the shipper will consent to could not be stored otherwise.
+        let _store = self.grants()?;
+        // FAPI 2.0 5.3.3.2: https alone.
+        if !super::is_absolute_uri(redirect_uri) || (self.fapi && !redirect_uri.starts_with("https://")) {
             return Err(refused(ConsentError::RedirectUri));
         }
         let deadline = self.clock.monotonic() + self.limits.token_exchange;
         let begun = async {
             let prepared = self.prepared(connection, deadline).await?;
             let place = self.endpoint(&prepared.found, IssuerEndpoint::Authorization)?;
+            if !prepared.found.takes_s256() {
+                return Err(refused(ConsentError::NoS256));
+            }
             let confirmations = prepared.binding.confirmations();
             let pending = PendingConsent {
                 tenant: connection.id.tenant().clone(),
@@ -222,35 +238,33 @@ impl TokenSource {
         Ok(Form::new().with("request_uri", request_uri))
     }
 
-    /// Exchanges what the browser brought, and stores what the shipper consented to before the first token is used.
+    /// Exchanges what the browser brought to `place`, and stores what the shipper consented to before the first token is used.
     pub(crate) async fn consented(
         self: &Arc<Self>,
         connection: &Arc<Connection>,
         client: [u8; 32],
         pending: PendingConsent,
-        query: &str,
+        place: &str,
     ) -> Result<Landed, Error> {
         let grants = self.grants()?;
         if pending.client != client || pending.tenant != *connection.id.tenant() {
             return Err(refused(ConsentError::OtherClient));
         }
-        let callback = Callback::read(query).map_err(refused)?;
+        let callback = Callback::read(place, &pending.redirect_uri).map_err(refused)?;
         callback.check_state(&pending.state).map_err(refused)?;
         if self.clock.now() >= pending.until {
             return Err(refused(ConsentError::Expired));
         }
         let deadline = self.clock.monotonic() + self.limits.token_exchange;
+        // What the issuer gave is stored, however long the store takes.
+        let end = deadline + self.settling();
         let landed = async {
             let prepared = self.prepared(connection, deadline).await?;
             callback
                 .check_issuer(self.issuer_text(), self.names_itself(&prepared.found))
                 .map_err(refused)?;
             let code = callback.code().map_err(refused)?;
-            let shown = prepared.binding.confirmations();
-            if (Confirmation::jkt(shown), Confirmation::x5t(shown)) != (pending.jkt, pending.x5t) {
-                // The key was exchanged meanwhile, and the code is bound to the old one.
-                return Err(Error::before(ErrorKind::Key(KeyError::Mismatch)).of(Role::AuthorizationServer));
-            }
+            self.check_key(&pending, &prepared)?;
             let form = Form::of_grant("authorization_code")
                 .with("code", code)
                 .with("redirect_uri", pending.redirect_uri.as_str())
@@ -260,36 +274,52 @@ impl TokenSource {
                 false => &self.auth,
             };
             let asked = self.clock.monotonic();
-            let granted = self
-                .token(&prepared, IssuerEndpoint::Token, (form, auth), connection, deadline)
+            let response = self
+                .token_response(&prepared, IssuerEndpoint::Token, (form, auth), connection, deadline)
                 .await?;
-            let refresh_token = granted
-                .refresh_token
-                .clone()
-                .ok_or_else(|| refused(ConsentError::NoRefreshToken))?;
-            let mut grant = Grant::new(refresh_token, self.clock.now());
-            if let Some(scope) = &granted.scope {
-                grant = grant.with_scope(scope);
-            }
-            if let Some(end) = self.ends(&granted) {
-                grant = grant.with_expiry(end);
-            }
-            if self.auth == ClientAuth::None {
-                // RFC 9449 5: the refresh token of a public client is bound to its key.
-                grant = grant.with_confirmations(shown.iter().copied());
-            }
-            grants
-                .put(&connection.id, grant)
-                .await
-                .map_err(|error| Error::new(ErrorKind::Grant(error), Stage::Answered))?;
-            let consent = self.consent(connection, deadline).await?;
+            let successor = self.successor(&response);
+            let granted = self.granted(response, &prepared, connection)?;
+            let grant = self.grant(successor, &granted, &prepared)?;
+            let consent = store(&grants, connection, grant, &*self.clock, end).await?;
             let landed = self.landed((granted, consent), &prepared, connection, asked)?;
             if self.confirm {
                 self.confirm(&landed.lease, &prepared, connection, deadline).await?;
             }
             Ok(landed)
         };
-        self.in_time(deadline, Awaited::Token, landed).await
+        self.in_time(end, Awaited::Token, landed).await
+    }
+
+    /// A code is bound to the proof key that it was asked for with (RFC 9449 10), and the refresh token of a public client to
+    /// what its request shows.
+    fn check_key(&self, pending: &PendingConsent, prepared: &Prepared<'_>) -> Result<(), Error> {
+        let shown = prepared.binding.confirmations();
+        let is_public = self.auth == ClientAuth::None;
+        if Confirmation::jkt(shown) != pending.jkt || (is_public && Confirmation::x5t(shown) != pending.x5t) {
+            return Err(Error::before(ErrorKind::Key(KeyError::Mismatch)).of(Role::AuthorizationServer));
+        }
+        Ok(())
+    }
+
+    /// What is to be stored of a consent.
+    fn grant(&self, successor: Option<Successor>, granted: &Granted, prepared: &Prepared<'_>) -> Result<Grant, Error> {
+        let missing = || {
+            Error::new(ErrorKind::Consent(ConsentError::NoRefreshToken), Stage::Answered).of(Role::AuthorizationServer)
+        };
+        let mut successor = successor.ok_or_else(missing)?;
+        let refresh_token = successor.refresh_token.take().ok_or_else(missing)?;
+        let mut grant = Grant::new(refresh_token, self.clock.now());
+        if let Some(scope) = &granted.scope {
+            grant = grant.with_scope(scope);
+        }
+        if let Some(end) = self.ends(&successor) {
+            grant = grant.with_expiry(end);
+        }
+        if self.auth == ClientAuth::None {
+            // RFC 9449 5: the refresh token of a public client is bound to its key.
+            grant = grant.with_confirmations(prepared.binding.confirmations().iter().copied());
+        }
+        Ok(grant)
     }
 
     /// Whether this issuer says in each answer who it is (RFC 9207 3).
@@ -297,6 +327,27 @@ impl TokenSource {
         match found {
             Found::Described(metadata) => metadata.capabilities.iss_parameter || self.fapi,
             Found::Fixed(_) => false,
+        }
+    }
+}
+
+/// Stores a consent, and again while the store does not answer, until `end`. Gives its revision.
+async fn store(
+    grants: &Grants,
+    connection: &Connection,
+    grant: Grant,
+    clock: &dyn Clock,
+    end: Monotonic,
+) -> Result<u64, Error> {
+    loop {
+        match grants.put(&connection.id, grant.clone()).await {
+            Ok(consent) => return Ok(consent.as_u64()),
+            Err(GrantError::Unavailable) if clock.monotonic() + STORE_PAUSE < end => {
+                clock.sleep_until(clock.monotonic() + STORE_PAUSE).await;
+            }
+            Err(error) => {
+                return Err(Error::new(ErrorKind::Grant(error), Stage::Answered).of(Role::AuthorizationServer));
+            }
         }
     }
 }

@@ -66,6 +66,25 @@ pub(crate) struct Described {
 }
 
 impl Found<'_> {
+    /// Whether the issuer takes PKCE as it is used here, or does not say how it does.
+    pub(super) fn takes_s256(&self) -> bool {
+        match self {
+            Self::Fixed(_) => true,
+            Self::Described(metadata) => {
+                let listed = metadata.capabilities.challenge_methods.as_ref();
+                listed.is_none_or(|listed| listed.iter().any(|method| method == "S256"))
+            }
+        }
+    }
+
+    /// Whether the issuer says that it binds tokens to client certificates (RFC 8705 3.3).
+    pub(super) fn binds_to_certificates(&self) -> bool {
+        match self {
+            Self::Fixed(_) => false,
+            Self::Described(metadata) => metadata.capabilities.certificate_bound_tokens == Some(true),
+        }
+    }
+
     /// The proof algorithms that the issuer lists.
     pub(super) fn algorithms(&self) -> Option<&[String]> {
         match self {

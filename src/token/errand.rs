@@ -29,6 +29,8 @@ pub(super) struct Post<'a> {
     pub(super) source: &'a TokenSource,
     pub(super) connection: &'a Connection,
     pub(super) target: Target,
+    /// Where tokens are asked for: the audience of older issuers' assertions, wherever those are sent.
+    pub(super) token_endpoint: Target,
     pub(super) binding: Arc<dyn TokenBinding>,
     pub(super) auth: &'a ClientAuth,
     pub(super) credential: Credential,
@@ -62,7 +64,7 @@ impl Errand for Post<'_> {
             clock: &*source.clock,
             connection: &self.connection.id,
             issuer: source.issuer_text(),
-            endpoint: &self.target,
+            endpoint: &self.token_endpoint,
         };
         let mut form = self.form.clone();
         if let (true, GrantType::JwtBearer(profile)) = (self.by_grant, source.request.grant_type()) {
@@ -99,6 +101,7 @@ impl TokenSource {
             source: self,
             connection,
             target: self.endpoint(&prepared.found, endpoint)?,
+            token_endpoint: self.endpoint(&prepared.found, IssuerEndpoint::Token)?,
             binding: match self.quirks.proofs_everywhere {
                 true => Arc::clone(&prepared.binding),
                 false => without_proof(&prepared.binding),

@@ -43,6 +43,7 @@ pub struct Introspection {
     expires_at: Option<Timestamp>,
     client_id: Option<String>,
     scope: Option<String>,
+    audience: Vec<String>,
 }
 
 /// Why an answer about a token does not let the token be used. Whoever asks must then refuse the token.
@@ -107,6 +108,7 @@ impl Introspection {
             expires_at,
             client_id: text(&answer, "client_id")?.map(str::to_owned),
             scope: text(&answer, "scope")?.map(str::to_owned),
+            audience: audience(&answer)?,
         })
     }
 
@@ -128,6 +130,11 @@ impl Introspection {
     /// The scopes, separated by spaces, where the issuer says them.
     pub fn scope(&self) -> Option<&str> {
         self.scope.as_deref()
+    }
+
+    /// For whom the token is (`aud`), where the issuer says so. A service refuses a token that is for others (RFC 9700 2.3).
+    pub fn audience(&self) -> &[String] {
+        &self.audience
     }
 
     /// Until when this answer may be believed by whoever keeps it for `ttl`: never beyond the token's end (RFC 7662 4). A
@@ -174,6 +181,18 @@ fn text<'a>(answer: &'a Object, name: &str) -> Result<Option<&'a str>, Introspec
     match member(answer, name) {
         None => Ok(None),
         Some(value) => value.as_str().map(Some).ok_or(IntrospectionError::WrongType),
+    }
+}
+
+/// One text or several (RFC 7662 2.2, RFC 7519 4.1.3).
+fn audience(answer: &Object) -> Result<Vec<String>, IntrospectionError> {
+    let text = |value: &Value| value.as_str().map(str::to_owned).ok_or(IntrospectionError::WrongType);
+    match member(answer, "aud") {
+        None => Ok(Vec::new()),
+        Some(value) => match value.as_array() {
+            Some(several) => several.iter().map(text).collect(),
+            None => Ok(vec![text(value)?]),
+        },
     }
 }
 

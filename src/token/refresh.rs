@@ -1,18 +1,21 @@
 //! Asking for a token with what a shipper's consent gave (RFC 6749 6).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::TryFutureExt;
+use http::StatusCode;
 
 use crate::binding::Role;
 use crate::clock::{Monotonic, Timestamp};
 use crate::error::{Awaited, Error, ErrorKind};
+use crate::exchange::answer::Response;
 use crate::exchange::connection::Connection;
 use crate::grants::{Claim, GrantError, Grants, Rotation};
 use crate::keys::KeyError;
 use crate::transport::{Stage, TransportErrorKind};
 
-use super::answer::Granted;
+use super::answer::{Granted, Successor, TokenAnswerError, refusal};
 use super::grant::GrantType;
 use super::metadata::IssuerEndpoint;
 use super::source::{Prepared, TokenSource};
@@ -45,7 +48,7 @@ impl TokenSource {
             Err(error) => return Err(failed(error)),
         }
         let asked = self
-            .token(
+            .token_response(
                 prepared,
                 IssuerEndpoint::Refresh,
                 (form, &self.auth),
@@ -53,16 +56,46 @@ impl TokenSource {
                 deadline,
             )
             .await;
-        let granted = match asked {
-            Ok(granted) => granted,
+        let response = match asked {
+            Ok(response) => response,
             Err(error) => return Err(self.ended(claim, error).await),
         };
-        let consent = claim.consent().as_u64();
-        claim
-            .settle(granted.refresh_token.clone(), self.ends(&granted))
-            .await
-            .map_err(failed)?;
-        Ok((granted, consent))
+        let successor = self.successor(&response);
+        let granted = self.granted(response, prepared, connection);
+        match (successor, granted) {
+            (Some(successor), granted) => {
+                let consent = claim.consent().as_u64();
+                let ends = self.ends(&successor);
+                // The issuer has taken the old one, also where the token that came along is of no use here.
+                claim.settle(successor.refresh_token, ends).await.map_err(failed)?;
+                granted.map(|granted| (granted, consent)).map_err(Error::not_sent)
+            }
+            (None, Err(error)) => Err(self.ended(claim, error).await),
+            (None, Ok(granted)) => {
+                let consent = claim.consent().as_u64();
+                claim.settle(None, None).await.map_err(failed)?;
+                Ok((granted, consent))
+            }
+        }
+    }
+
+    /// What becomes of the refresh token by this answer.
+    pub(super) fn successor(&self, response: &Response) -> Option<Successor> {
+        let shape = &self.quirks.token_answer;
+        Successor::read(response.status, &response.body, shape, self.clock.now())
+    }
+
+    /// How long a token request may last beyond its time, so that what the issuer gave can be stored.
+    pub(super) fn settling(&self) -> Duration {
+        match self.request.grant_type() {
+            GrantType::RefreshToken => self.claim_time(),
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// How long a refresh token is claimed: its second half is longer than a token exchange may take.
+    fn claim_time(&self) -> Duration {
+        Grants::DEFAULT_CLAIM.max(self.limits.token_exchange * 4)
     }
 
     /// Ends the claim of a request that failed so, and says what the shipper's consent is worth now. A claim that cannot be
@@ -86,8 +119,8 @@ impl TokenSource {
     }
 
     /// When the next refresh token ends, where the issuer says so.
-    pub(super) fn ends(&self, granted: &Granted) -> Option<Timestamp> {
-        granted.refresh_lifetime.map(|lifetime| self.clock.now() + lifetime)
+    pub(super) fn ends(&self, successor: &Successor) -> Option<Timestamp> {
+        successor.lifetime.map(|lifetime| self.clock.now() + lifetime)
     }
 
     /// Which consent the connection's tokens come from; 0 where they come from none.
@@ -107,7 +140,7 @@ impl TokenSource {
                 "the parts have no grant store for what shippers consent to",
             ))
         })?;
-        Ok(Grants::new(Arc::clone(store), Arc::clone(&self.clock)))
+        Ok(Grants::new(Arc::clone(store), Arc::clone(&self.clock)).claim_for(self.claim_time()))
     }
 }
 
@@ -118,7 +151,7 @@ fn is_shown(claim: &Claim, prepared: &Prepared<'_>) -> bool {
 }
 
 /// What is known of a refresh token after its request failed.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// It was not used.
     Unused,
@@ -130,26 +163,36 @@ enum Fate {
     Late,
 }
 
+/// The status counts first: an error that a gateway makes says nothing of what stands behind it, whatever its body holds.
 fn fate(error: &Error) -> Fate {
-    match (error.kind(), error.stage()) {
-        (_, Stage::NotSent) => Fate::Unused,
-        (ErrorKind::TokenRefused(code), _) if code.as_str() == "invalid_grant" => Fate::Dead,
-        // The issuer answered, and it was a refusal of the request itself (RFC 6749 5.2) or one before it looked at the grant.
-        (ErrorKind::TokenRefused(code), _) if code.as_str() != "server_error" => Fate::Unused,
-        (
-            ErrorKind::RateLimited
-            | ErrorKind::NonceLoop
-            | ErrorKind::NonceUnusable
-            | ErrorKind::ProofRefused
-            | ErrorKind::ClockOffsetRefused { .. }
-            | ErrorKind::Misdirected
-            | ErrorKind::Redirect,
-            Stage::Answered,
-        ) => Fate::Unused,
+    let status = error.response().map(Response::status);
+    match (error.kind(), status) {
+        _ if error.stage() == Stage::NotSent => Fate::Unused,
         (ErrorKind::Deadline(_) | ErrorKind::OutcomeUnknown(TransportErrorKind::Timeout), _) => Fate::Late,
-        // A success whose body cannot be used, a gateway's 5xx, a lost connection.
+        // The server broke the handshake off, so it has not read what was sent after it (RFC 8446 4.4.2.4).
+        (ErrorKind::OutcomeUnknown(TransportErrorKind::CertificateRefused), _) => Fate::Unused,
+        (_, Some(StatusCode::REQUEST_TIMEOUT)) => Fate::Late,
+        (_, Some(status)) if status.is_server_error() => match error.response().map(says) {
+            // RFC 6749 4.1.2.1 and 5.2, as issuers use it: not now.
+            Some(TokenAnswerError::OAuth(code)) if code.as_str() == "temporarily_unavailable" => Fate::Unused,
+            _ => Fate::Lost,
+        },
+        // The second one is how USPS calls it.
+        (ErrorKind::TokenRefused(code), _) if ["invalid_grant", "invalid_refresh_token"].contains(&code.as_str()) => {
+            Fate::Dead
+        }
+        // Something went wrong on the way, at whatever point.
+        (ErrorKind::TokenRefused(code), _) if code.as_str() == "server_error" => Fate::Lost,
+        // A refusal of the request itself (RFC 6749 5.2), before the issuer looked at the grant.
+        (ErrorKind::TokenRefused(_), _) => Fate::Unused,
+        (_, Some(status)) if status.is_client_error() || status.is_redirection() => Fate::Unused,
+        // A success in which no refresh token can be read, a lost connection.
         _ => Fate::Lost,
     }
+}
+
+fn says(response: &Response) -> TokenAnswerError {
+    refusal(response.status, &response.body)
 }
 
 fn failed(error: GrantError) -> Error {

@@ -33,8 +33,11 @@ pub(crate) struct Scope {
     pub(crate) carrier: CarrierId,
     pub(crate) environment: Environment,
     pub(crate) account: AccountId,
-    /// Of issuer, client authentication, grant, scopes, resources, parameters and minimum binding.
+    /// Of issuer, client authentication, grant, scopes, resources, parameters, binding and what is made sure of.
     pub(crate) request: [u8; 32],
+    /// Tells clients apart whose tokens depend on something that was handed in and has no name: certificates, or tokens of
+    /// another client. 0 for all others.
+    pub(crate) build: u64,
 }
 
 impl Scope {

@@ -235,7 +235,8 @@ impl TokenSource {
         Ok(form)
     }
 
-    /// Asks one of the issuer's endpoints for a token. The error's stage is that of the request to the issuer.
+    /// Asks one of the issuer's endpoints for a token, and judges the answer. The error's stage is that of the request to the
+    /// issuer.
     pub(super) async fn token(
         &self,
         prepared: &Prepared<'_>,
@@ -244,6 +245,21 @@ impl TokenSource {
         connection: &Connection,
         deadline: Monotonic,
     ) -> Result<Granted, Error> {
+        let response = self
+            .token_response(prepared, endpoint, (form, auth), connection, deadline)
+            .await?;
+        self.granted(response, prepared, connection)
+    }
+
+    /// Asks one of the issuer's endpoints for a token.
+    pub(super) async fn token_response(
+        &self,
+        prepared: &Prepared<'_>,
+        endpoint: IssuerEndpoint,
+        (form, auth): (Form, &ClientAuth),
+        connection: &Connection,
+        deadline: Monotonic,
+    ) -> Result<Response, Error> {
         if let ClientAuth::PrivateKeyJwt(profile) = auth
             && profile.legacy()
         {
@@ -253,23 +269,48 @@ impl TokenSource {
             source: self,
             connection,
             target: self.endpoint(&prepared.found, endpoint)?,
+            token_endpoint: self.endpoint(&prepared.found, IssuerEndpoint::Token)?,
             binding: Arc::clone(&prepared.binding),
             auth,
             credential: prepared.credential.clone(),
             form,
             by_grant: true,
         };
-        let response = self.drive(&mut errand, connection, deadline).await?;
-        answer::read(
+        self.drive(&mut errand, connection, deadline).await
+    }
+
+    /// What the issuer granted by this answer, as far as it can be used here.
+    pub(super) fn granted(
+        &self,
+        response: Response,
+        prepared: &Prepared<'_>,
+        connection: &Connection,
+    ) -> Result<Granted, Error> {
+        let kind = prepared.binding.kind();
+        let granted = answer::read(
             response.status,
             &response.headers,
             &response.body,
-            prepared.binding.kind(),
+            kind,
             &self.quirks.token_answer,
             self.clock.now(),
         )
-        .and_then(|granted| self.request.check_granted(granted.scope.as_deref()).map(|()| granted))
-        .map_err(|error| self.refusal(error, connection).with_answer(response))
+        .and_then(|granted| self.request.check_granted(granted.scope.as_deref()).map(|()| granted));
+        let granted = match granted {
+            // The proof was ignored. That the certificate was not is the issuer's word, or is asked about.
+            Ok(granted) if granted.kind != kind && !self.confirm && !prepared.found.binds_to_certificates() => {
+                Err(TokenAnswerError::Unbound)
+            }
+            granted => granted,
+        };
+        granted.map_err(|error| {
+            let error = self.refusal(error, connection);
+            // An answer that was to be a success may hold tokens, which are nobody's to see.
+            match response.status.is_success() {
+                true => error,
+                false => error.with_answer(response),
+            }
+        })
     }
 
     pub(super) async fn credential(&self, connection: &Connection, deadline: Monotonic) -> Result<Credential, Error> {
@@ -416,8 +457,9 @@ impl Fetch for Arc<TokenSource> {
         async move {
             let deadline = source.clock.monotonic() + source.limits.token_exchange;
             let asked = source.ask(&connection, deadline);
+            let end = deadline + source.settling();
             // A panic of what was handed in would otherwise be everybody's who waits for this flight, again and again.
-            let outcome = AssertUnwindSafe(source.in_time(deadline, Awaited::Token, asked))
+            let outcome = AssertUnwindSafe(source.in_time(end, Awaited::Token, asked))
                 .catch_unwind()
                 .await;
             outcome.unwrap_or_else(|_panic| Err(Error::before(ErrorKind::Panicked)))

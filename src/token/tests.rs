@@ -47,6 +47,7 @@ fn scope() -> Arc<Scope> {
         environment: Environment::Sandbox,
         account: AccountId::main(),
         request: [7; 32],
+        build: 0,
     })
 }
 

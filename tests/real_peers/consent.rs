@@ -78,8 +78,7 @@ async fn consent(issuer: &AuthorizationServer, client: &Client) -> Result<(), Er
     assert!(parameter(url, "request_uri").is_some());
     assert!(parameter(url, "state").is_none() && parameter(url, "redirect_uri").is_none());
     let back = Visitor::new(&issuer.ca_pem()).visit(url, REDIRECT).await;
-    let (_, query) = back.split_once('?').unwrap();
-    client.consented(begun.pending, query).await
+    client.consented(tenant.tenant(), begun.pending, &back).await
 }
 
 /// Calls, and calls with the tokens that the refresh tokens give.

@@ -13,7 +13,7 @@ use crate::exchange::quirks::Quirks;
 use crate::grants::{GrantError, GrantState, MemoryGrants};
 use crate::jose::base64url;
 use crate::keys::{KeyError, KeyStore, Purpose, Retired};
-use crate::owner::{AccountId, Owner};
+use crate::owner::{AccountId, Owner, Tenant, TenantId};
 use crate::testing::{Seen, Step};
 use crate::token::TokenRequest;
 use crate::token::client_auth::ClientAuth;
@@ -90,8 +90,11 @@ impl Begun {
     /// The browser is back with this query, in which `{state}` stands for the right one.
     fn back(&self, query: &str, steps: impl IntoIterator<Item = Step>) -> (Result<(), Error>, Vec<Seen>) {
         self.setup.script.add(steps);
-        let query = query.replace("{state}", &self.asked("state"));
-        let consented = self.client.consented(self.pending(), &query).now_or_never();
+        let address = format!("{BACK}&{}", query.replace("{state}", &self.asked("state")));
+        let consented = self
+            .client
+            .consented(&tenant(), self.pending(), &address)
+            .now_or_never();
         (consented.expect("nothing waits"), self.setup.script.seen())
     }
 
@@ -246,7 +249,7 @@ impl Begun {
 #[test]
 fn a_code_is_exchanged_with_the_key_and_the_verifier_that_it_was_asked_for_with() {
     let begun = Begun::new();
-    let (outcome, seen) = begun.back("?code=c%2B1&state={state}", [tokens(NEXT)]);
+    let (outcome, seen) = begun.back("code=c%2B1&state={state}", [tokens(NEXT)]);
     outcome.unwrap();
     let form = seen[0].form();
     assert_eq!((seen.len(), seen[0].target.path()), (1, "/token"));
@@ -334,16 +337,29 @@ fn a_consent_is_finished_by_the_client_that_began_it() {
             .build(of_shippers().token_request(TokenRequest::new()).by_consent(), dpop),
     ];
     for other in others {
-        let query = format!("code=c&state={}", begun.asked("state"));
+        let address = format!("{BACK}&code=c&state={}", begun.asked("state"));
         let outcome = other
             .unwrap()
-            .consented(begun.pending(), &query)
+            .consented(&tenant(), begun.pending(), &address)
             .now_or_never()
             .unwrap();
         assert!(matches!(
             outcome.unwrap_err().kind(),
             ErrorKind::Consent(ConsentError::OtherClient)
         ));
+    }
+    // Nor in another shipper's session, nor at another address.
+    let address = format!("{BACK}&code=c&state={}", begun.asked("state"));
+    let globex: Tenant = TenantId::new("globex").unwrap().into();
+    for (whose, address, wanted) in [
+        (globex, address.clone(), ConsentError::OtherClient),
+        (tenant(), address.replace("https://", "https://x."), ConsentError::Place),
+    ] {
+        let outcome = begun.client.consented(&whose, begun.pending(), &address).now_or_never();
+        match outcome.unwrap().unwrap_err().kind() {
+            ErrorKind::Consent(error) => assert_eq!(*error, wanted),
+            other => panic!("{other:?}"),
+        }
     }
     assert!(begun.setup.script.seen().is_empty());
 }
@@ -450,8 +466,8 @@ fn fapi_pushes_and_wants_the_issuer_named() {
     let back = |iss: &str, steps: Vec<Step>| {
         let pending = PendingConsent::from_text(&authorization.pending.to_text()).unwrap();
         setup.script.add(steps);
-        let query = format!("code=c&state={state}{iss}");
-        client.consented(pending, &query).now_or_never().unwrap()
+        let address = format!("{BACK}&code=c&state={state}{iss}");
+        client.consented(&tenant(), pending, &address).now_or_never().unwrap()
     };
     let error = back("", Vec::new()).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Consent(ConsentError::Issuer)));

@@ -296,8 +296,8 @@ async fn answer_of(world: &World, call: &str, holder: Claim) -> String {
         "claim, previous dies" => said(world.claim(Rotation::PreviousDies).await.map(drop)),
         "claim, previous stays" => said(world.claim(Rotation::PreviousStays).await.map(drop)),
         "consent" => said(world.grants.consent(&acme()).await.map(drop)),
-        "put r9" => said(world.grants.put(&acme(), grant("r9")).await),
-        "put r1 again" => said(world.grants.put(&acme(), grant("r1")).await),
+        "put r9" => said(world.grants.put(&acme(), grant("r9")).await.map(drop)),
+        "put r1 again" => said(world.grants.put(&acme(), grant("r1")).await.map(drop)),
         "remove" => match world.grants.remove(&acme()).await {
             Ok(false) => "nothing".to_owned(),
             outcome => said(outcome.map(drop)),

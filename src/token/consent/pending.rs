@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_json::json;
+use serde::Serialize;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -30,22 +30,40 @@ pub struct PendingConsent {
     pub(super) until: Timestamp,
 }
 
+/// A consent as it is written: its secrets are not copied on the way.
+#[derive(Serialize)]
+struct Record<'a> {
+    tenant: &'a str,
+    incarnation: String,
+    client: String,
+    state: &'a str,
+    verifier: &'a str,
+    redirect_uri: &'a str,
+    jkt: Option<String>,
+    x5t: Option<String>,
+    until: i64,
+}
+
 impl PendingConsent {
     /// The consent as text, for a session that is kept elsewhere: a database, say.
     pub fn to_text(&self) -> PendingText {
         let optional = |thumbprint: Option<Thumbprint>| thumbprint.map(|one| one.to_string());
-        let text = json!({
-            "tenant": self.tenant.id().as_str(),
-            "incarnation": self.tenant.incarnation().to_string(),
-            "client": base64url::encode(&self.client),
-            "state": self.state,
-            "verifier": self.verifier,
-            "redirect_uri": self.redirect_uri,
-            "jkt": optional(self.jkt),
-            "x5t": optional(self.x5t),
-            "until": self.until.unix_seconds(),
-        });
-        PendingText::new(text.to_string())
+        let record = Record {
+            tenant: self.tenant.id().as_str(),
+            incarnation: self.tenant.incarnation().to_string(),
+            client: base64url::encode(&self.client),
+            state: &self.state,
+            verifier: &self.verifier,
+            redirect_uri: &self.redirect_uri,
+            jkt: optional(self.jkt),
+            x5t: optional(self.x5t),
+            until: self.until.unix_seconds(),
+        };
+        // Room for the worst case of six characters for one, so that the text with the secrets in it never moves.
+        let mut text = Vec::with_capacity(6 * (self.redirect_uri.len() + 512));
+        // Nothing of a record is refused, and a vector takes all.
+        let _written = serde_json::to_writer(&mut text, &record);
+        PendingText::new(String::from_utf8(text).unwrap_or_default())
     }
 
     /// The consent that this text was made of.

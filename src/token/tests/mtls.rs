@@ -13,6 +13,7 @@ use crate::binding::dpop::Dpop;
 use crate::binding::mtls::{CertificateSource, DpopMtls, Mtls};
 use crate::binding::{BindingKind, Confirmation};
 use crate::error::{Error, ErrorKind};
+use crate::grants::MemoryGrants;
 use crate::keys::{LocalKey, MemoryKeyStore, Purpose};
 use crate::owner::{ConnectionId, Owner};
 use crate::testing::{Seen, Step, id, identity};
@@ -125,7 +126,7 @@ fn revoked(world: &World, answer: Step) -> Seen {
 
 #[test]
 fn aliases_are_used_for_every_endpoint_but_the_one_that_browsers_go_to() {
-    let world = at_issuer(|_| ());
+    let world = at_issuer(|source| source.grants = Some(Arc::new(MemoryGrants::new())));
     let lease = world.lease([document(&aliases(&OURS)), token("Bearer", 3600)]).unwrap();
     let asked = world.script.seen().pop().unwrap();
     let revoked = revoked(&world, Step::json(200, ""));
@@ -235,7 +236,8 @@ fn what_a_token_of_each_type_is_bound_to() {
         leased.map(|lease| lease.binding()).map_err(|error| error.code())
     };
     assert_eq!(kind(World::with_strategy(both()), "DPoP"), Ok(BindingKind::DpopMtls));
-    assert_eq!(kind(World::with_strategy(both()), "bearer"), Ok(BindingKind::Mtls));
+    // The proof was ignored, and nobody says that the certificate was not.
+    assert_eq!(kind(World::with_strategy(both()), "bearer"), Err("unbound_token"));
     assert_eq!(kind(World::with_strategy(both()), "mac"), Err("unbound_token"));
     assert_eq!(kind(World::with_strategy(strategy()), "BEARER"), Ok(BindingKind::Mtls));
     assert_eq!(kind(World::with_strategy(strategy()), "DPoP"), Err("token_answer"));
@@ -244,12 +246,14 @@ fn what_a_token_of_each_type_is_bound_to() {
 
 #[test]
 fn a_bearer_token_of_a_client_with_both_is_bound_to_the_certificate_alone() {
-    let world = World::with_strategy(both());
-    let lease = world.lease([token("Bearer", 60)]).unwrap();
+    let world = World::at_issuer(ISSUER, |source| source.strategy = Arc::new(both()));
+    let says = document(r#","tls_client_certificate_bound_access_tokens":true"#);
+    let lease = world.lease([says, token("bearer", 60)]).unwrap();
+    assert_eq!(lease.binding(), BindingKind::Mtls);
     assert_eq!(lease.authorization().unwrap(), "Bearer t");
     assert!(matches!(lease.confirmations(), [Confirmation::X5t(_)]));
     // The proof was shown all the same: it is the issuer who chooses.
-    assert!(world.script.seen()[0].proof().is_some());
+    assert!(world.script.seen()[1].proof().is_some());
     let lease = World::with_strategy(both()).lease([token("DPoP", 60)]).unwrap();
     assert!(matches!(
         lease.confirmations(),

@@ -163,7 +163,7 @@ fn a_token_whose_successor_cannot_be_kept_is_not_used() {
     let mut waiting = Box::pin(shipper.world.slot.lease(&shipper.world.source, LATE));
     assert!((&mut waiting).now_or_never().is_none(), "it is tried again");
     let mut outcome = None;
-    for _ in 0..100 {
+    for _ in 0..400 {
         shipper.world.clock.advance(Duration::from_millis(200));
         outcome = (&mut waiting).now_or_never();
         if outcome.is_some() {
@@ -204,6 +204,22 @@ fn other_refusals_leave_the_refresh_token_as_it_was() {
     for (step, code) in [
         (refusal("invalid_client"), "token_refused"),
         (refusal("invalid_scope"), "token_refused"),
+        // As UPS writes a wrong secret, and a gateway its own page.
+        (
+            Step::json(
+                401,
+                r#"{"response":{"errors":[{"code":"10401","message":"ClientId is Invalid"}]}}"#,
+            ),
+            "token_answer",
+        ),
+        (
+            Step::with(403, &[("content-type", "text/html")], "<html>"),
+            "token_answer",
+        ),
+        (
+            Step::json(503, r#"{"error":"temporarily_unavailable"}"#),
+            "rate_limited",
+        ),
         (Step::with(429, &[("retry-after", "5")], ""), "rate_limited"),
         (
             Step::with(302, &[("location", "https://evil.example/")], ""),
@@ -216,6 +232,25 @@ fn other_refusals_leave_the_refresh_token_as_it_was() {
     }
 }
 
+/// The issuer has taken the old refresh token, whatever is wrong with the token that came along.
+#[test]
+fn a_successor_is_kept_also_where_the_token_is_of_no_use() {
+    for (answer, code) in [
+        (r#""token_type":"Bearer","expires_in":60"#, "unbound_token"),
+        (r#""token_type":"DPoP","expires_in":"soon""#, "token_answer"),
+        (
+            r#""token_type":"DPoP","expires_in":60,"refresh_token_expires_in":-1,"error":"x""#,
+            "token_answer",
+        ),
+    ] {
+        let shipper = Shipper::consented();
+        let body = format!(r#"{{"access_token":"t","refresh_token":"r2",{answer}}}"#);
+        assert_eq!(shipper.fails([Step::json(200, &body)]).code(), code);
+        assert!(matches!(shipper.state(), GrantState::Ready(_)), "{code}");
+        assert_eq!(shipper.kept().as_deref(), Some("r2"), "{code}");
+    }
+}
+
 #[test]
 fn a_lost_answer_costs_the_consent_unless_the_previous_token_stays() {
     let lost = || {
@@ -223,6 +258,9 @@ fn a_lost_answer_costs_the_consent_unless_the_previous_token_stays() {
             Step::Lost,
             Step::json(200, "not JSON"),
             Step::json(500, ""),
+            // As frameworks and proxies write what went wrong behind them.
+            Step::json(500, r#"{"error":"Internal Server Error"}"#),
+            Step::json(503, "upstream connect error"),
             refusal("server_error"),
         ]
     };
