@@ -102,7 +102,7 @@ async fn a_misdirected_call_goes_on_a_fresh_connection_with_the_same_certificate
         let own = sandbox.client_certificate("acme").unwrap();
         let client = client(&sandbox, Mtls::new(own.identity().unwrap()), Make::usual());
         assert_eq!(ship(&client, "acme").await.unwrap(), 201);
-        sandbox.script(&id("acme"), Endpoint::Api, [Answer::misdirected()]);
+        sandbox.script(id("acme"), Endpoint::Api, [Answer::misdirected()]);
         let call = client.tenant("acme").unwrap();
         let answer = call.post(SHIPMENTS).send().await.unwrap();
         assert_eq!((answer.status().as_u16(), answer.report().attempts), (201, 2));
@@ -115,7 +115,7 @@ async fn a_misdirected_call_goes_on_a_fresh_connection_with_the_same_certificate
         assert!(calls[2].resumed(), "with a ticket of this certificate");
 
         sandbox.script(
-            &id("acme"),
+            id("acme"),
             Endpoint::Api,
             [Answer::misdirected(), Answer::misdirected()],
         );
@@ -138,7 +138,7 @@ async fn redirects_are_not_followed() {
     ];
     for place in &elsewhere {
         let (requests, handshakes) = (sandbox.requests().len(), sandbox.handshakes().len());
-        sandbox.script(&id("acme"), Endpoint::Api, [Answer::redirect(place)]);
+        sandbox.script(id("acme"), Endpoint::Api, [Answer::redirect(place)]);
         let error = ship(&client, "acme").await.unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Redirect), "{error}");
         assert_eq!(sandbox.requests().len(), requests + 1);
@@ -146,7 +146,7 @@ async fn redirects_are_not_followed() {
     }
     // Nor is the request for a token.
     client.forget(&id("acme").into());
-    sandbox.script(&id("acme"), Endpoint::Token, [Answer::redirect(&elsewhere[2])]);
+    sandbox.script(id("acme"), Endpoint::Token, [Answer::redirect(&elsewhere[2])]);
     let requests = sandbox.requests().len();
     let error = ship(&client, "acme").await.unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Redirect), "{error}");

@@ -133,7 +133,7 @@ async fn under_load(http2: bool) {
     load.some(CALLS / 2).await;
     let handshakes = sandbox.handshakes().len();
     // A connection that carries nothing else: a resumed one.
-    sandbox.script(&id("acme"), Endpoint::Api, [Answer::misdirected()]);
+    sandbox.script(id("acme"), Endpoint::Api, [Answer::misdirected()]);
     load.some(CALLS / 2).await;
     load.progress.send_modify(|progress| progress.over = true);
 
@@ -197,7 +197,7 @@ async fn calls_on_their_way_finish_on_the_old_connection() {
 
         let gate = Gate::new();
         let held = (0..3).map(|_| Answer::normal().held(&gate));
-        sandbox.script(&id("acme"), Endpoint::Api, held);
+        sandbox.script(id("acme"), Endpoint::Api, held);
         let before = join_all((0..3).map(|_| ship(&client, "acme")));
         let exchange = async {
             gate.reached(3).await;

@@ -125,6 +125,10 @@ async fn with_keys(rotate: &str) {
 
         let called = &carrier.log()[called_before..];
         let jkt = &called[0]["cnf_jkt"];
+        // RFC 9449 10: the code belonged to the key before it was made.
+        let log = issuer.log();
+        let pushed = log.iter().rfind(|entry| entry["path"] == "/request").unwrap();
+        assert_eq!((&pushed["client_id"], &pushed["dpop_jkt"]), (&client_id.into(), jkt));
         for entry in &issuer.token_requests()[asked_before..] {
             assert_eq!(entry["client_id"], client_id);
             assert_eq!(&entry["proof_jkt"], jkt, "{entry}");
