@@ -37,9 +37,11 @@
 //! |---|---|
 //! | call a carrier | [`Client`], [`carriers`], [`Parts`] |
 //! | know what an error means for a label | [`Error`], [`transport::Stage`] |
-//! | keep refresh tokens of shippers who consented | [`grants`] |
 //! | keep keys elsewhere | [`keys::KeyStore`], [`keys::Signer`] |
-//! | bind tokens, or not | [`binding::dpop`], [`binding::bearer`], [`rollout::Mode`] |
+//! | bind tokens, or not | [`binding`], [`rollout::Mode`] |
+//! | authenticate without a shared secret | [`token::client_auth`], [`token::assertion`], [`client::ClientBuilder::fapi2`] |
+//! | let shippers consent | [`Client::authorize`], [`grants`] |
+//! | know what an issuer can do, end a token, check one | [`Client::probe`], [`CarrierClient::revoke`], [`Client::introspect`] |
 //! | renew tokens and certificates ahead of need | [`upkeep`] |
 //! | watch what happens | [`journal`] |
 //! | check proofs in a service of your own | [`verify`] |
@@ -51,8 +53,10 @@
 //! | Feature | Default | What it adds |
 //! |---|---|---|
 //! | `aws-lc-rs` | yes | private-key operations and digests by aws-lc-rs; Ed25519 and PS256. Without it ES256 runs on `p256` |
+//! | `mtls` | yes | client certificates and tokens bound to them (RFC 8705) |
+//! | `pkcs12` | no | reads client certificates from PKCS#12 files |
 //! | `reqwest` | yes | `ReqwestTransport`: HTTP/1.1, HTTP/2 and TLS. Without it the application brings a [`transport::Transport`] |
-//! | `rsa` | no | makes and imports RSA keys for PS256 |
+//! | `rsa` | no | makes and imports RSA keys for PS256, and RS256 for older issuers' assertions |
 //! | `sandbox` | no | a loopback issuer and carrier APIs for tests |
 //!
 //! A feature adds API and never changes behaviour.

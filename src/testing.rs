@@ -1,6 +1,6 @@
 //! What unit tests of several rooms share: the vectors, a transport that follows a script, and a look into proofs.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::pending;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -11,9 +11,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
+#[cfg(feature = "mtls")]
+use crate::jose::Thumbprint;
 use crate::jose::base64url;
 use crate::target::Target;
-use crate::transport::{Body, Outgoing, Route, Transport, TransportError};
+use crate::transport::{Body, Outgoing, Route, Stage, Transport, TransportError, TransportErrorKind};
 
 /// The vectors of a group, which must be `count`, each with an id of its own.
 pub(crate) fn group(name: &str, count: usize) -> Vec<Value> {
@@ -56,6 +58,8 @@ pub(crate) enum Step {
     Answer(StatusCode, HeaderMap, Bytes),
     /// The step, when something is sent.
     After(oneshot::Receiver<()>, Box<Step>),
+    /// The connection is lost when the request may have arrived.
+    Lost,
     /// No answer ever comes.
     Silence,
 }
@@ -87,9 +91,31 @@ pub(crate) struct Seen {
     pub(crate) method: Method,
     pub(crate) target: Target,
     pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+    /// Of the client certificate that its connection shows.
+    #[cfg(feature = "mtls")]
+    pub(crate) x5t: Option<Thumbprint>,
 }
 
 impl Seen {
+    /// The parameters of a form, each of which must be there once.
+    pub(crate) fn form(&self) -> BTreeMap<String, String> {
+        let mut form = BTreeMap::new();
+        for (name, value) in form_urlencoded::parse(&self.body) {
+            assert_eq!(
+                form.insert(name.clone().into_owned(), value.into_owned()),
+                None,
+                "{name} twice"
+            );
+        }
+        form
+    }
+
+    /// The client assertion of a form.
+    pub(crate) fn assertion(&self) -> Proof {
+        Proof::read(&self.form()["client_assertion"])
+    }
+
     pub(crate) fn proof(&self) -> Option<Proof> {
         let mut proofs = self.headers.get_all("dpop").iter();
         let proof = proofs.next().map(|value| Proof::read(value.to_str().unwrap()));
@@ -137,13 +163,21 @@ impl Script {
 
 #[async_trait]
 impl Transport for Script {
-    async fn send(&self, request: Outgoing, _route: &Route) -> Result<http::Response<Body>, TransportError> {
+    async fn send(&self, request: Outgoing, route: &Route) -> Result<http::Response<Body>, TransportError> {
+        #[cfg(not(feature = "mtls"))]
+        let _ = route;
         let step = {
             let mut script = self.0.lock().unwrap();
             script.1.push(Seen {
                 method: request.method,
                 target: request.target,
                 headers: request.headers,
+                body: request.body,
+                #[cfg(feature = "mtls")]
+                x5t: route
+                    .identity
+                    .as_ref()
+                    .map(crate::transport::identity::ClientIdentity::x5t),
             });
             script.0.pop_front().unwrap_or(Step::Silence)
         };
@@ -161,7 +195,28 @@ impl Transport for Script {
                 *answer.headers_mut() = headers;
                 Ok(answer)
             }
+            Step::Lost => Err(TransportError::new(
+                TransportErrorKind::ConnectionLost,
+                Stage::MaybeSent,
+            )),
             Step::After(..) | Step::Silence => pending().await,
         }
     }
+}
+
+/// A client certificate that is valid between these times. Certificates are made by rcgen.
+#[cfg(feature = "sandbox")]
+pub(crate) fn identity(
+    from: crate::clock::Timestamp,
+    until: crate::clock::Timestamp,
+) -> crate::transport::identity::ClientIdentity {
+    use crate::secret::KeyMaterial;
+    use crate::transport::identity::ClientIdentity;
+
+    let key = rcgen::KeyPair::generate().unwrap();
+    let date = |at: crate::clock::Timestamp| time::OffsetDateTime::from_unix_timestamp(at.unix_seconds()).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    (params.not_before, params.not_after) = (date(from), date(until));
+    let certificate = params.self_signed(&key).unwrap();
+    ClientIdentity::from_der([certificate.der()], &KeyMaterial::new(key.serialize_der())).unwrap()
 }

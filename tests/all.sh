@@ -173,7 +173,9 @@ example_verify_proof() {
 }
 
 example_call() {
+  expect 0 call --help
   expect 2 call
+  expect 2 call probe
   expect 2 call --no-such-option
 }
 

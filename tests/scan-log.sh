@@ -5,7 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-mark=$(sed -n 's/^pub const SECRET_MARK: &str = "\(.*\)";$/\1/p' src/sandbox/registry.rs)
+mark=$(sed -n 's/^pub const SECRET_MARK: &str = "\(.*\)";$/\1/p' src/sandbox/seed.rs)
 [ ${#mark} -ge 12 ] || { echo "the mark is not where it was"; exit 2; }
 
 hex() { printf %s "$1" | od -An -v -tx1 | tr -d ' \n'; }

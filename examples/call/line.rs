@@ -2,11 +2,12 @@
 
 use std::error::Error as _;
 use std::fmt;
+use std::io::{self, Write};
 use std::time::Duration;
 
 use serde::Serialize;
 use shipbound::Error;
-use shipbound::binding::BindingKind;
+use shipbound::binding::{BindingKind, Confirmation};
 use shipbound::client::{Report, Response};
 use shipbound::transport::Stage;
 
@@ -78,6 +79,9 @@ impl fmt::Display for Line {
             millis(self.proof_us),
             millis(self.exchange_us),
         )?;
+        if let Some(x5t) = &self.x5t {
+            write!(f, "  x5t {x5t}")?;
+        }
         match self.error {
             Some(error) => write!(f, "  {error}"),
             None => Ok(()),
@@ -109,14 +113,37 @@ pub(crate) fn explain(error: &Error) -> String {
     )
 }
 
-fn token_type(binding: BindingKind) -> &'static str {
+/// One JSON object on a line of standard output.
+pub(crate) fn print_json(value: &impl Serialize) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, value)?;
+    writeln!(out)?;
+    out.flush()
+}
+
+pub(crate) fn print_text(text: &impl fmt::Display) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{text}")?;
+    out.flush()
+}
+
+/// The proof key's thumbprint and the client certificate's.
+pub(crate) fn thumbprints(of: &[Confirmation]) -> (Option<String>, Option<String>) {
+    of.iter().fold((None, None), |(jkt, x5t), one| match one {
+        Confirmation::Jkt(one) => (Some(one.to_string()), x5t),
+        Confirmation::X5t(one) => (jkt, Some(one.to_string())),
+        _ => (jkt, x5t),
+    })
+}
+
+pub(crate) fn token_type(binding: BindingKind) -> &'static str {
     match binding {
         BindingKind::Dpop | BindingKind::DpopMtls => "DPoP",
         _ => "Bearer",
     }
 }
 
-fn stage_name(stage: Stage) -> &'static str {
+pub(crate) fn stage_name(stage: Stage) -> &'static str {
     match stage {
         Stage::NotSent => "not_sent",
         Stage::MaybeSent => "maybe_sent",

@@ -187,6 +187,8 @@ impl Client {
             .consented(&slot.connection, client, pending, query)
             .await?;
         slot.put(&landed);
+        // The consent that was stored is a change, for which leases are looked at again: this one has it already.
+        self.0.source.review(&slot, &landed.lease).await?;
         self.0.parts.tokens.show(&self.0.scope, &tenant);
         Ok(())
     }

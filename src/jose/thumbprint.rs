@@ -36,6 +36,11 @@ impl Thumbprint {
         &self.0
     }
 
+    /// The thumbprint of a certificate in DER, `x5t#S256` (RFC 8705 3.1).
+    pub fn of_certificate(der: &[u8]) -> Self {
+        Self::of(der)
+    }
+
     pub(crate) fn of(data: &[u8]) -> Self {
         Self(sha256(data))
     }

@@ -95,7 +95,7 @@ impl ClientCertificate {
 
     /// The certificate's thumbprint, `x5t#S256` (RFC 8705 3.1).
     pub fn x5t(&self) -> Thumbprint {
-        Thumbprint::of(&self.certificate)
+        Thumbprint::of_certificate(&self.certificate)
     }
 
     /// Both as an identity that connections can show. Each call makes another one.

@@ -80,6 +80,8 @@ pub enum Check {
     Ath,
     /// That the proof's key is the one which the token is bound to. Without it a bound token also passes as `Bearer`.
     Cnf,
+    /// That a token which is bound to a client certificate comes on a connection that showed this one (RFC 8705 3).
+    Certificate,
     /// That the proof's signature is right.
     Signature,
 }

@@ -119,8 +119,8 @@ impl Checker {
             if let Some(authority) = origin.strip_prefix("http://") {
                 builder = builder.loopback(LoopbackHttp::exact(authority).map_err(|_| SandboxError::Checks)?);
             }
-            for check in without {
-                builder = danger::leave_out(builder, left_out(*check));
+            for check in without.iter().filter_map(|check| left_out(*check)) {
+                builder = danger::leave_out(builder, check);
             }
             verifiers.push(((*origin).to_owned(), builder.build().map_err(|_| SandboxError::Checks)?));
         }
@@ -168,6 +168,13 @@ impl Checker {
         let Some(verifier) = self.verifier(request) else {
             return Err(misplaced());
         };
+        let without_certificate = token
+            .filter(|_| self.without.contains(&Check::Certificate))
+            .map(|token| Token {
+                x5t: None,
+                ..token.clone()
+            });
+        let token = without_certificate.as_ref().or(token);
         let presented = verifier
             .presented(&request.headers)
             .map_err(|rejection| Refusal::from_verifier(&rejection, request.headers.contains_key("dpop")))?;
@@ -263,13 +270,15 @@ impl Checker {
     }
 }
 
-fn left_out(check: Check) -> danger::Check {
+/// The verifier's name of it. What a token says of a certificate is not shown to the verifier where that is left out.
+fn left_out(check: Check) -> Option<danger::Check> {
     match check {
-        Check::Jti => danger::Check::Jti,
-        Check::Htu => danger::Check::Htu,
-        Check::Ath => danger::Check::Ath,
-        Check::Cnf => danger::Check::Confirmation,
-        Check::Signature => danger::Check::Signature,
+        Check::Jti => Some(danger::Check::Jti),
+        Check::Htu => Some(danger::Check::Htu),
+        Check::Ath => Some(danger::Check::Ath),
+        Check::Cnf => Some(danger::Check::Confirmation),
+        Check::Signature => Some(danger::Check::Signature),
+        Check::Certificate => None,
     }
 }
 

@@ -82,7 +82,7 @@ impl Peer {
         let chain = tls.peer_certificates().unwrap_or_default().to_vec();
         Self {
             connection,
-            certificate: chain.first().map(|own| Thumbprint::of(own)),
+            certificate: chain.first().map(|own| Thumbprint::of_certificate(own)),
             chain,
             resumed: tls.handshake_kind() == Some(HandshakeKind::Resumed),
         }

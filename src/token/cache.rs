@@ -155,6 +155,7 @@ impl TokenCache {
     }
 
     /// Drops the tokens whose key or certificate may not be used any more, and says how many they were.
+    #[cfg(feature = "mtls")]
     pub(crate) fn purge(&self) -> usize {
         let mut dropped = Vec::new();
         for shard in &self.shards {

@@ -283,7 +283,11 @@ impl TokenSource {
                 .await
                 .map_err(|error| Error::new(ErrorKind::Grant(error), Stage::Answered))?;
             let consent = self.consent(connection, deadline).await?;
-            self.landed((granted, consent), &prepared, connection, asked)
+            let landed = self.landed((granted, consent), &prepared, connection, asked)?;
+            if self.confirm {
+                self.confirm(&landed.lease, &prepared, connection, deadline).await?;
+            }
+            Ok(landed)
         };
         self.in_time(deadline, Awaited::Token, landed).await
     }

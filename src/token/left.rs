@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -19,7 +19,8 @@ const MOST: usize = 4096;
 pub(crate) struct LeftFlights {
     /// Whether anybody looks after them.
     watched: AtomicBool,
-    slots: Mutex<VecDeque<Weak<Slot>>>,
+    /// Held, so that a slot that gives way to others in the cache is still brought home.
+    slots: Mutex<VecDeque<Arc<Slot>>>,
     told: Notify,
 }
 
@@ -32,7 +33,7 @@ impl LeftFlights {
         if slots.len() >= MOST {
             slots.pop_front();
         }
-        slots.push_back(Arc::downgrade(slot));
+        slots.push_back(Arc::clone(slot));
         drop(slots);
         self.told.notify_one();
     }
@@ -49,7 +50,7 @@ impl LeftFlights {
 
     pub(crate) fn take(&self) -> Vec<Arc<Slot>> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.drain(..).filter_map(|slot| slot.upgrade()).collect()
+        slots.drain(..).collect()
     }
 }
 

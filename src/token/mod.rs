@@ -143,7 +143,7 @@ impl TokenRequest {
     /// [`InvalidRequest::Parameter`] for a parameter that was given before (RFC 6749 3.2), that the library sets itself, or
     /// that would be a secret.
     pub fn parameter(mut self, name: &str, value: &str) -> Result<Self, InvalidRequest> {
-        const OWN: [&str; 17] = [
+        const OWN: [&str; 25] = [
             "grant_type",
             "client_id",
             "client_secret",
@@ -156,6 +156,14 @@ impl TokenRequest {
             "code",
             "code_verifier",
             "redirect_uri",
+            "requested_token_type",
+            "response_type",
+            "state",
+            "code_challenge",
+            "code_challenge_method",
+            "dpop_jkt",
+            "request",
+            "request_uri",
             "scope",
             "subject_token",
             "subject_token_type",

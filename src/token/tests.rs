@@ -1,17 +1,24 @@
 //! Tokens: the vectors of answers and metadata, flights and what fills them, the cache.
 
 mod answers;
+mod assertions;
 mod cached;
 mod flights;
 mod leases;
 mod metadata;
+#[cfg(feature = "sandbox")]
+mod mtls;
+mod refresh;
 
 use std::sync::Arc;
+
+use futures_util::FutureExt;
 
 use crate::binding::BindingStrategy;
 use crate::binding::dpop::Dpop;
 use crate::clock::{Clock, ManualClock, Monotonic, Timestamp};
 use crate::credentials::{Credential, MemoryCredentials};
+use crate::error::Error;
 use crate::exchange::budget::Limits;
 use crate::exchange::connection::Connection;
 use crate::journal::memory::MemorySink;
@@ -19,13 +26,13 @@ use crate::journal::{EventKind, Journal, Sink};
 use crate::keys::{KeyStore, MemoryKeyStore};
 use crate::owner::{AccountId, CarrierId, DeploymentId, Environment, Tenant, TenantId};
 use crate::target::{Origin, Target};
-use crate::testing::Script;
+use crate::testing::{Script, Step};
 
-use super::TokenRequest;
 use super::client_auth::ClientAuth;
 use super::metadata::{Issuer, IssuerEndpoint};
 use super::slot::{Scope, Slot};
 use super::source::{Place, TokenSource};
+use super::{Lease, TokenRequest};
 
 /// A caller's deadline that never comes.
 const LATE: Monotonic = Monotonic::from_origin(std::time::Duration::from_secs(1_000_000_000));
@@ -131,6 +138,13 @@ impl World {
         })
     }
 
+    /// A lease from the slot, or from a flight in which nothing waits.
+    fn lease(&self, steps: impl IntoIterator<Item = Step>) -> Result<Arc<Lease>, Error> {
+        self.script.add(steps);
+        let leased = self.slot.lease(&self.source, LATE);
+        leased.now_or_never().expect("nothing waits")
+    }
+
     /// The lifetimes of the tokens that were issued, in seconds.
     fn lifetimes(&self) -> Vec<u64> {
         let lifetime = |kind: &EventKind| match kind {
@@ -171,4 +185,26 @@ fn a_resource_is_any_absolute_uri_without_a_fragment() {
             "{resource}"
         );
     }
+}
+
+#[test]
+fn no_parameter_is_sent_beside_one_that_the_library_sets() {
+    let refused = |name: &str| TokenRequest::new().parameter(name, "x").is_err();
+    for name in [
+        "",
+        "client_secret",
+        "code_verifier",
+        "state",
+        "code_challenge",
+        "dpop_jkt",
+        "request_uri",
+        "scope",
+    ] {
+        assert!(refused(name), "{name}");
+    }
+    assert!(!refused("audience") && !refused("Scope"));
+    let twice = TokenRequest::new()
+        .parameter("a", "1")
+        .and_then(|request| request.parameter("a", "2"));
+    assert_eq!(twice, Err(super::InvalidRequest::Parameter));
 }

@@ -1,4 +1,5 @@
-//! Being called: checks DPoP proofs at a resource or a token endpoint (RFC 9449 4.3, 5, 7).
+//! Being called: checks DPoP proofs at a resource or a token endpoint (RFC 9449 4.3, 5, 7), and client certificates at a
+//! resource ([`verify_certificate`], RFC 8705 3).
 //!
 //! A verifier says one thing: that the sender of this request holds the private key that this proof shows, and that the
 //! access token, if there is one, is bound to it. That is a fact about who sent the request and no permission: whether the
@@ -31,6 +32,7 @@
 //! # }
 //! ```
 
+mod certificate;
 mod claims;
 #[cfg(feature = "sandbox")]
 pub mod danger;
@@ -44,6 +46,7 @@ mod replay;
 mod request;
 mod verifier;
 
+pub use certificate::verify_certificate;
 pub use memory_replay::MemoryReplayLog;
 pub use nonce::{FixedNonces, NonceCheck, NonceContext, NoncePolicy, NonceSource, SingleUseNonces, StatelessNonces};
 pub use policy::InvalidSetup;

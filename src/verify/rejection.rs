@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 
-use super::Role;
+use super::{Role, Scheme};
 
 pub(super) const DPOP: HeaderName = HeaderName::from_static("dpop");
 const DPOP_NONCE: HeaderName = HeaderName::from_static("dpop-nonce");
@@ -75,7 +75,8 @@ pub enum Reason {
     TokenInvalid,
     /// No usable `Authorization` field.
     TokenMissing,
-    /// The access token is not bound to a proof key.
+    /// The access token is not bound, or not to what its scheme asks for: `DPoP` to a proof key, `Bearer` to a client
+    /// certificate.
     TokenUnbound,
     /// `typ` is not `dpop+jwt`.
     Type,
@@ -140,6 +141,7 @@ impl fmt::Display for Reason {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     role: Role,
+    scheme: Scheme,
     reason: Reason,
     algorithms: Arc<str>,
     nonce: Option<HeaderValue>,
@@ -149,10 +151,17 @@ impl Rejection {
     pub(super) fn new(role: Role, reason: Reason, algorithms: &Arc<str>, nonce: Option<HeaderValue>) -> Self {
         Self {
             role,
+            scheme: Scheme::Dpop,
             reason,
             algorithms: Arc::clone(algorithms),
             nonce,
         }
+    }
+
+    /// This refusal where tokens of `scheme` are asked for.
+    pub(super) fn by(mut self, scheme: Scheme) -> Self {
+        self.scheme = scheme;
+        self
     }
 
     /// Which check failed: for the operator, not for the peer.
@@ -190,19 +199,19 @@ impl Rejection {
         self.nonce.as_ref()
     }
 
-    /// The `WWW-Authenticate` challenge of a resource (RFC 9449 7.1), with the algorithms that it takes. None at a token
-    /// endpoint, and none for 429 and 503.
+    /// The `WWW-Authenticate` challenge of a resource (RFC 9449 7.1), with the algorithms that it takes; one for `Bearer` (RFC
+    /// 6750 3) where a certificate-bound token was refused. None at a token endpoint, and none for 429 and 503.
     pub fn www_authenticate(&self) -> Option<HeaderValue> {
         if self.role == Role::Token || matches!(self.reason, Reason::Quota | Reason::Unavailable) {
             return None;
         }
-        let text = match self.oauth_error() {
-            Some(error) => format!(
-                r#"DPoP error="{error}", error_description="{}", algs="{}""#,
-                describe(error),
-                self.algorithms
-            ),
-            None => format!(r#"DPoP algs="{}""#, self.algorithms),
+        let error = self
+            .oauth_error()
+            .map(|error| format!(r#" error="{error}", error_description="{}""#, describe(error)));
+        let text = match (self.scheme, error) {
+            (Scheme::Dpop, Some(error)) => format!(r#"DPoP{error}, algs="{}""#, self.algorithms),
+            (Scheme::Dpop, None) => format!(r#"DPoP algs="{}""#, self.algorithms),
+            (Scheme::Bearer, error) => format!("Bearer{}", error.unwrap_or_default()),
         };
         HeaderValue::try_from(text).ok()
     }

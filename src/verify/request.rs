@@ -4,7 +4,9 @@ use http::Method;
 use http::header::{AUTHORIZATION, HeaderMap};
 
 use super::Reason;
+use crate::binding::Confirmation;
 use crate::jose::Thumbprint;
+use crate::token::introspection::Introspection;
 
 /// Where a proof is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -37,7 +39,17 @@ impl<'a> Received<'a> {
         }
     }
 
-    /// The thumbprint of the certificate that the client proved in the TLS handshake (`x5t#S256`).
+    /// The thumbprint of the certificate that the client proved in the TLS handshake (`x5t#S256`, RFC 8705 3.1):
+    /// [`Thumbprint::of_certificate`] of what the TLS stack says that the peer has shown, never of anything in the request
+    /// (RFC 8705 3).
+    ///
+    /// Behind a proxy that ends TLS, the certificate arrives in a header, `Client-Cert` of RFC 9440 for instance, which anybody
+    /// can write (RFC 8705 6.5). Take it only on connections from that one proxy, by its address and its own certificate as
+    /// they were configured, and have the proxy remove the header from every request that it did not write it into.
+    ///
+    /// The TLS stack has to ask for a certificate. For the binding alone it may take any (6.2). Where certificates also say who
+    /// a client is (`tls_client_auth`), let it trust the few authorities that clients were registered with: a subject alone can
+    /// be had from any authority (7.4).
     #[must_use]
     pub fn client_certificate(mut self, x5t: Thumbprint) -> Self {
         self.certificate = Some(x5t);
@@ -104,6 +116,42 @@ impl<'a> TokenFacts<'a> {
             active: true,
             confirmation,
             client: None,
+        }
+    }
+
+    /// What the token's issuer says of it (RFC 7662): its confirmation and its client. Whoever keeps the answer looks at
+    /// [`Introspection::good_until`] first; whether the scope is enough is for the service to say.
+    ///
+    /// ```
+    /// use http::{HeaderMap, StatusCode};
+    /// use shipbound::clock::Timestamp;
+    /// use shipbound::token::introspection::Introspection;
+    /// use shipbound::verify::{ProofVerifier, Received, Rejection, TokenFacts, Verified};
+    ///
+    /// # async fn judge(
+    /// #     verifier: &ProofVerifier, request: &Received<'_>, now: Timestamp,
+    /// #     (status, headers, body): (StatusCode, &HeaderMap, &[u8]),
+    /// # ) -> Result<Verified, Rejection> {
+    /// // The issuer was asked about the token that the request presents, and this is its answer.
+    /// let told = Introspection::read(status, headers, body, now);
+    /// let facts = match &told {
+    ///     Ok(token) => TokenFacts::from_introspection(token),
+    ///     Err(_) => TokenFacts::inactive(),
+    /// };
+    /// verifier.verify_resource(request, &facts).await
+    /// # }
+    /// ```
+    pub fn from_introspection(token: &'a Introspection) -> Self {
+        let bound = token.confirmations();
+        let facts = Self::active(match (Confirmation::jkt(bound), Confirmation::x5t(bound)) {
+            (None, None) => TokenConfirmation::Unbound,
+            (Some(jkt), None) => TokenConfirmation::Jkt(jkt),
+            (None, Some(x5t)) => TokenConfirmation::X5t(x5t),
+            (Some(jkt), Some(x5t)) => TokenConfirmation::Both { jkt, x5t },
+        });
+        match token.client_id() {
+            Some(client) => facts.client(client),
+            None => facts,
         }
     }
 

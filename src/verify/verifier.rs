@@ -151,6 +151,9 @@ impl ProofVerifier {
     /// Checks a request at a resource: the token came as `DPoP`, the proof is made for this request and this token, by the
     /// key that the token is bound to, and for the first time.
     ///
+    /// A certificate-bound token without a proof comes as `Bearer` and is refused here:
+    /// [`verify_certificate`](super::verify_certificate) takes it.
+    ///
     /// # Errors
     /// A [`Rejection`]: log its reason, answer with what it says.
     pub async fn verify_resource(&self, request: &Received<'_>, token: &TokenFacts<'_>) -> Result<Verified, Rejection> {

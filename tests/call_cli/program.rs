@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ use crate::support::peers::{AuthorizationServer, CLIENT_SECRET};
 /// The variable that holds the secret, as the tests name it.
 pub(crate) const VARIABLE: &str = "CALL_TEST_SECRET";
 
-const FIELDS: [&str; 12] = [
+const FIELDS: [&str; 13] = [
     "status",
     "token_type",
     "binding",
@@ -19,6 +19,7 @@ const FIELDS: [&str; 12] = [
     "nonce_retries",
     "renewals",
     "jkt",
+    "x5t",
     "token_us",
     "proof_us",
     "exchange_us",
@@ -46,11 +47,32 @@ impl Run {
 
     /// With the options that name this issuer, its client `basic`, both scopes and a DPoP binding.
     pub(crate) fn at(issuer: &AuthorizationServer) -> Self {
+        Self::of(issuer, "basic").args(["--client-secret-env", VARIABLE, "--binding", "dpop"])
+    }
+
+    /// With the options that name this issuer, a client of it, and both scopes.
+    pub(crate) fn of(issuer: &AuthorizationServer, client_id: &str) -> Self {
         Self::new()
-            .args(["--issuer", issuer.issuer(), "--client-id", "basic"])
-            .args(["--client-secret-env", VARIABLE, "--scope", "ship:write ship:read"])
-            .args(["--binding", "dpop", "--ca"])
+            .args(["--issuer", issuer.issuer(), "--client-id", client_id])
+            .args(["--scope", "ship:write ship:read", "--ca"])
             .args([issuer.ca_pem().to_str().unwrap()])
+    }
+
+    /// With this certificate of the issuer's directory, and the leave to go where certificates are asked for.
+    pub(crate) fn certificate(self, issuer: &AuthorizationServer, name: &str) -> Self {
+        let [certificate, key] = ["pem", "key"].map(|kind| issuer.file(&format!("{name}.{kind}")));
+        self.args(["--allow-origin", issuer.mtls_base()]).args([
+            "--cert",
+            certificate.to_str().unwrap(),
+            "--key",
+            key.to_str().unwrap(),
+        ])
+    }
+
+    /// With the key of the client `pkjwt`.
+    pub(crate) fn assertions(self, issuer: &AuthorizationServer) -> Self {
+        let key = issuer.file("pkjwt.jwk.json");
+        self.args(["--auth", "private-key-jwt", "--assertion-key", key.to_str().unwrap()])
     }
 
     pub(crate) fn args<'a>(mut self, args: impl IntoIterator<Item = &'a str>) -> Self {
@@ -68,8 +90,26 @@ impl Run {
         self
     }
 
-    pub(crate) fn run(mut self) -> Ran {
-        let output = self.0.output().unwrap();
+    pub(crate) fn run(self) -> Ran {
+        self.start().end()
+    }
+
+    pub(crate) fn start(mut self) -> Running {
+        let piped = self
+            .0
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Running(piped.spawn().unwrap())
+    }
+}
+
+/// The program under way.
+pub(crate) struct Running(Child);
+
+impl Running {
+    pub(crate) fn end(self) -> Ran {
+        let output = self.0.wait_with_output().unwrap();
         Ran {
             status: output.status.code().unwrap(),
             out: String::from_utf8(output.stdout).unwrap(),
@@ -79,6 +119,22 @@ impl Run {
 }
 
 impl Ran {
+    /// The objects that a verb printed with `--json`, without the summary; and the summary, which is of this verb and says
+    /// what the exit status says.
+    pub(crate) fn verb(&self, verb: &str) -> (Vec<Value>, Value) {
+        assert_eq!(self.err, "");
+        let mut objects: Vec<Value> = self
+            .out
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        let summary = objects.pop().unwrap();
+        assert_eq!(summary["verb"], verb);
+        assert_eq!(summary["ok"], self.status == 0);
+        assert!(self.status == 0 || self.status == 1);
+        (objects, summary)
+    }
+
     /// The lines of `--json`: each has the documented fields with values of their types, and nothing else is printed.
     pub(crate) fn lines(&self) -> Vec<Map<String, Value>> {
         assert_eq!(self.err, "");
@@ -120,13 +176,17 @@ fn check(line: &Map<String, Value>) {
     ] {
         assert!(line[name].is_u64(), "{name}: {}", line[name]);
     }
-    one_of("binding", &["dpop", "mtls", "bearer"]);
+    one_of("binding", &["bearer", "dpop", "mtls", "dpop+mtls"]);
     one_of("stage", &["not_sent", "maybe_sent", "answered"]);
     or_null("status", &|value| {
         value.as_u64().is_some_and(|status| (100..600).contains(&status))
     });
     or_null("token_type", &|value| value == "DPoP" || value == "Bearer");
-    or_null("jkt", &|value| value.as_str().is_some_and(|jkt| jkt.len() == 43));
+    for name in ["jkt", "x5t"] {
+        or_null(name, &|value| {
+            value.as_str().is_some_and(|thumbprint| thumbprint.len() == 43)
+        });
+    }
     or_null("error", &Value::is_string);
     let spent = line["token_us"].as_u64().unwrap() + line["proof_us"].as_u64().unwrap();
     assert!(spent <= line["exchange_us"].as_u64().unwrap());

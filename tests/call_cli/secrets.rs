@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
 
 use crate::program::{Ran, Run, VARIABLE, file};
 use crate::support::peers::{self, CLIENT_SECRET};
@@ -56,4 +57,22 @@ fn json_stays_alone_on_standard_output() {
     assert_eq!(ran.out.lines().count(), 1);
     assert!(ran.out.starts_with('{'));
     check(&ran, CLIENT_SECRET);
+}
+
+/// Neither the assertion nor its key, taken or refused.
+#[test]
+fn no_assertion_is_printed() {
+    let issuer = peers::authorization_server(&[]);
+    let carrier = issuer.resource_server(&[]);
+    let url = format!("{}/ship/v1/shipments/none", carrier.base());
+    let key: Value = serde_json::from_slice(&std::fs::read(issuer.file("pkjwt.jwk.json")).unwrap()).unwrap();
+    for (kid, error) in [("pkjwt-1", Value::Null), ("another", json!("token_refused"))] {
+        let run = Run::of(&issuer, "pkjwt").assertions(&issuer).env("RUST_LOG", "trace");
+        let run = run.args(["--assertion-kid", kid, "--binding", "dpop", "--json", "GET", &url]);
+        let ran = run.run();
+        let line: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(line["error"], error);
+        check(&ran, key["d"].as_str().unwrap());
+        assert!(ran.err.contains(" TRACE hyper_util"), "{}", ran.err);
+    }
 }

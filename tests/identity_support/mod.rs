@@ -21,9 +21,13 @@ use rustls::server::WebPkiClientVerifier;
 use shipbound::jose::Thumbprint;
 use shipbound::secret::KeyMaterial;
 use shipbound::transport::identity::ClientIdentity;
+use shipbound::transport::reqwest::{ReqwestTransport, ReqwestTransportBuilder};
+use shipbound::transport::{Route, Transport};
 use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
+
+use crate::transport_support::{allowing, get, target};
 
 pub const TLS_1_2: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS12];
 pub const TLS_1_3: &[&rustls::SupportedProtocolVersion] = &[&rustls::version::TLS13];
@@ -84,7 +88,7 @@ impl Authority {
         provider: rustls::crypto::CryptoProvider,
     ) -> rustls::ServerConfig {
         let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         let provider = Arc::new(provider);
         let mut roots = RootCertStore::empty();
@@ -264,4 +268,55 @@ impl Seen {
             "connection {number} was shared"
         );
     }
+}
+
+/// All that client certificates have to do with: versions of TLS and of HTTP.
+pub const WAYS: [(&[&rustls::SupportedProtocolVersion], &str); 4] = [
+    (TLS_1_3, "h2"),
+    (TLS_1_3, "http/1.1"),
+    (TLS_1_2, "h2"),
+    (TLS_1_2, "http/1.1"),
+];
+
+pub fn trusting(server: &Server, authority: &Authority) -> ReqwestTransportBuilder {
+    allowing(server.address).only_roots_pem(authority.pem())
+}
+
+pub fn with(identity: &ClientIdentity) -> Route {
+    Route::new().identity(identity.clone())
+}
+
+/// Sends a GET; gives the number of the connection and the certificate that the server saw on it.
+pub async fn ask_for(
+    transport: &ReqwestTransport,
+    server: &Server,
+    path: &str,
+    route: &Route,
+) -> (usize, Option<Thumbprint>) {
+    let answer = transport
+        .send(get(&target("https", server.address, path)), route)
+        .await
+        .unwrap();
+    let header = |name| {
+        answer
+            .headers()
+            .get(name)
+            .map(|value: &http::HeaderValue| value.to_str().unwrap().to_owned())
+    };
+    let number = header("connection-number").unwrap().parse().unwrap();
+    let x5t = header("x5t").map(|text| Thumbprint::from_base64url(&text).unwrap());
+    assert_eq!(answer.into_body().read_to_limit(2).await.unwrap(), "ok");
+    (number, x5t)
+}
+
+pub async fn ask(transport: &ReqwestTransport, server: &Server, route: &Route) -> (usize, Option<Thumbprint>) {
+    ask_for(transport, server, "/", route).await
+}
+
+pub const fn full(x5t: Option<Thumbprint>) -> Handshake {
+    Handshake { x5t, resumed: false }
+}
+
+pub const fn resumed(x5t: Option<Thumbprint>) -> Handshake {
+    Handshake { x5t, resumed: true }
 }

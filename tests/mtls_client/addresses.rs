@@ -11,7 +11,7 @@ use shipbound::transport::reqwest::ReqwestTransportBuilder;
 use shipbound::transport::{Stage, TransportErrorKind};
 use shipbound::{Client, Error, ErrorKind};
 
-use crate::lookups::Rebinding;
+use crate::transport_support::lookups::Rebinding;
 use crate::world::{Make, parts_over, profile, ship, start};
 
 const HOST: &str = "mtls.carrier.example";

@@ -3,9 +3,8 @@
 
 #[path = "../identity_support/mod.rs"]
 mod identity_support;
-#[path = "../transport_support/lookups.rs"]
-#[allow(unreachable_pub)]
-mod lookups;
+#[path = "../transport_support/mod.rs"]
+mod transport_support;
 
 mod addresses;
 mod calls;

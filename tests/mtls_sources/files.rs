@@ -223,7 +223,7 @@ fn faults() -> Vec<Fault> {
         ("no certificate", with("tls.crt", ""), IdentityError::NoCertificate),
         ("no key", with("tls.key", ""), IdentityError::KeyMalformed),
         ("cut", with("tls.crt", cut), IdentityError::Malformed),
-        ("not PEM", with("tls.crt", [0xff; 64]), IdentityError::NoCertificate),
+        ("not PEM", with("tls.crt", [0xff; 64]), IdentityError::Malformed),
         ("too long", with("tls.crt", long), IdentityError::TooLarge),
         ("gone", instead("tls.key", |_| ()), unavailable),
         (

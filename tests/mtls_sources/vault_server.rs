@@ -72,6 +72,11 @@ async fn each_connection_has_its_own_certificate_issued_once_and_exchanged_in_ti
     assert_eq!(stored(&server, &other).await.0, "CN=globex.shipper.example");
     assert_eq!((server.issue_requests(), source.held().len()), (2, 2));
 
+    // Handshakes are made with the keys that came, and each with its own.
+    for (identity, name) in [(&old, "acme"), (&other, "globex")] {
+        assert_eq!(server.log_in(identity).await, Some(format!("{name}.shipper.example")));
+    }
+
     // Two thirds less the jitter: not yet. With it: both.
     clock.advance(2 * HOUR * 61 / 100);
     assert!(source.reload(clock.now()).await.unwrap().is_empty());
@@ -90,6 +95,7 @@ async fn each_connection_has_its_own_certificate_issued_once_and_exchanged_in_ti
     assert!(exchanged.iter().any(|pair| pair.old == old && pair.new == new));
     assert!(source.reload(clock.now()).await.unwrap().is_empty());
     assert_eq!(server.issue_requests(), 4);
+    assert_eq!(server.log_in(&new).await.as_deref(), Some("acme.shipper.example"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,17 +1,18 @@
-// A person with a browser: opens a page in headless Chromium, presses a button and says where that leads.
-//   node consent.mjs URL [BUTTON] [--trust-any-certificate] [--screenshot FILE]
-// BUTTON is the text of a button or link; `allow` and `deny` are those of the consent page of as.mjs (the letters' case does
-// not matter). Prints a JSON line { url, title, text } for the page it opened and, with BUTTON, one for the page after it.
+// A person with a browser: opens a page in headless Chromium, presses buttons and says where they lead.
+//   node consent.mjs URL [BUTTON...] [--trust-any-certificate] [--screenshot FILE]
+// BUTTON is the text of a button or link, on the page that the one before it led to; `allow` and `deny` are those of the consent
+// page of as.mjs (the letters' case does not matter). Prints a JSON line { url, title, text } for the page it opened and one for
+// the page after each BUTTON.
 // CHROMIUM names another browser than the one in PATH.
 import { spawnSync } from 'node:child_process';
 import { parseArgs } from 'node:util';
 import { chromium } from 'playwright-core';
 
-const { positionals: [url, button], values } = parseArgs({
+const { positionals: [url, ...buttons], values } = parseArgs({
   allowPositionals: true,
   options: { 'trust-any-certificate': { type: 'boolean', default: false }, screenshot: { type: 'string' } },
 });
-if (!url) throw new Error('usage: node consent.mjs URL [BUTTON] [--trust-any-certificate] [--screenshot FILE]');
+if (!url) throw new Error('usage: node consent.mjs URL [BUTTON...] [--trust-any-certificate] [--screenshot FILE]');
 
 const browser = await chromium.launch({
   executablePath: process.env.CHROMIUM || installed(),
@@ -24,7 +25,7 @@ try {
   const page = await browser.newPage({ ignoreHTTPSErrors: values['trust-any-certificate'] });
   await page.goto(url);
   await say(page);
-  if (button) {
+  for (const button of buttons) {
     const named = { name: button, exact: false };
     const [answer] = await Promise.all([
       page.waitForNavigation(),

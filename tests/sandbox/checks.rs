@@ -55,7 +55,15 @@ async fn stopped_by(check: Check, reason: &str, attack: impl AsyncFn(&Caller, &s
     );
     assert_eq!(last_reason(&guarded), reason);
 
-    for left_out in [Check::Jti, Check::Htu, Check::Ath, Check::Cnf, Check::Signature] {
+    let checks = [
+        Check::Jti,
+        Check::Htu,
+        Check::Ath,
+        Check::Cnf,
+        Check::Certificate,
+        Check::Signature,
+    ];
+    for left_out in checks {
         let open = sandbox(Some(left_out)).await;
         let caller = Caller::new(&open, "acme").await;
         let token = caller.bound_token().await;

@@ -9,8 +9,8 @@ use shipbound::carriers;
 use shipbound::clock::{Clock, ManualClock, SystemClock};
 use shipbound::owner::Environment;
 use shipbound::sandbox::{
-    Answer, Canned, CertificateFor, ClientCertificate, Endpoint, Registration, Sandbox, SandboxBuilder, SandboxError,
-    Verdict,
+    Answer, Canned, CertificateFor, Check, ClientCertificate, Endpoint, Registration, Sandbox, SandboxBuilder,
+    SandboxError, Verdict,
 };
 use shipbound::transport::reqwest::TlsVersion;
 
@@ -84,6 +84,26 @@ async fn a_token_is_bound_to_the_certificate_it_was_asked_for_with() {
                 .all(|handshake| handshake.version() == version)
         );
     }
+}
+
+#[tokio::test]
+async fn without_its_check_a_bound_token_comes_on_any_connection() {
+    let sandbox = start(Sandbox::builder().without(Check::Certificate)).await;
+    let (own, key) = (acme(&sandbox).await, new_key().await);
+    let url = at(&sandbox, "/token");
+    let client = Certified::new(&sandbox, Some(&own));
+    let bound = token(&client.ask(&url, &[], GRANT).await);
+    let proof = Claims::new("POST", &url).sign(&key).await;
+    let to_both = token(&client.ask(&url, &[("dpop", &proof)], GRANT).await);
+
+    let (thief, url) = (Certified::new(&sandbox, None), at(&sandbox, "/x"));
+    assert_eq!(thief.call(&url, "Bearer", &bound, None).await.status, 204);
+    let proof = Claims::new("GET", &url).for_token(&to_both).sign(&key).await;
+    assert_eq!(thief.call(&url, "DPoP", &to_both, Some(&proof)).await.status, 204);
+    // The other checks are made all the same.
+    let checks = ["signature", "htm", "htu", "iat", "jti", "ath", "cnf"];
+    assert_eq!(sandbox.requests().last().unwrap().checks(), checks);
+    assert_eq!(thief.call(&url, "Bearer", &to_both, None).await.status, 401);
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use shipbound::secret::VaultToken;
 use shipbound::target::Target;
 use shipbound::target::danger::Loopback;
+use shipbound::transport::identity::ClientIdentity;
 use shipbound::transport::reqwest::ReqwestTransport;
 use shipbound::transport::{Outgoing, Route, Transport};
 
@@ -82,7 +83,7 @@ impl OpenBao {
         )
         .await;
         let root = json!({ "common_name": "Shipper root", "key_type": "ec", "ttl": "8000h" });
-        self.put("pki/root/generate/internal", root).await;
+        let root = self.put("pki/root/generate/internal", root).await;
         let role = json!({
             "allowed_domains": "shipper.example", "allow_subdomains": true, "allowed_uri_sans": "spiffe://shipper.example/*",
             "key_type": "ec", "key_bits": 256, "server_flag": false, "client_flag": true, "ttl": "1h", "max_ttl": "72h",
@@ -90,6 +91,12 @@ impl OpenBao {
         self.put("pki/roles/carriers", role).await;
         let policy = r#"path "pki/issue/carriers" { capabilities = ["update"] }"#;
         self.put("sys/policies/acl/carriers", json!({ "policy": policy })).await;
+        self.put("sys/auth/cert", json!({ "type": "cert" })).await;
+        self.put(
+            "auth/cert/certs/carriers",
+            json!({ "certificate": root["data"]["certificate"] }),
+        )
+        .await;
     }
 
     /// Where the server is.
@@ -144,6 +151,21 @@ impl OpenBao {
     pub async fn start_again(&mut self) {
         self.spawn();
         self.unseal().await;
+    }
+
+    /// Logs in with this client certificate; gives the common name by which the server knows it.
+    pub async fn log_in(&self, identity: &ClientIdentity) -> Option<String> {
+        let outgoing = Outgoing {
+            method: Method::POST,
+            target: self.address().join_path("/v1/auth/cert/login").unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(b"{}"),
+        };
+        let route = Route::new().identity(identity.clone());
+        let answer = self.transport.send(outgoing, &route).await.unwrap();
+        let body = answer.into_body().read_to_limit(1 << 20).await.unwrap();
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        Some(body["auth"]["metadata"]["common_name"].as_str()?.to_owned())
     }
 
     /// How many requests for certificates it was sent, by its audit log.

@@ -1,4 +1,4 @@
-//! One HTTP/1.1 server on loopback that is an issuer at `/token` and a carrier's API everywhere else. It records every
+//! One HTTP/1.1 server on loopback that is an issuer at `/token` and `/revoke`, and a carrier's API everywhere else. It records every
 //! request and answers what it is told to; where it is told nothing, it gives a new token or an empty JSON object.
 #![allow(dead_code, unreachable_pub)]
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
@@ -48,14 +48,36 @@ impl Request {
 
     /// The claims of the request's proof.
     pub fn claims(&self) -> Option<Value> {
-        let proof = self.header("dpop")?;
-        let payload = URL_SAFE_NO_PAD.decode(proof.split('.').nth(1).unwrap()).unwrap();
-        Some(serde_json::from_slice(&payload).unwrap())
+        Some(part(self.header("dpop")?, 1))
+    }
+
+    /// The key of the request's proof.
+    pub fn jwk(&self) -> Option<Value> {
+        Some(part(self.header("dpop")?, 0)["jwk"].take())
+    }
+
+    /// The claims of the request's client assertion.
+    pub fn assertion(&self) -> Option<Value> {
+        Some(part(&self.parameter("client_assertion")?, 1))
+    }
+
+    /// A parameter of the request's form.
+    pub fn parameter(&self, name: &str) -> Option<String> {
+        let mut found = form_urlencoded::parse(self.body.as_bytes()).filter(|(known, _)| known == name);
+        let value = found.next().map(|(_, value)| value.into_owned());
+        assert!(found.next().is_none(), "two {name}");
+        value
     }
 
     pub fn nonce(&self) -> Option<String> {
         self.claims()?["nonce"].as_str().map(str::to_owned)
     }
+}
+
+/// A part of a JWS in compact form.
+fn part(jws: &str, number: usize) -> Value {
+    let octets = URL_SAFE_NO_PAD.decode(jws.split('.').nth(number).unwrap()).unwrap();
+    serde_json::from_slice(&octets).unwrap()
 }
 
 /// What a request is answered.
@@ -172,7 +194,12 @@ impl Scripted {
 
     /// A token as the server gives it where it is told nothing else.
     pub fn token(&self) -> Answer {
-        self.state.token()
+        self.token_with(None)
+    }
+
+    /// The same with a refresh token beside it.
+    pub fn token_with(&self, refresh_token: Option<&str>) -> Answer {
+        self.state.token(refresh_token)
     }
 
     /// The requests since the last look.
@@ -197,21 +224,22 @@ impl Scripted {
 }
 
 impl State {
-    fn token(&self) -> Answer {
+    fn token(&self, refresh_token: Option<&str>) -> Answer {
         let mut number = 0;
         self.tokens.send_modify(|tokens| {
             *tokens += 1;
             number = *tokens;
         });
         let kind = self.token_type;
-        let body = format!(r#"{{"access_token":"token-{number}","token_type":"{kind}","expires_in":3600}}"#);
+        let next = refresh_token.map_or(String::new(), |next| format!(r#","refresh_token":"{next}""#));
+        let body = format!(r#"{{"access_token":"token-{number}","token_type":"{kind}","expires_in":3600{next}}}"#);
         Answer::json(200, body)
     }
 
     fn next(&self, lane: Lane) -> Answer {
         let told = self.queues.lock().unwrap()[lane as usize].pop_front();
         told.unwrap_or_else(|| match lane {
-            Lane::Issuer => self.token(),
+            Lane::Issuer => self.token(None),
             Lane::Api => Answer::json(200, "{}"),
         })
     }
@@ -280,7 +308,10 @@ fn parse(octets: &[u8], connection: usize) -> Option<(Request, usize)> {
         .get("content-length")
         .map_or(0, |length| length.to_str().unwrap().parse().unwrap());
     let body = octets.get(end + 4..end + 4 + length)?;
-    let lane = if path == "/token" { Lane::Issuer } else { Lane::Api };
+    let lane = match &*path {
+        "/token" | "/revoke" => Lane::Issuer,
+        _ => Lane::Api,
+    };
     let body = String::from_utf8(body.to_vec()).unwrap();
     let request = Request {
         connection,

@@ -115,8 +115,8 @@ async fn the_end_of_a_certificate_is_told_of_in_time() {
     let upkeep = run(world.upkeep().reload_every(Duration::from_secs(3600)));
     world.sleeping(1).await;
     let ending = |kind: &EventKind| matches!(kind, EventKind::CertificateEnding { .. });
-    // A quarter of its life is left, a tenth, three hundredths, nothing.
-    for (warnings, days) in [(1, 30), (2, 36), (3, 38), (4, 40)] {
+    // A quarter of its life is left, a tenth, a day, nothing.
+    for (warnings, days) in [(1, 30), (2, 36), (3, 39), (4, 40)] {
         let told = |world: &crate::world::World| world.events(ending) == warnings;
         world.stride_until(Duration::from_secs(600), told).await;
         let passed = world.clock.now().seconds_since(NOW) / 86_400;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -28,7 +28,7 @@ pub(super) struct Fake {
     answers: Mutex<VecDeque<BoxFuture<'static, Outcome>>>,
     fetches: AtomicU64,
     pauses: Mutex<Vec<u64>>,
-    left: Mutex<Vec<Arc<Slot>>>,
+    left: Mutex<Vec<Weak<Slot>>>,
 }
 
 impl Fake {
@@ -95,7 +95,7 @@ impl Fetch for Fake {
     }
 
     fn left(&self, slot: &Arc<Slot>) {
-        self.left.lock().unwrap().push(Arc::clone(slot));
+        self.left.lock().unwrap().push(Arc::downgrade(slot));
     }
 
     fn failed(&self, _connection: &Connection, _error: &Error, pause: Duration) {
@@ -172,7 +172,7 @@ fn a_flight_that_all_have_left_is_brought_home() {
     let sender = fake.answer_later();
     assert!(slot.lease(&fake, LATE).now_or_never().is_none());
     let left = std::mem::take(&mut *fake.left.lock().unwrap());
-    assert!(matches!(left.as_slice(), [one] if Arc::ptr_eq(one, &slot)));
+    assert!(matches!(left.as_slice(), [one] if one.as_ptr() == Arc::as_ptr(&slot)));
     sender.send(fake.token(&slot, 100)).ok().unwrap();
     slot.bring_home(&fake).now_or_never().unwrap();
     let fresh = slot.fresh(fake.clock.monotonic());

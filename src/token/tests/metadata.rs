@@ -14,28 +14,10 @@ use crate::testing::{Seen, Step, group, id};
 use crate::token::metadata::Issuer;
 
 /// What cannot be reached, and why.
-const NOT_APPLICABLE: [(&str, &str); 5] = [
-    (
-        "MD-16",
-        "there is no binding to a client certificate, so aliases for it are never used",
-    ),
-    (
-        "MD-17",
-        "there is no binding to a client certificate, so aliases for it are never used",
-    ),
-    (
-        "MD-19",
-        "there is no binding to a client certificate, so aliases for it are never used",
-    ),
-    (
-        "MD-20",
-        "there is no binding to a client certificate, so aliases for it are never used",
-    ),
-    (
-        "MD-21",
-        "there is no binding to a client certificate, so aliases for it are never used",
-    ),
-];
+const NOT_APPLICABLE: [(&str, &str); 1] = [("MD-21", "there is no mode that prefers a binding and goes without")];
+
+/// What needs a client certificate, which is made where the sandbox is.
+const MTLS: [&str; 4] = ["MD-16", "MD-17", "MD-19", "MD-20"];
 
 fn fetch(world: &World, steps: impl IntoIterator<Item = Step>) -> (Result<(), Error>, Vec<Seen>) {
     world.script.add(steps);
@@ -53,7 +35,14 @@ fn every_vector_of_metadata() {
     for vector in group("metadata", 21) {
         let (id, input, expect) = (id(&vector), &vector["input"], &vector["expect"]);
         if NOT_APPLICABLE.iter().any(|(listed, _)| *listed == id) {
+            assert_eq!(input["mode"], "prefer", "{id}");
+            continue;
+        }
+        if MTLS.contains(&id) {
             assert_eq!(input["mtls"], true, "{id}");
+            #[cfg(feature = "sandbox")]
+            super::mtls::metadata(&vector);
+            ran += 1;
             continue;
         }
         ran += 1;
@@ -168,4 +157,22 @@ fn metadata_is_read_once_an_hour_and_a_failure_widens_nothing() {
     let elsewhere = format!(r#"{{"issuer":"{ISSUER}","token_endpoint":"https://evil.example/token"}}"#);
     let (outcome, seen) = fetch(&world, [Step::json(200, &elsewhere)]);
     assert_eq!((outcome.unwrap_err().code(), seen.len()), ("metadata", 1));
+}
+
+#[test]
+fn fapi_wants_the_way_of_authentication_to_be_listed() {
+    let listed = |methods: &str| {
+        let world = World::at_issuer(ISSUER, |source| source.fapi = true);
+        let extra = format!(r#","token_endpoint_auth_methods_supported":{methods}"#);
+        let (outcome, seen) = fetch(&world, [document(&extra), Step::token("t", "60")]);
+        (outcome.map_err(|error| error.code()), seen.len())
+    };
+    assert_eq!(listed(r#"["private_key_jwt"]"#), (Err("metadata"), 1));
+    assert_eq!(listed("[]"), (Err("metadata"), 1));
+    assert_eq!(listed(r#"["private_key_jwt","client_secret_basic"]"#), (Ok(()), 2));
+    assert_eq!(listed("null"), (Ok(()), 2));
+    // Elsewhere what is listed is taken for advice.
+    let world = World::at_issuer(ISSUER, |_| ());
+    let extra = r#","token_endpoint_auth_methods_supported":[]"#;
+    fetch(&world, [document(extra), Step::token("t", "60")]).0.unwrap();
 }

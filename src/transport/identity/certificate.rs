@@ -65,7 +65,7 @@ impl Facts {
         }
         let validity = parsed.tbs_certificate().validity();
         let facts = Self {
-            x5t: Thumbprint::of(own),
+            x5t: Thumbprint::of_certificate(own),
             not_before: timestamp(validity.not_before.to_unix_duration()),
             not_after: timestamp(validity.not_after.to_unix_duration()),
         };
@@ -177,4 +177,28 @@ fn p256(octets: &[u8]) -> Option<PublicJwk> {
 
 fn timestamp(since_1970: Duration) -> Timestamp {
     Timestamp::UNIX_EPOCH + since_1970
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+    use crate::testing::group;
+
+    /// RFC 8705 appendix A, read as the certificate of an identity is; the rest of the group is a verifier's.
+    #[test]
+    fn the_thumbprint_is_that_of_the_certificate_in_der() {
+        let [vector, ..] = &group("x5t_s256", 9)[..] else {
+            panic!()
+        };
+        let der = STANDARD
+            .decode(vector["input"]["certificate_der_b64"].as_str().unwrap())
+            .unwrap();
+        let (facts, _) = Facts::of(&CertificateDer::from(der), &[]).unwrap();
+        assert_eq!(vector["expect"]["x5t#S256"], facts.x5t.to_string());
+        assert_eq!(facts.not_before.unix_seconds(), 1_539_866_229);
+        assert_eq!(facts.not_after.unix_seconds(), 1_651_495_029);
+    }
 }

@@ -64,6 +64,10 @@ const MAX_INPUT: usize = 128 * 1024;
 #[derive(Clone)]
 pub struct ClientIdentity(Arc<Inner>);
 
+#[cfg_attr(
+    not(feature = "reqwest"),
+    allow(dead_code, reason = "handshakes are made by ReqwestTransport")
+)]
 struct Inner {
     number: u64,
     facts: Facts,
@@ -112,6 +116,9 @@ impl ClientIdentity {
     /// software does), with a check value of SHA-1 or SHA-256 or none. The key must have a local key id, as all common
     /// software writes one. Deriving the keys takes milliseconds to seconds of the calling thread, as many as the file says.
     /// Copies of the private key that `p12-keystore` makes are not wiped.
+    ///
+    /// Only for files of people you trust: `p12-keystore` never comes to an end with one in which authorities certify each other
+    /// in a circle.
     ///
     /// # Errors
     /// [`IdentityError`] says what does not fit.
