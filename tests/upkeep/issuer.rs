@@ -47,7 +47,7 @@ async fn a_revocation_that_the_issuer_put_off_is_told_again() {
     let busy = Canned::empty(503).header("retry-after", "30");
     world
         .sandbox
-        .script(&acme(), Endpoint::Revocation, [Answer::reply(busy)]);
+        .script(acme(), Endpoint::Revocation, [Answer::reply(busy)]);
     let refused = world.client.revoke(&acme().into()).await.unwrap_err();
     assert!(matches!(refused.kind(), ErrorKind::RateLimited), "{refused}");
     assert!(world.client.lease(&acme().into()).is_none());

@@ -68,7 +68,7 @@ async fn a_refresh_that_was_left_is_brought_home() {
     let gate = Gate::new();
     world
         .sandbox
-        .script(&acme(), Endpoint::Token, [Answer::normal().held(&gate)]);
+        .script(acme(), Endpoint::Token, [Answer::normal().held(&gate)]);
     tokio::select! {
         outcome = world.ship() => panic!("answered: {outcome:?}"),
         () = gate.reached(1) => {}
