@@ -8,6 +8,7 @@ use shipbound::binding::mtls::Mtls;
 use shipbound::credentials::Credential;
 use shipbound::grants::{GrantStore, MemoryGrants};
 use shipbound::keys::{KeyError, KeyStore, MemoryKeyStore};
+use shipbound::token::TokenRequest;
 use shipbound::token::assertion::AssertionProfile;
 use shipbound::token::client_auth::ClientAuth;
 use shipbound::token::consent::ConsentError;
@@ -256,6 +257,7 @@ async fn a_shipper_who_refuses() {
     needs_consent(&client).await;
 }
 
+/// OpenID Connect Core 11: with the scope, and with a page that the shipper sees. The token's own scope does not name it then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_issuer_that_gives_refresh_tokens_for_offline_access_alone() {
     let issuer = peers::authorization_server(&[("REFRESH", "offline_access")]);
@@ -266,6 +268,17 @@ async fn an_issuer_that_gives_refresh_tokens_for_offline_access_alone() {
         matches!(error.kind(), ErrorKind::Consent(ConsentError::NoRefreshToken)),
         "{error}"
     );
+
+    let lasting = ["openid", "offline_access", "ship:write"]
+        .iter()
+        .fold(TokenRequest::new(), |request, scope| request.scope(scope).unwrap())
+        .parameter("prompt", "consent")
+        .unwrap();
+    let client = setup(&issuer, &carrier, "code", &Kept::new())
+        .ask(lasting)
+        .client(Dpop::es256());
+    consent(&issuer, &client).await.unwrap();
+    calls_go_on(&client, &carrier, &issuer).await;
 }
 
 /// The access token is a JWT, which the issuer cannot take back; the refresh token it takes back.
