@@ -40,6 +40,10 @@ pub use self::lease::Lease;
 /// The longest access token that is accepted, in octets.
 pub const MAX_TOKEN: usize = 16 * 1024;
 
+/// Scopes that ask for an ID token and for a refresh token (OpenID Connect Core 3.1.2.1 and 11). Issuers leave them out of the
+/// scope of the access token, which they are no part of; whether a refresh token came is seen without them.
+const NOT_OF_THE_API: [&str; 2] = ["openid", "offline_access"];
+
 /// An access token: opaque, redacted, wiped. Its characters are those that may follow a scheme in `Authorization`
 /// (`token68`, RFC 9110 11.2).
 pub(crate) struct AccessToken(Zeroizing<String>);
@@ -217,13 +221,15 @@ impl TokenRequest {
         self.resources.iter().map(String::as_str)
     }
 
-    /// RFC 6749 5.1: an answer that names scopes names all that were granted; one that names none grants what was asked for.
+    /// RFC 6749 5.1: an answer that names scopes names all that were granted; one that names none grants what was asked for. Scopes
+    /// that say nothing of the API may be left out.
     pub(crate) fn check_granted(&self, granted: Option<&str>) -> Result<(), answer::TokenAnswerError> {
         let Some(granted) = granted.filter(|granted| !granted.is_empty()) else {
             return Ok(());
         };
         let granted: BTreeSet<&str> = granted.split(' ').collect();
-        let all = self.scopes.iter().all(|scope| granted.contains(scope.as_str()));
+        let mut asked = self.scopes.iter().map(String::as_str);
+        let all = asked.all(|scope| granted.contains(scope) || NOT_OF_THE_API.contains(&scope));
         if all {
             Ok(())
         } else {

@@ -161,6 +161,30 @@ impl World {
 }
 
 #[test]
+fn what_was_asked_for_is_granted_and_only_scopes_of_the_api_count() {
+    let asked = ["openid", "offline_access", "ship:write", "ship:read"]
+        .iter()
+        .fold(TokenRequest::new(), |request, scope| request.scope(scope).unwrap());
+    for granted in [
+        None,
+        Some(""),
+        Some("ship:read ship:write"),
+        Some("offline_access openid ship:read ship:void ship:write"),
+    ] {
+        assert_eq!(asked.check_granted(granted), Ok(()), "{granted:?}");
+    }
+    for granted in [
+        "ship:read",
+        "openid offline_access",
+        "ship:read SHIP:WRITE",
+        "ship:readship:write",
+    ] {
+        let refused = Err(super::answer::TokenAnswerError::ScopeNotGranted);
+        assert_eq!(asked.check_granted(Some(granted)), refused, "{granted}");
+    }
+}
+
+#[test]
 fn a_resource_is_any_absolute_uri_without_a_fragment() {
     for resource in [
         "https://api.carrier.example/ship",

@@ -7,13 +7,13 @@ use http::Method;
 use shipbound::binding::mtls::{MemoryCertificates, Mtls};
 use shipbound::binding::{BindingKind, Confirmation};
 use shipbound::carriers;
-use shipbound::client::Client;
 use shipbound::credentials::MemoryCredentials;
 use shipbound::keys::MemoryKeyStore;
 use shipbound::owner::Environment;
 use shipbound::sandbox::{Answer, Canned, Endpoint, Recorded, Sandbox};
+use shipbound::token::TokenRequest;
 use shipbound::transport::Stage;
-use shipbound::{ErrorKind, Parts};
+use shipbound::{Client, ErrorKind, Parts};
 
 use crate::world::{Make, SHIPMENTS, client, id, parts, profile, ship, start};
 
@@ -74,7 +74,7 @@ async fn two_clients_of_one_connection() {
         let builder = Client::builder(profile, &parts).binding(Mtls::new(identity.clone()));
         builder.build().unwrap()
     };
-    let other_scope = shipbound::token::TokenRequest::new().scope("ship:read").unwrap();
+    let other_scope = TokenRequest::new().scope("ship:read").unwrap();
     let clients = [
         client_of(profile(&sandbox)),
         client_of(profile(&sandbox)),

@@ -6,7 +6,6 @@ mod identity_support;
 #[path = "../transport_support/mod.rs"]
 mod transport_support;
 
-mod addresses;
 mod calls;
 mod refused;
 mod reload;

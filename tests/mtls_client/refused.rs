@@ -8,9 +8,11 @@ use http::{HeaderMap, Method, header};
 use shipbound::binding::mtls::Mtls;
 use shipbound::carriers::CarrierProfile;
 use shipbound::clock::{Clock, ManualClock, Timestamp};
+use shipbound::credentials::MemoryCredentials;
 use shipbound::error::Culprit;
+use shipbound::keys::MemoryKeyStore;
 use shipbound::owner::Environment;
-use shipbound::sandbox::{CertificateFor, Endpoint, Sandbox};
+use shipbound::sandbox::{CertificateFor, Endpoint, Recorded, Sandbox};
 use shipbound::target::Target;
 use shipbound::target::danger::Loopback;
 use shipbound::token::TokenAt;
@@ -18,10 +20,10 @@ use shipbound::token::grant::SubjectTokens;
 use shipbound::transport::identity::{ClientIdentity, IdentityError};
 use shipbound::transport::reqwest::ReqwestTransport;
 use shipbound::transport::{Outgoing, Route, Stage, Transport, TransportErrorKind};
-use shipbound::{Client, ErrorKind};
+use shipbound::{Client, ErrorKind, Parts};
 
 use crate::identity_support::{Authority, Server, TLS_1_2, TLS_1_3};
-use crate::world::{Make, SHIPMENTS, carrier, client, connection, parts, ship, start};
+use crate::world::{Make, SHIPMENTS, carrier, client, connection, id, parts, profile, ship, start};
 
 const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
@@ -137,9 +139,9 @@ async fn a_server_that_takes_certificates_of_another_authority() {
             .allow_loopback(here.clone());
         let profile =
             CarrierProfile::custom(carrier(), Environment::Sandbox, base, TokenAt::Nowhere).allow_loopback(here);
-        let parts = shipbound::Parts::builder()
-            .keys(shipbound::keys::MemoryKeyStore::new())
-            .credentials(shipbound::credentials::MemoryCredentials::new())
+        let parts = Parts::builder()
+            .keys(MemoryKeyStore::new())
+            .credentials(MemoryCredentials::new())
             .transport(transport.build().unwrap())
             .build()
             .unwrap();
@@ -166,13 +168,13 @@ async fn a_stale_token_is_renewed_with_the_same_certificate() {
     let sandbox = start(Sandbox::builder()).await;
     let own = sandbox.client_certificate("acme").unwrap();
     let parts = parts(&sandbox, &["acme"], Make::usual());
-    let client = Client::builder(crate::world::profile(&sandbox), &parts)
+    let client = Client::builder(profile(&sandbox), &parts)
         .binding(Mtls::new(own.identity().unwrap()))
         .confirm_binding()
         .build()
         .unwrap();
     assert_eq!(ship(&client, "acme").await.unwrap(), 201);
-    assert_eq!(sandbox.revoke_tokens(&crate::world::id("acme")), 1);
+    assert_eq!(sandbox.revoke_tokens(&id("acme")), 1);
     let call = client.tenant("acme").unwrap();
     let answer = call.post(SHIPMENTS).send().await.unwrap();
     assert_eq!(answer.status(), 201);
@@ -185,6 +187,6 @@ async fn a_stale_token_is_renewed_with_the_same_certificate() {
     let x5t = Some(own.x5t());
     assert_eq!(statuses, [(201, x5t), (401, x5t), (201, x5t)]);
     assert_eq!(sandbox.requests_at(Endpoint::Introspection).len(), 2);
-    let certified = |request: &shipbound::sandbox::Recorded| request.certificate() == x5t;
+    let certified = |request: &Recorded| request.certificate() == x5t;
     assert!(sandbox.requests_at(Endpoint::Introspection).iter().all(certified));
 }

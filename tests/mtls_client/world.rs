@@ -18,7 +18,6 @@ use shipbound::owner::{AccountId, CarrierId, ConnectionId, DeploymentId, Environ
 use shipbound::sandbox::{Canned, ClientCertificate, Registration, Sandbox, SandboxBuilder};
 use shipbound::token::TokenAt;
 use shipbound::token::client_auth::ClientAuth;
-use shipbound::transport::reqwest::ReqwestTransport;
 use shipbound::{Client, Parts};
 
 /// Where shipments are made.
@@ -60,11 +59,6 @@ pub(crate) fn profile(sandbox: &Sandbox) -> CarrierProfile {
 
 /// Registers these tenants by the names in their certificates, and gives parts with their credentials.
 pub(crate) fn parts(sandbox: &Sandbox, tenants: &[&str], make: Make) -> Parts {
-    parts_over(sandbox.transport().unwrap(), sandbox, tenants, make)
-}
-
-/// As [`parts`], over another transport than the sandbox's own.
-pub(crate) fn parts_over(transport: ReqwestTransport, sandbox: &Sandbox, tenants: &[&str], make: Make) -> Parts {
     let credentials = MemoryCredentials::new();
     for tenant in tenants {
         let registration = Registration::tls_client_auth(tenant, tenant).certificate_bound_tokens();
@@ -78,7 +72,7 @@ pub(crate) fn parts_over(transport: ReqwestTransport, sandbox: &Sandbox, tenants
     Parts::builder()
         .shared_keys(make.keys)
         .credentials(credentials)
-        .transport(transport)
+        .transport(sandbox.transport().unwrap())
         .clock(make.clock)
         .shared_sink(make.sink)
         .build()

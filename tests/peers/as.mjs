@@ -163,7 +163,7 @@ function entryOf(req, res, pathname, proof) {
   return {
     method: req.method, path: pathname, status: res.statusCode, error: clip(answer?.error),
     client_id: clip(oidc?.client?.clientId ?? sent.client_id ?? basic ?? assertion.sub),
-    grant: clip(sent.grant_type), scope: clip(sent.scope), resource: clip(sent.resource), token_type: clip(answer?.token_type),
+    grant: clip(sent.grant_type), scope: clip(sent.scope), resource: clip(sent.resource), dpop_jkt: clip(sent.dpop_jkt), token_type: clip(answer?.token_type),
     ...proof, assertion_jti: clip(assertion.jti), assertion_aud: assertion.aud ?? null, cert_x5t: x5tOf(certificateOf(req, behindNginx)),
     next_nonce: clip(res.getHeader('dpop-nonce')), connection: connectionOf(req.socket),
   };

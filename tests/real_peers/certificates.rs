@@ -94,6 +94,22 @@ async fn issuer_and_api_see_the_certificate_that_the_token_is_bound_to() {
     }
 }
 
+/// The aliases are at another port, which is another origin. The endpoints that ask for no certificate are no way out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn aliases_on_an_origin_that_was_not_allowed() {
+    let issuer = peers::authorization_server(&[]);
+    let carrier = issuer.resource_server(&[("RS_ENGINE", "auth0"), ("RS_BINDING", "mtls")]);
+    let client = Setup::new(&issuer, &carrier)
+        .known_as(TENANT, Credential::without_secret("tls-ca"))
+        .auth(ClientAuth::Tls)
+        .client(Mtls::new(certificate(&issuer, "client-ca")));
+    let error = refused(&client.tenant(TENANT).unwrap()).await;
+    assert!(matches!(error.kind(), ErrorKind::Metadata(_)), "{error}");
+    assert_eq!(error.stage(), Stage::NotSent);
+    assert!(issuer.token_requests().is_empty());
+    assert!(issuer.handshakes().iter().all(|line| line["cert_x5t"].is_null()));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn certificates_that_the_issuer_refuses() {
     let issuer = peers::authorization_server(&[]);

@@ -8,6 +8,7 @@ use shipbound::binding::mtls::Mtls;
 use shipbound::credentials::Credential;
 use shipbound::grants::{GrantStore, MemoryGrants};
 use shipbound::keys::{KeyError, KeyStore, MemoryKeyStore};
+use shipbound::token::TokenRequest;
 use shipbound::token::assertion::AssertionProfile;
 use shipbound::token::client_auth::ClientAuth;
 use shipbound::token::consent::ConsentError;
@@ -124,6 +125,10 @@ async fn with_keys(rotate: &str) {
 
         let called = &carrier.log()[called_before..];
         let jkt = &called[0]["cnf_jkt"];
+        // RFC 9449 10: the code belonged to the key before it was made.
+        let log = issuer.log();
+        let pushed = log.iter().rfind(|entry| entry["path"] == "/request").unwrap();
+        assert_eq!((&pushed["client_id"], &pushed["dpop_jkt"]), (&client_id.into(), jkt));
         for entry in &issuer.token_requests()[asked_before..] {
             assert_eq!(entry["client_id"], client_id);
             assert_eq!(&entry["proof_jkt"], jkt, "{entry}");
@@ -251,6 +256,7 @@ async fn a_shipper_who_refuses() {
     needs_consent(&client).await;
 }
 
+/// OpenID Connect Core 11: with the scope, and with a page that the shipper sees. The token's own scope does not name it then.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_issuer_that_gives_refresh_tokens_for_offline_access_alone() {
     let issuer = peers::authorization_server(&[("REFRESH", "offline_access")]);
@@ -261,6 +267,17 @@ async fn an_issuer_that_gives_refresh_tokens_for_offline_access_alone() {
         matches!(error.kind(), ErrorKind::Consent(ConsentError::NoRefreshToken)),
         "{error}"
     );
+
+    let lasting = ["openid", "offline_access", "ship:write"]
+        .iter()
+        .fold(TokenRequest::new(), |request, scope| request.scope(scope).unwrap())
+        .parameter("prompt", "consent")
+        .unwrap();
+    let client = setup(&issuer, &carrier, "code", &Kept::new())
+        .ask(lasting)
+        .client(Dpop::es256());
+    consent(&issuer, &client).await.unwrap();
+    calls_go_on(&client, &carrier, &issuer).await;
 }
 
 /// The access token is a JWT, which the issuer cannot take back; the refresh token it takes back.

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use shipbound::binding::BindingKind;
+use shipbound::binding::bearer::Bearer;
 use shipbound::binding::dpop::Dpop;
+use shipbound::binding::mtls::Mtls;
+use shipbound::client::Outlook;
 use shipbound::clock::{Clock, ManualClock, SystemClock};
 
 use crate::seen::{self, SHIPMENTS, jkt, ship, statuses};
 use crate::support::peers::{self, AuthorizationServer};
-use crate::support::shipper::{Setup, TENANT};
+use crate::support::shipper::{Setup, TENANT, certificate};
 
 fn metadata_requests(issuer: &AuthorizationServer) -> Vec<(String, u64)> {
     let log = issuer.log().into_iter();
@@ -54,6 +58,34 @@ async fn metadata_at_the_place_of_rfc_8414() {
     ship(&client.tenant(TENANT).unwrap()).await;
     let place = "/.well-known/oauth-authorization-server/tenants/one";
     assert_eq!(metadata_requests(&issuer)[before..], [(place.to_owned(), 200)]);
+}
+
+/// What the issuer says of itself, and what a client gets there: nobody is asked for a token, and nothing is shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_probe() {
+    let issuer = peers::authorization_server(&[]);
+    let carrier = issuer.resource_server(&[]);
+    let setup = || Setup::new(&issuer, &carrier).mtls(&issuer);
+    let mtls = || Mtls::new(certificate(&issuer, "client-ca"));
+    let offered = vec![BindingKind::Dpop, BindingKind::Mtls];
+    for (client, outlook) in [
+        (setup().client(Dpop::es256()), Outlook::Bound(BindingKind::Dpop)),
+        (setup().client(mtls()), Outlook::Bound(BindingKind::Mtls)),
+        (
+            setup().client(mtls().and_dpop(Dpop::es256())),
+            Outlook::Bound(BindingKind::DpopMtls),
+        ),
+        (setup().client(Bearer), Outlook::Unbound { offered }),
+    ] {
+        let tenant = client.tenant(TENANT).unwrap();
+        let probe = client.probe(tenant.tenant()).await.unwrap();
+        assert_eq!(probe.issuer.as_deref(), Some(issuer.issuer()));
+        assert_eq!(probe.outlook, outlook);
+        let told = probe.capabilities.unwrap();
+        assert!(told.mtls_aliases && told.certificate_bound_tokens == Some(true));
+    }
+    assert!(issuer.token_requests().is_empty());
+    assert!(issuer.handshakes().iter().all(|line| line["listener"] == "main"));
 }
 
 /// All wait for one flight: one grant, and with it one key and one token for all fifty.
