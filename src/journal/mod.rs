@@ -49,7 +49,7 @@ pub enum EventKind {
         binding: BindingKind,
         /// The thumbprint of its proof key.
         jkt: Option<Thumbprint>,
-        /// The thumbprint of its client certificate.
+        /// The thumbprint of the client certificate that was shown. Beside a proof key the issuer may have bound it to that alone.
         x5t: Option<Thumbprint>,
         /// Its lifetime as it is believed.
         lifetime: Duration,
@@ -175,7 +175,7 @@ pub struct CallRecord {
     pub binding: Option<BindingKind>,
     /// The thumbprint of the proof key.
     pub jkt: Option<Thumbprint>,
-    /// The thumbprint of the client certificate.
+    /// The thumbprint of the client certificate that was shown.
     pub x5t: Option<Thumbprint>,
     /// The whole call.
     pub took: Duration,
