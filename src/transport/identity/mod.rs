@@ -239,6 +239,11 @@ impl ClientIdentity {
         !self.is_retired() && self.has_open_key()
     }
 
+    /// Whether both show the same chain, to the octet, with a key of the same owner.
+    pub(crate) fn shows_the_same_as(&self, other: &Self) -> bool {
+        self.0.certified.cert == other.0.certified.cert && self.owner() == other.owner()
+    }
+
     /// Whose key it is, where it is one of a key store.
     pub(crate) fn owner(&self) -> Option<&Owner> {
         self.0.handle.as_ref().map(KeyHandle::owner)
