@@ -325,6 +325,33 @@ fn a_token_goes_with_its_certificate() {
     assert!(world.script.seen().is_empty());
 }
 
+/// Gives the first certificate to whoever asks first, the second to the rest.
+#[derive(Debug)]
+struct Exchanging(std::sync::Mutex<Vec<ClientIdentity>>);
+
+#[async_trait]
+impl CertificateSource for Exchanging {
+    async fn identity(&self, _connection: &ConnectionId) -> Result<ClientIdentity, IdentityError> {
+        let mut left = self.0.lock().unwrap();
+        let next = if left.len() > 1 {
+            left.pop()
+        } else {
+            left.first().cloned()
+        };
+        next.ok_or(IdentityError::Missing)
+    }
+}
+
+#[test]
+fn a_certificate_that_is_exchanged_on_its_way_is_asked_for_once_more() {
+    let (old, new) = (hour(), hour());
+    old.retire();
+    let source = Exchanging(std::sync::Mutex::new(vec![new.clone(), old]));
+    let world = World::with_strategy(Mtls::new(source));
+    let lease = world.lease([token("Bearer", 60)]).unwrap();
+    assert_eq!(lease.confirmations(), [Confirmation::X5t(new.x5t())]);
+}
+
 #[test]
 fn where_there_are_no_tokens_nobody_is_asked_for_one() {
     let source = Arc::new(Exchangeable::default());
