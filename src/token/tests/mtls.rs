@@ -210,6 +210,16 @@ fn an_alias_elsewhere_gets_neither_certificate_nor_credential() {
             "{unusable}"
         );
     }
+    // Also where it is not needed for the token.
+    let rest = aliases(&[OURS[0], OURS[2], OURS[3]]);
+    for (url, foreign) in [("https://evil.example/revoke", true), ("http://x", false)] {
+        let error = refused(&rest.replacen('{', &format!(r#"{{"revocation_endpoint":"{url}","#), 1));
+        let revocation = IssuerEndpoint::Revocation;
+        match foreign {
+            true => assert_eq!(error, MetadataError::ForeignEndpoint(revocation)),
+            false => assert!(matches!(error, MetadataError::Endpoint(which, _) if which == revocation)),
+        }
+    }
     assert_eq!(refused(r#","mtls_endpoint_aliases":[]"#), MetadataError::WrongType);
 }
 
@@ -223,6 +233,9 @@ fn an_issuer_that_binds_nothing_to_certificates_is_told_so() {
             .lease([document(&says(bound)), token("Bearer", 60)])
             .unwrap();
     }
+    // Nor does whoever takes tokens that are bound to a proof key.
+    let world = at_issuer(|source| source.strategy = Arc::new(both()));
+    world.lease([document(&says("false")), token("DPoP", 60)]).unwrap();
     // Whoever shows no certificate does not mind.
     let world = World::at_issuer(ISSUER, |_| ());
     world.lease([document(&says("false")), Step::token("t", "60")]).unwrap();
