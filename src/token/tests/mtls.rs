@@ -11,9 +11,11 @@ use super::{ISSUER, LATE, NOW, World, origin};
 use crate::binding::bearer::Bearer;
 use crate::binding::dpop::Dpop;
 use crate::binding::mtls::{CertificateSource, DpopMtls, Mtls};
-use crate::binding::{BindingKind, Confirmation};
+use crate::binding::{
+    Answered, Attempt, BindContext, BindError, BindingKind, BindingStrategy, Confirmation, Learned, Proof, TokenBinding,
+};
 use crate::error::{Error, ErrorKind};
-use crate::keys::{LocalKey, MemoryKeyStore, Purpose};
+use crate::keys::{KeyError, LocalKey, MemoryKeyStore, Purpose};
 use crate::owner::{ConnectionId, Owner};
 use crate::testing::{Seen, Step, id, identity};
 use crate::token::assertion::AssertionProfile;
@@ -22,6 +24,7 @@ use crate::token::metadata::{IssuerEndpoint, MetadataError};
 use crate::token::revocation::TokenHint;
 use crate::token::source::{Place, TokenSource};
 use crate::transport::identity::{ClientIdentity, IdentityError};
+use crate::transport::{Body, Outgoing, Route, Transport, TransportError};
 
 const ALIAS: &str = "https://mtls.auth.carrier.example";
 
@@ -114,6 +117,81 @@ pub(super) fn metadata(vector: &Value) {
     );
     // The certificate is shown where the token is asked for, and not where the metadata is read.
     assert!(seen[0].x5t.is_none() && seen[1].x5t.is_some(), "{id}");
+}
+
+/// A transport that never looks at the identity of a route.
+#[derive(Debug)]
+struct Blind(crate::testing::Script);
+
+#[async_trait]
+impl Transport for Blind {
+    async fn send(&self, request: Outgoing, route: &Route) -> Result<http::Response<Body>, TransportError> {
+        self.0.send(request, route).await
+    }
+}
+
+/// Says that it is by certificate, and has none.
+#[derive(Debug)]
+struct Hollow;
+
+#[async_trait]
+impl TokenBinding for Hollow {
+    fn kind(&self) -> BindingKind {
+        BindingKind::Mtls
+    }
+
+    fn confirmations(&self) -> &[Confirmation] {
+        &[]
+    }
+
+    fn is_usable(&self) -> bool {
+        true
+    }
+
+    async fn prove(&self, _attempt: &Attempt<'_>) -> Result<Option<Proof>, KeyError> {
+        Ok(None)
+    }
+
+    fn learn(&self, _attempt: &Attempt<'_>, _answer: &Answered<'_>) -> Learned {
+        Learned::Nothing
+    }
+}
+
+#[async_trait]
+impl BindingStrategy for Hollow {
+    fn kind(&self) -> BindingKind {
+        BindingKind::Mtls
+    }
+
+    async fn bind(&self, _context: &BindContext<'_>) -> Result<Arc<dyn TokenBinding>, BindError> {
+        Ok(Arc::new(Hollow))
+    }
+}
+
+#[test]
+fn nothing_is_sent_without_the_certificate_that_it_is_bound_by() {
+    let blind = |strategy: Arc<dyn BindingStrategy>| {
+        let script = crate::testing::Script::default();
+        let world = World::new(|source| {
+            source.strategy = strategy;
+            source.transport = Arc::new(Blind(script.clone()));
+        });
+        (world, script)
+    };
+    for strategy in [Arc::new(strategy()) as Arc<dyn BindingStrategy>, Arc::new(both())] {
+        let (world, script) = blind(strategy);
+        let error = world.lease([]).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Build(_)), "{error}");
+        assert!(script.seen().is_empty());
+    }
+    let (world, script) = blind(Arc::new(Dpop::es256()));
+    script.add([Step::token("t", "60")]);
+    world.lease([]).unwrap();
+
+    let world = World::with_strategy(Hollow);
+    let error = world.lease([token("Bearer", 60)]).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Build(_)), "{error}");
+    assert!(world.script.seen().is_empty());
 }
 
 fn revoked(world: &World, answer: Step) -> Seen {
