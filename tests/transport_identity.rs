@@ -9,9 +9,12 @@ use std::time::Duration;
 
 use identity_support::{Authority, Seen, Server, TLS_1_3, WAYS, ask, ask_for, full, resumed, trusting, with};
 use rcgen::date_time_ymd;
+use rustls::pki_types::pem::PemObject;
+use rustls::sign::SingleCertAndKey;
 use shipbound::clock::{ManualClock, Timestamp};
 use shipbound::transport::identity::ClientIdentity;
 use shipbound::transport::{Route, Transport};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use transport_support::{failure, get, is, post, target};
 
 #[tokio::test]
@@ -56,6 +59,45 @@ async fn two_identities_and_none_share_neither_connections_nor_tickets() {
         }
         assert_eq!(transport.identities(), 2);
     }
+}
+
+/// What a transport of the application's own does with the identity of a route: a handshake, and one request.
+async fn by_hand(server: &Server, authority: &Authority, identity: &ClientIdentity) -> String {
+    let mut roots = rustls::RootCertStore::empty();
+    let root = rustls::pki_types::CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap();
+    roots.add(root).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified_key())));
+    let stream = tokio::net::TcpStream::connect(server.address).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(server.address.ip().into(), stream).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn a_transport_of_ones_own_shows_the_certificate() {
+    let authority = Authority::new();
+    let server = Server::start(authority.config(TLS_1_3, "http/1.1", true)).await;
+    let (one, other) = (authority.client(), authority.client());
+    for identity in [&one, &other] {
+        let x5t = Some(identity.x5t());
+        let answer = by_hand(&server, &authority, identity).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert_eq!(server.handshakes(), [full(x5t)]);
+    }
+    assert_eq!(one.number(), one.clone().number());
+    assert_ne!(one.number(), other.number());
+    one.retire();
+    assert!(!one.is_usable() && other.is_usable());
+    assert!(trusting(&server, &authority).build().unwrap().shows_certificates());
 }
 
 #[tokio::test]

@@ -210,7 +210,7 @@ pub enum Culprit {
     Configuration,
     /// The key store.
     KeyStore,
-    /// The credential store.
+    /// The credential store, the grant store, or the source of client certificates.
     CredentialStore,
     /// The issuer of tokens.
     Issuer,
@@ -304,7 +304,11 @@ impl ErrorKind {
             Self::Credential(error) if error.is_missing() => Culprit::Configuration,
             Self::Credential(_) => Culprit::CredentialStore,
             #[cfg(feature = "mtls")]
+            Self::Identity(IdentityError::Unavailable) => Culprit::CredentialStore,
+            #[cfg(feature = "mtls")]
             Self::Identity(_) => Culprit::Configuration,
+            Self::OutcomeUnknown(TransportErrorKind::CertificateRefused)
+            | Self::NotDelivered(TransportErrorKind::CertificateRefused) => Culprit::Configuration,
             Self::Assertion(_) => Culprit::Configuration,
             Self::Grant(GrantError::Missing | GrantError::NeedsConsent) => Culprit::Configuration,
             Self::Grant(_) => Culprit::CredentialStore,
@@ -343,6 +347,10 @@ impl ErrorKind {
             Self::Credential(_) => "put the connection's credential into the credential store, or mend the store",
             Self::Key(_) => "mend the key store, or rotate the connection's key",
             #[cfg(feature = "mtls")]
+            Self::Identity(IdentityError::Unavailable) => {
+                "mend the file or the service that client certificates come from"
+            }
+            #[cfg(feature = "mtls")]
             Self::Identity(_) => "renew or correct the client certificate as the cause says",
             Self::Assertion(_) => "correct the client's assertion key or profile as the cause says",
             Self::Grant(GrantError::Missing | GrantError::NeedsConsent | GrantError::Uncertain) => {
@@ -369,6 +377,10 @@ impl ErrorKind {
             Self::Misdirected => "tell the server's operator",
             Self::CoolingDown { .. } => "mend what the code names; calls go on by themselves",
             Self::Deadline(_) => "repeat if the stage allows it, or raise the limit",
+            Self::OutcomeUnknown(TransportErrorKind::CertificateRefused) => {
+                "ask the carrier which client certificates it accepts, and renew this one if it has expired; look the \
+                 shipment up before sending it again"
+            }
             Self::OutcomeUnknown(_) => "look the shipment up before sending it again",
             Self::NotDelivered(TransportErrorKind::Tls) => {
                 "check the server's certificate, and the roots and TLS versions that the transport trusts"
@@ -409,5 +421,32 @@ impl From<CredentialError> for ErrorKind {
 impl From<AssertionError> for ErrorKind {
     fn from(error: AssertionError) -> Self {
         Self::Assertion(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_certificate_is_the_set_ups_fault_at_each_stage() {
+        let refused = TransportErrorKind::CertificateRefused;
+        for kind in [ErrorKind::NotDelivered(refused), ErrorKind::OutcomeUnknown(refused)] {
+            assert_eq!(kind.culprit(), Culprit::Configuration);
+            assert!(kind.advice().contains("client certificate"), "{}", kind.advice());
+        }
+        assert!(
+            ErrorKind::OutcomeUnknown(refused)
+                .advice()
+                .contains("look the shipment up")
+        );
+    }
+
+    #[cfg(feature = "mtls")]
+    #[test]
+    fn a_source_that_is_not_there_is_no_fault_of_the_set_up() {
+        let culprit = |error| ErrorKind::Identity(error).culprit();
+        assert_eq!(culprit(IdentityError::Unavailable), Culprit::CredentialStore);
+        assert_eq!(culprit(IdentityError::Missing), Culprit::Configuration);
     }
 }

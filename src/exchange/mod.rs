@@ -22,11 +22,13 @@ use futures_util::future::ready;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::binding::nonce::Nonce;
-use crate::binding::{Answered, Attempt, Learned, Role, TokenBinding};
+use crate::binding::{Answered, Attempt, BindingKind, Learned, Role, TokenBinding};
 use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::journal::{AttemptRecord, EventKind, Journal, Repeat};
 use crate::target::Target;
+#[cfg(feature = "mtls")]
+use crate::transport::identity::IdentityError;
 use crate::transport::{Body, Outgoing, ReadError, Route, Stage, Transport, TransportError, TransportErrorKind};
 
 use self::answer::{Report, Response};
@@ -93,6 +95,7 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
     loop {
         refuse_if_paused(env, role)?;
         let binding = Arc::clone(errand.binding());
+        refuse_if_not_shown(env.transport, &*binding).map_err(|kind| Error::before(kind).of(role))?;
         // The nonce of a challenge is for the next attempt; what follows that uses the newest one that the binding knows.
         let challenged = nonce.take();
         let waiting = binding.turn(role, errand.target().origin(), challenged.as_ref());
@@ -292,6 +295,31 @@ fn route(binding: &dyn TokenBinding, fresh: bool) -> Route {
     #[cfg(not(feature = "mtls"))]
     let _ = binding;
     route
+}
+
+/// The error of a request whose client certificate nobody would show: without it the request would be worth less than the
+/// binding says.
+fn refuse_if_not_shown(transport: &dyn Transport, binding: &dyn TokenBinding) -> Result<(), ErrorKind> {
+    #[cfg(feature = "mtls")]
+    let identity = binding.identity();
+    #[cfg(not(feature = "mtls"))]
+    let identity: Option<std::convert::Infallible> = None;
+    if !matches!(binding.kind(), BindingKind::Mtls | BindingKind::DpopMtls) && identity.is_none() {
+        return Ok(());
+    }
+    if identity.is_none() {
+        return Err(ErrorKind::Build("the binding is by client certificate, and has none"));
+    }
+    if !transport.shows_certificates() {
+        return Err(ErrorKind::Build(
+            "the binding is by client certificate, and the transport shows none (Transport::shows_certificates)",
+        ));
+    }
+    #[cfg(feature = "mtls")]
+    if identity.is_some_and(|identity| !identity.has_open_key()) {
+        return Err(ErrorKind::Identity(IdentityError::KeyClosed));
+    }
+    Ok(())
 }
 
 /// The error of a request to a server that has asked for a pause which is not over.

@@ -11,6 +11,9 @@ use super::metadata::{IssuerEndpoint, MetadataError};
 const MOST_NAMES: usize = 64;
 const LONGEST_NAME: usize = 128;
 
+/// The member by which an issuer says whether it binds tokens to client certificates (RFC 8705 3.3).
+const CERTIFICATE_BOUND: &str = "tls_client_certificate_bound_access_tokens";
+
 /// What an issuer says that it can do. A list that the issuer does not have is `None`: that says nothing either way.
 ///
 /// Names are those of the IANA registries; what cannot be one is left out.
@@ -40,21 +43,22 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// What the document says, endpoints apart.
+    /// What the document says, endpoints apart. What a binding depends on must have its type; a member of another type that
+    /// nothing depends on was not said.
     pub(super) fn read(document: &Object) -> Result<Self, MetadataError> {
-        let list = |member| names(document.get(member));
-        let flag = |member| flag(document.get(member));
+        let list = |member| names(document.get(member)).unwrap_or_default();
+        let flag = |member| flag(document.get(member)).unwrap_or_default();
         Ok(Self {
             endpoints: BTreeSet::new(),
             mtls_aliases: false,
-            dpop_algorithms: list("dpop_signing_alg_values_supported")?,
-            certificate_bound_tokens: flag("tls_client_certificate_bound_access_tokens")?,
-            auth_methods: list("token_endpoint_auth_methods_supported")?,
-            auth_algorithms: list("token_endpoint_auth_signing_alg_values_supported")?,
-            grant_types: list("grant_types_supported")?,
-            challenge_methods: list("code_challenge_methods_supported")?,
-            requires_pushed_authorization: flag("require_pushed_authorization_requests")?.unwrap_or(false),
-            iss_parameter: flag("authorization_response_iss_parameter_supported")?.unwrap_or(false),
+            dpop_algorithms: names(document.get("dpop_signing_alg_values_supported"))?,
+            certificate_bound_tokens: flag(CERTIFICATE_BOUND),
+            auth_methods: list("token_endpoint_auth_methods_supported"),
+            auth_algorithms: list("token_endpoint_auth_signing_alg_values_supported"),
+            grant_types: list("grant_types_supported"),
+            challenge_methods: list("code_challenge_methods_supported"),
+            requires_pushed_authorization: flag("require_pushed_authorization_requests").unwrap_or(false),
+            iss_parameter: flag("authorization_response_iss_parameter_supported").unwrap_or(false),
         })
     }
 
@@ -73,6 +77,11 @@ impl Capabilities {
     pub fn has(&self, endpoint: IssuerEndpoint) -> bool {
         self.endpoints.contains(&endpoint)
     }
+}
+
+/// Whether the document says in the wrong type what clients with certificates depend on.
+pub(super) fn has_broken_certificate_flag(document: &Object) -> bool {
+    flag(document.get(CERTIFICATE_BOUND)).is_err()
 }
 
 fn names(value: Option<&Value>) -> Result<Option<Vec<String>>, MetadataError> {

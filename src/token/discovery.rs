@@ -25,8 +25,14 @@ const METADATA_LIFE: Duration = Duration::from_secs(60 * 60);
 /// How long metadata goes on when it cannot be read again.
 const METADATA_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// How long reading may take while what was read before can go on: the rest of the time is for the token.
+const METADATA_SHARE: Duration = Duration::from_secs(2);
+
 /// How long the issuer is not asked again after its metadata could not be read: for those who waited meanwhile.
 const METADATA_PAUSE: Duration = Duration::from_secs(1);
+
+/// The same while what was read before can go on. The first caller after it waits [`METADATA_SHARE`] for nothing.
+const METADATA_LONG_PAUSE: Duration = Duration::from_secs(30);
 
 /// What is known of the issuer's metadata.
 #[derive(Default)]
@@ -37,6 +43,14 @@ pub(crate) struct Known {
     /// One reading for all who wait, and from when on another is begun. Whoever waits drives it: one that was given up by its
     /// first caller holds nobody up.
     reading: Option<(Monotonic, Reading)>,
+}
+
+impl Known {
+    /// What was read, unless it is older than this.
+    fn at_most(&self, age: Duration, now: Monotonic) -> Option<Arc<Metadata>> {
+        let (read, metadata) = self.read.as_ref()?;
+        (now.saturating_since(*read) < age).then(|| Arc::clone(metadata))
+    }
 }
 
 type Reading = Shared<BoxFuture<'static, Result<Arc<Metadata>, Error>>>;
@@ -116,7 +130,7 @@ impl TokenSource {
         let metadata = self.fetch_metadata(issuer, connection, deadline).await?;
         Ok(Some(Described {
             issuer: issuer.as_str().to_owned(),
-            mtls: metadata.check_mtls(),
+            mtls: metadata.check_mtls(self.strategy.minimum()),
             capabilities: metadata.capabilities,
         }))
     }
@@ -153,8 +167,8 @@ impl TokenSource {
         place.cloned().map_err(fault)
     }
 
-    /// The issuer's metadata, read again when it is an hour old. While the issuer cannot be read, what it last said goes on
-    /// for a day; a document with a fault ends that.
+    /// The issuer's metadata, read again when it is an hour old. While the issuer cannot be read, or only too slowly, what it
+    /// last said goes on for a day; a document with a fault ends that.
     async fn metadata(
         self: &Arc<Self>,
         issuer: &Issuer,
@@ -164,37 +178,36 @@ impl TokenSource {
         let now = self.clock.monotonic();
         let (reading, last) = {
             let mut known = self.known();
-            let last = known.read.clone();
-            if let Some((read, metadata)) = &last
-                && now.saturating_since(*read) < METADATA_LIFE
-            {
-                return Ok(Arc::clone(metadata));
+            if let Some(fresh) = known.at_most(METADATA_LIFE, now) {
+                return Ok(fresh);
             }
+            let last = known.at_most(METADATA_GRACE, now);
             let failed = known.failed.clone().filter(|(until, _)| now < *until);
             let reading = match (failed, &known.reading) {
                 (Some((_, error)), _) => ready(Err(error)).boxed().shared(),
                 (None, Some((stale, reading))) if now < *stale => reading.clone(),
                 (None, _) => {
+                    let half = self.limits.token_exchange / 2;
+                    let (limit, stale) = match &last {
+                        Some(_) => {
+                            let share = METADATA_SHARE.min(half);
+                            (deadline.min(now + share), share / 2)
+                        }
+                        None => (deadline, half),
+                    };
                     let (source, issuer, connection) = (Arc::clone(self), issuer.clone(), Arc::clone(connection));
-                    let reading = async move { source.read_metadata(&issuer, &connection, deadline).await };
+                    let reading = async move { source.read_metadata(&issuer, &connection, limit).await };
                     let reading = reading.boxed().shared();
-                    known.reading = Some((now + self.limits.token_exchange / 2, reading.clone()));
+                    known.reading = Some((now + stale, reading.clone()));
                     reading
                 }
             };
             (reading, last)
         };
-        let failure = match reading.await {
-            Ok(metadata) => return Ok(metadata),
-            Err(error) => error,
-        };
-        let unread = !matches!(
-            failure.kind(),
-            ErrorKind::Metadata(error) if !matches!(error, MetadataError::NotFound(_))
-        );
-        match last {
-            Some((read, metadata)) if unread && now.saturating_since(read) < METADATA_GRACE => Ok(metadata),
-            _ => Err(failure),
+        match (reading.await, last) {
+            (Ok(metadata), _) => Ok(metadata),
+            (Err(failure), Some(last)) if is_unread(&failure) => Ok(last),
+            (Err(failure), _) => Err(failure),
         }
     }
 
@@ -219,7 +232,15 @@ impl TokenSource {
                 known.read = Some((now, Arc::clone(metadata)));
                 known.failed = None;
             }
-            Err(error) => known.failed = Some((now + METADATA_PAUSE, error.clone())),
+            Err(error) => {
+                if !is_unread(error) {
+                    // The issuer has taken back what it said before.
+                    known.read = None;
+                }
+                let goes_on = known.at_most(METADATA_GRACE, now).is_some();
+                let pause = if goes_on { METADATA_LONG_PAUSE } else { METADATA_PAUSE };
+                known.failed = Some((now + pause, error.clone()));
+            }
         }
         outcome
     }
@@ -227,7 +248,7 @@ impl TokenSource {
     /// Whether this client can work with what the issuer says of itself.
     fn judge(&self, metadata: &Metadata) -> Result<(), MetadataError> {
         if self.shows_certificates() {
-            metadata.check_mtls()?;
+            metadata.check_mtls(self.strategy.minimum())?;
         }
         if self.fapi {
             metadata.check_fapi(&self.auth)?;
@@ -256,6 +277,15 @@ impl TokenSource {
             status = response.status;
         }
         Err(fault(MetadataError::NotFound(status)))
+    }
+}
+
+/// Whether nothing was read that the issuer says of itself: no answer, no document, or a page that is none, as proxies
+/// and maintenance give.
+fn is_unread(failure: &Error) -> bool {
+    match failure.kind() {
+        ErrorKind::Metadata(error) => matches!(error, MetadataError::NotFound(_) | MetadataError::NotJson),
+        _ => true,
     }
 }
 

@@ -8,11 +8,12 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use thiserror::Error;
 
+use crate::binding::BindingKind;
 use crate::json::{Object, Value};
 use crate::target::danger::Loopback;
 use crate::target::{Origin, Target, TargetError};
 
-use super::capabilities::Capabilities;
+use super::capabilities::{Capabilities, has_broken_certificate_flag};
 use super::client_auth::ClientAuth;
 
 /// The issuer of tokens, by the URL that its metadata must repeat to the letter (RFC 8414 3.3).
@@ -188,7 +189,9 @@ pub enum MetadataError {
     /// The issuer has no such endpoint.
     #[error("the issuer has no {0}")]
     NotOffered(IssuerEndpoint),
-    /// A member has the wrong type.
+    /// A member that the binding of tokens depends on has the wrong type: `dpop_signing_alg_values_supported`, and for clients
+    /// that show certificates `tls_client_certificate_bound_access_tokens` and `mtls_endpoint_aliases`. Other members of the
+    /// wrong type are passed over.
     #[error("a member has the wrong type")]
     WrongType,
 }
@@ -199,6 +202,8 @@ pub(crate) struct Metadata {
     conventional: Endpoints,
     /// `mtls_endpoint_aliases` (RFC 8705 5); `None` where the issuer has none.
     aliases: Option<Endpoints>,
+    /// What only clients with certificates need has the wrong type.
+    broken_for_mtls: bool,
     pub(crate) capabilities: Capabilities,
 }
 
@@ -232,20 +237,21 @@ impl Metadata {
             Some(Err(error)) => return Err(*error),
             None => return Err(MetadataError::Endpoint(IssuerEndpoint::Token, None)),
         }
-        let aliases = match document.get("mtls_endpoint_aliases") {
-            None => None,
-            Some(value) if value.is_null() => None,
-            Some(value) => {
-                let members = value.as_object().ok_or(MetadataError::WrongType)?;
-                Some(places.of(|member| members.get(member))).filter(|aliases| !aliases.is_empty())
-            }
-        };
+        let aliases = document
+            .get("mtls_endpoint_aliases")
+            .filter(|aliases| !aliases.is_null());
+        let members = aliases.and_then(Value::as_object);
+        let broken_for_mtls = aliases.is_some() != members.is_some() || has_broken_certificate_flag(&document);
+        let aliases = members
+            .map(|members| places.of(|member| members.get(member)))
+            .filter(|aliases| !aliases.is_empty());
         let mut capabilities = Capabilities::read(&document)?;
         capabilities.endpoints = conventional.keys().copied().collect();
         capabilities.mtls_aliases = aliases.is_some();
         Ok(Self {
             conventional,
             aliases,
+            broken_for_mtls,
             capabilities,
         })
     }
@@ -267,21 +273,25 @@ impl Metadata {
         }
     }
 
-    /// Whether a client that must have its tokens bound to its certificate can work with this issuer.
+    /// Whether a client that shows a certificate, and takes no token that is bound more weakly than `minimum`, can work with
+    /// this issuer.
     ///
     /// # Errors
-    /// [`MetadataError::PartialAliases`] where an endpoint that such a client may come to need has no alias, so that this is
-    /// found out now and not in the incident for which a token has to be revoked; [`MetadataError::NoCertificateBinding`].
-    pub(crate) fn check_mtls(&self) -> Result<(), MetadataError> {
-        if self.capabilities.certificate_bound_tokens == Some(false) {
+    /// Where an endpoint that such a client may come to need has no alias, or one that cannot be used: what
+    /// [`Metadata::endpoint`] would say, so that this is found out now and not in the incident for which a token has to be
+    /// revoked. [`MetadataError::NoCertificateBinding`] where the certificate alone binds; [`MetadataError::WrongType`].
+    pub(crate) fn check_mtls(&self, minimum: BindingKind) -> Result<(), MetadataError> {
+        if self.broken_for_mtls {
+            return Err(MetadataError::WrongType);
+        }
+        if minimum > BindingKind::Dpop && self.capabilities.certificate_bound_tokens == Some(false) {
             return Err(MetadataError::NoCertificateBinding);
         }
-        let Some(aliases) = &self.aliases else { return Ok(()) };
-        let missing = |which: &&IssuerEndpoint| which.is_ours() && !aliases.contains_key(*which);
-        match self.conventional.keys().find(missing) {
-            Some(which) => Err(MetadataError::PartialAliases(*which)),
-            None => Ok(()),
+        if self.aliases.is_none() {
+            return Ok(());
         }
+        let mut ours = self.conventional.keys().filter(|which| which.is_ours());
+        ours.try_for_each(|which| self.endpoint(*which, true).map(drop))
     }
 
     /// Whether the issuer takes what a FAPI 2.0 client does.

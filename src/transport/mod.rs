@@ -101,6 +101,19 @@ impl Route {
 /// An implementation must not follow redirects, repeat requests, decode content, take cookies or use ambient proxies; it must
 /// send [`Target::path_and_query`] octet by octet, give back every status as an answer, and name the [`Stage`] of a failure
 /// conservatively. Errors must not carry any of the request or of foreign error texts.
+///
+/// # Client certificates
+///
+/// A transport that takes `Route::identity` into account says so by [`Transport::shows_certificates`]; to one that does not,
+/// nothing is handed over that needs a certificate. It must
+///
+/// - show that certificate, and no other, on the connection that the request goes on; `ClientIdentity::certified_key` is
+///   what `rustls` needs for that;
+/// - never let requests of two identities, or of one and none, share a connection or a resumption ticket: pools and tickets
+///   are told apart by `ClientIdentity::number`;
+/// - look at `ClientIdentity::is_usable` for each request, and once that is false close the identity's idle connections,
+///   drop its tickets, and keep no connection for it. The request itself may be refused, as
+///   [`TransportErrorKind::Tls`] and [`Stage::NotSent`].
 #[async_trait]
 pub trait Transport: fmt::Debug + Send + Sync {
     /// Sends one attempt and waits for the head of the answer.
@@ -110,4 +123,10 @@ pub trait Transport: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`TransportError`] when no answer came. An answer of any status is `Ok`.
     async fn send(&self, request: Outgoing, route: &Route) -> Result<http::Response<Body>, TransportError>;
+
+    /// Whether connections show the client certificate of their route, as said above. Default: they do not, and requests
+    /// that need one fail before anything is sent.
+    fn shows_certificates(&self) -> bool {
+        false
+    }
 }

@@ -28,7 +28,7 @@ async fn each_connection_has_its_own_and_the_rest_have_none() {
     assert_eq!(source.held().len(), 1);
     assert!(identities.iter().all(|identity| !identity.is_retired()));
 
-    let next = pair.identity();
+    let next = Pair::new().identity();
     for tenant in tenants.iter().step_by(10) {
         put(&source, tenant, &next);
     }
@@ -54,6 +54,20 @@ async fn an_identity_is_retired_when_the_last_connection_has_left_it() {
     assert_eq!(source.identity(&connection("b")).await, Err(IdentityError::Missing));
     assert_eq!(source.identity(&connection("a")).await, Ok(next.clone()));
     assert!(!next.is_retired());
+}
+
+#[tokio::test]
+async fn the_same_certificate_put_anew_changes_nothing_unless_it_was_retired() {
+    let source = MemoryCertificates::new();
+    let pair = Pair::new();
+    let (first, again) = (pair.identity(), pair.identity());
+    put(&source, "a", &first);
+    put(&source, "a", &again);
+    assert!(!first.is_retired());
+    assert_eq!(source.identity(&connection("a")).await.as_ref(), Ok(&first));
+    first.retire();
+    put(&source, "a", &again);
+    assert_eq!(source.identity(&connection("a")).await, Ok(again));
 }
 
 #[test]

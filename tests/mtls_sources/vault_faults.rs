@@ -20,7 +20,7 @@ use shipbound::binding::mtls::vault::{
 use shipbound::clock::{Clock, ManualClock, Timestamp};
 use shipbound::secret::VaultToken;
 use shipbound::target::Target;
-use shipbound::transport::identity::IdentityError;
+use shipbound::transport::identity::{ClientIdentity, IdentityError};
 use shipbound::transport::{Body, Outgoing, Route, Stage, Transport, TransportError, TransportErrorKind};
 use tokio::sync::Notify;
 
@@ -414,8 +414,64 @@ async fn a_panic_of_the_application_is_a_failure() {
     for _ in 0..2 {
         source.identity(&connection("bad")).await.unwrap_err();
     }
-    clock.advance(Duration::from_secs(1));
+    assert_eq!(source.failure(&connection("bad")), Some(VaultFailure::Subject));
+    // Nobody else's.
     source.identity(&connection("good")).await.unwrap();
+    assert_eq!(source.failure(&connection("good")), None);
+}
+
+#[tokio::test]
+async fn what_nobody_asks_for_is_let_go() {
+    let (script, clock) = (Scripted::always(issued(&of(10))), clock());
+    let source = each(&script, &clock);
+    let (used, idle) = (connection("used"), connection("idle"));
+    source.identity(&used).await.unwrap();
+    source.identity(&idle).await.unwrap();
+    // Two thirds of a year from October 2026 on, and the next year: both were asked for once.
+    clock.advance(Duration::from_secs(300 * 24 * 60 * 60));
+    script.then(issued(&Pair::valid((2027, 1), (2028, 10))));
+    assert_eq!(source.reload(clock.now()).await.unwrap().len(), 2);
+    source.identity(&used).await.unwrap();
+    let held = source.held();
+    assert_eq!(held.len(), 2);
+    clock.advance(Duration::from_secs(380 * 24 * 60 * 60));
+    script.then(issued(&Pair::valid((2027, 1), (2029, 10))));
+    let exchanged = source.reload(clock.now()).await.unwrap();
+    let next = source.identity(&used).await.unwrap();
+    assert_eq!((exchanged.len(), &exchanged[0].new), (1, &next));
+    assert_eq!(
+        source.held(),
+        std::slice::from_ref(&next),
+        "no warning for the idle one"
+    );
+    assert_eq!(held.iter().filter(|identity| identity.is_retired()).count(), 1);
+    // It has come to its end.
+    clock.advance(Duration::from_secs(60 * 24 * 60 * 60));
+    source.reload(clock.now()).await.unwrap();
+    assert!(held.iter().all(ClientIdentity::is_retired));
+    let requests = script.requests();
+    source.identity(&idle).await.unwrap();
+    assert_eq!(script.requests(), requests + 1);
+}
+
+#[tokio::test]
+async fn exchanges_do_not_hide_a_failure_for_ever() {
+    let (script, clock) = (Scripted::always(issued(&of(10))), clock());
+    let source = each(&script, &clock);
+    for tenant in ["a", "b"] {
+        source.identity(&connection(tenant)).await.unwrap();
+    }
+    clock.advance(Duration::from_secs(300 * 24 * 60 * 60));
+    let refusal = || Answer::Status(400, String::new());
+    script.answers.lock().unwrap().push_back(refusal());
+    script.then(issued(&Pair::valid((2027, 1), (2028, 1))));
+    assert_eq!(source.reload(clock.now()).await.unwrap().len(), 1);
+    // Another one is exchanged beside the failure.
+    let refused = |tenant: &&str| source.failure(&connection(tenant)) == Some(VaultFailure::Refused);
+    let exchanged = ["a", "b"].into_iter().find(|tenant| !refused(tenant)).unwrap();
+    source.identity(&connection(exchanged)).await.unwrap().retire();
+    assert_eq!(source.reload(clock.now()).await.err(), Some(IdentityError::Unavailable));
+    assert_eq!(source.reload(clock.now()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -42,6 +42,9 @@ impl MemoryCertificates {
 
     /// Adds the certificate of the tenant's main account, in the place of an older one. The older one is
     /// [retired](ClientIdentity::retire) at once, unless another connection still has it.
+    ///
+    /// The same certificate read anew (the same chain to the octet) changes nothing while the one that is there is usable:
+    /// that one stays, with its connections and the tokens that are bound to it.
     pub fn put(
         &self,
         tenant: impl Into<Tenant>,
@@ -63,6 +66,12 @@ impl MemoryCertificates {
     ) {
         let place = Place::new(tenant.into(), carrier, environment, account);
         let mut identities = self.identities.write().unwrap_or_else(PoisonError::into_inner);
+        if identities
+            .get(&place)
+            .is_some_and(|held| held.is_usable() && held.shows_the_same_as(&identity))
+        {
+            return;
+        }
         let old = identities.insert(place, identity);
         retire(old, &identities);
     }

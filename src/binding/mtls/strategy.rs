@@ -57,10 +57,17 @@ impl Mtls {
     }
 
     async fn certificate(&self, context: &BindContext<'_>) -> Result<Arc<MtlsBinding>, BindError> {
-        let identity = self.source.identity(context.connection).await?;
+        let mut identity = self.source.identity(context.connection).await?;
+        if identity.is_retired() {
+            // It was exchanged on its way here: the source has the next one by now.
+            identity = self.source.identity(context.connection).await?;
+        }
         identity.check_valid(context.clock.now())?;
-        if !identity.is_usable() {
+        if identity.is_retired() {
             return Err(BindError::Identity(IdentityError::Missing));
+        }
+        if !identity.has_open_key() {
+            return Err(BindError::Identity(IdentityError::KeyClosed));
         }
         if identity
             .owner()

@@ -159,6 +159,82 @@ fn metadata_is_read_once_an_hour_and_a_failure_widens_nothing() {
     assert_eq!((outcome.unwrap_err().code(), seen.len()), ("metadata", 1));
 }
 
+/// A world whose metadata has just become an hour old.
+fn an_hour_on() -> World {
+    let world = World::at_issuer(ISSUER, |_| ());
+    fetch(&world, [document(""), Step::token("t1", "60")]).0.unwrap();
+    world.clock.advance(Duration::from_secs(3600));
+    world
+}
+
+#[test]
+fn an_issuer_that_hangs_takes_two_seconds_and_what_it_said_goes_on() {
+    let world = an_hour_on();
+    world.script.add([Step::Silence, Step::token("t2", "60")]);
+    let mut lease = Box::pin(world.slot.lease(&world.source, LATE));
+    assert!(lease.as_mut().now_or_never().is_none());
+    world.clock.advance(Duration::from_millis(1_999));
+    assert!(lease.as_mut().now_or_never().is_none());
+    world.clock.advance(Duration::from_millis(1));
+    lease.as_mut().now_or_never().expect("no longer").unwrap();
+    assert_eq!(world.script.seen().len(), 2);
+    // For half a minute it is not asked again, whoever needs a token.
+    world.clock.advance(Duration::from_secs(29));
+    world.slot.clear();
+    let (outcome, seen) = fetch(&world, [Step::token("t3", "60")]);
+    outcome.unwrap();
+    assert_eq!(seen.len(), 1);
+    world.clock.advance(Duration::from_secs(60));
+    let (outcome, seen) = fetch(&world, [document(""), Step::token("t4", "60")]);
+    outcome.unwrap();
+    assert_eq!(seen.len(), 2);
+}
+
+#[test]
+fn a_page_instead_of_the_document_does_not_end_what_the_issuer_said() {
+    let page = || Step::with(200, &[("content-type", "text/html")], "<h1>Back soon</h1>");
+    let world = an_hour_on();
+    let (outcome, seen) = fetch(&world, [page(), Step::token("t2", "60")]);
+    outcome.unwrap();
+    assert_eq!(seen.len(), 2);
+    // After a day it does.
+    world.clock.advance(Duration::from_secs(24 * 3600));
+    let (outcome, seen) = fetch(&world, [page()]);
+    assert_eq!((outcome.unwrap_err().code(), seen.len()), ("metadata", 1));
+}
+
+#[test]
+fn a_fault_of_the_document_is_not_forgotten_when_the_issuer_cannot_be_read() {
+    let world = an_hour_on();
+    let other = r#"{"issuer":"https://other.example","token_endpoint":"https://other.example/token"}"#;
+    let (outcome, _) = fetch(&world, [Step::json(200, other)]);
+    assert_eq!(outcome.unwrap_err().code(), "metadata");
+    // The slot's pause after failures is over as well.
+    world.clock.advance(Duration::from_secs(60));
+    let (outcome, seen) = fetch(
+        &world,
+        [Step::json(500, ""), Step::json(500, ""), Step::token("t2", "60")],
+    );
+    assert!(outcome.is_err());
+    assert_eq!(seen.len(), 2, "no token was asked for");
+}
+
+#[test]
+fn members_that_nothing_depends_on_may_have_any_type() {
+    for member in [
+        r#","grant_types_supported":"x""#,
+        r#","token_endpoint_auth_methods_supported":{}"#,
+        r#","code_challenge_methods_supported":1"#,
+        r#","require_pushed_authorization_requests":"false""#,
+        r#","tls_client_certificate_bound_access_tokens":"false""#,
+        r#","mtls_endpoint_aliases":[]"#,
+    ] {
+        let world = World::at_issuer(ISSUER, |_| ());
+        let (outcome, _) = fetch(&world, [document(member), Step::token("t", "60")]);
+        outcome.unwrap_or_else(|error| panic!("{member}: {error}"));
+    }
+}
+
 #[test]
 fn fapi_wants_the_way_of_authentication_to_be_listed() {
     let listed = |methods: &str| {

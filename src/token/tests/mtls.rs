@@ -11,10 +11,12 @@ use super::{ISSUER, LATE, NOW, World, origin};
 use crate::binding::bearer::Bearer;
 use crate::binding::dpop::Dpop;
 use crate::binding::mtls::{CertificateSource, DpopMtls, Mtls};
-use crate::binding::{BindingKind, Confirmation};
+use crate::binding::{
+    Answered, Attempt, BindContext, BindError, BindingKind, BindingStrategy, Confirmation, Learned, Proof, TokenBinding,
+};
 use crate::error::{Error, ErrorKind};
 use crate::grants::MemoryGrants;
-use crate::keys::{LocalKey, MemoryKeyStore, Purpose};
+use crate::keys::{KeyError, LocalKey, MemoryKeyStore, Purpose};
 use crate::owner::{ConnectionId, Owner};
 use crate::testing::{Seen, Step, id, identity};
 use crate::token::assertion::AssertionProfile;
@@ -23,6 +25,7 @@ use crate::token::metadata::{IssuerEndpoint, MetadataError};
 use crate::token::revocation::TokenHint;
 use crate::token::source::{Place, TokenSource};
 use crate::transport::identity::{ClientIdentity, IdentityError};
+use crate::transport::{Body, Outgoing, Route, Transport, TransportError};
 
 const ALIAS: &str = "https://mtls.auth.carrier.example";
 
@@ -115,6 +118,81 @@ pub(super) fn metadata(vector: &Value) {
     );
     // The certificate is shown where the token is asked for, and not where the metadata is read.
     assert!(seen[0].x5t.is_none() && seen[1].x5t.is_some(), "{id}");
+}
+
+/// A transport that never looks at the identity of a route.
+#[derive(Debug)]
+struct Blind(crate::testing::Script);
+
+#[async_trait]
+impl Transport for Blind {
+    async fn send(&self, request: Outgoing, route: &Route) -> Result<http::Response<Body>, TransportError> {
+        self.0.send(request, route).await
+    }
+}
+
+/// Says that it is by certificate, and has none.
+#[derive(Debug)]
+struct Hollow;
+
+#[async_trait]
+impl TokenBinding for Hollow {
+    fn kind(&self) -> BindingKind {
+        BindingKind::Mtls
+    }
+
+    fn confirmations(&self) -> &[Confirmation] {
+        &[]
+    }
+
+    fn is_usable(&self) -> bool {
+        true
+    }
+
+    async fn prove(&self, _attempt: &Attempt<'_>) -> Result<Option<Proof>, KeyError> {
+        Ok(None)
+    }
+
+    fn learn(&self, _attempt: &Attempt<'_>, _answer: &Answered<'_>) -> Learned {
+        Learned::Nothing
+    }
+}
+
+#[async_trait]
+impl BindingStrategy for Hollow {
+    fn kind(&self) -> BindingKind {
+        BindingKind::Mtls
+    }
+
+    async fn bind(&self, _context: &BindContext<'_>) -> Result<Arc<dyn TokenBinding>, BindError> {
+        Ok(Arc::new(Hollow))
+    }
+}
+
+#[test]
+fn nothing_is_sent_without_the_certificate_that_it_is_bound_by() {
+    let blind = |strategy: Arc<dyn BindingStrategy>| {
+        let script = crate::testing::Script::default();
+        let world = World::new(|source| {
+            source.strategy = strategy;
+            source.transport = Arc::new(Blind(script.clone()));
+        });
+        (world, script)
+    };
+    for strategy in [Arc::new(strategy()) as Arc<dyn BindingStrategy>, Arc::new(both())] {
+        let (world, script) = blind(strategy);
+        let error = world.lease([]).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Build(_)), "{error}");
+        assert!(script.seen().is_empty());
+    }
+    let (world, script) = blind(Arc::new(Dpop::es256()));
+    script.add([Step::token("t", "60")]);
+    world.lease([]).unwrap();
+
+    let world = World::with_strategy(Hollow);
+    let error = world.lease([token("Bearer", 60)]).unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Build(_)), "{error}");
+    assert!(world.script.seen().is_empty());
 }
 
 fn revoked(world: &World, answer: Step) -> Seen {
@@ -211,6 +289,16 @@ fn an_alias_elsewhere_gets_neither_certificate_nor_credential() {
             "{unusable}"
         );
     }
+    // Also where it is not needed for the token.
+    let rest = aliases(&[OURS[0], OURS[2], OURS[3]]);
+    for (url, foreign) in [("https://evil.example/revoke", true), ("http://x", false)] {
+        let error = refused(&rest.replacen('{', &format!(r#"{{"revocation_endpoint":"{url}","#), 1));
+        let revocation = IssuerEndpoint::Revocation;
+        match foreign {
+            true => assert_eq!(error, MetadataError::ForeignEndpoint(revocation)),
+            false => assert!(matches!(error, MetadataError::Endpoint(which, _) if which == revocation)),
+        }
+    }
     assert_eq!(refused(r#","mtls_endpoint_aliases":[]"#), MetadataError::WrongType);
 }
 
@@ -224,6 +312,9 @@ fn an_issuer_that_binds_nothing_to_certificates_is_told_so() {
             .lease([document(&says(bound)), token("Bearer", 60)])
             .unwrap();
     }
+    // Nor does whoever takes tokens that are bound to a proof key.
+    let world = at_issuer(|source| source.strategy = Arc::new(both()));
+    world.lease([document(&says("false")), token("DPoP", 60)]).unwrap();
     // Whoever shows no certificate does not mind.
     let world = World::at_issuer(ISSUER, |_| ());
     world.lease([document(&says("false")), Step::token("t", "60")]).unwrap();
@@ -327,6 +418,33 @@ fn a_token_goes_with_its_certificate() {
     assert!(!reviewed(&world, &second).unwrap());
     assert_eq!(world.lease([]).unwrap_err().code(), "client_certificate");
     assert!(world.script.seen().is_empty());
+}
+
+/// Gives the first certificate to whoever asks first, the second to the rest.
+#[derive(Debug)]
+struct Exchanging(std::sync::Mutex<Vec<ClientIdentity>>);
+
+#[async_trait]
+impl CertificateSource for Exchanging {
+    async fn identity(&self, _connection: &ConnectionId) -> Result<ClientIdentity, IdentityError> {
+        let mut left = self.0.lock().unwrap();
+        let next = if left.len() > 1 {
+            left.pop()
+        } else {
+            left.first().cloned()
+        };
+        next.ok_or(IdentityError::Missing)
+    }
+}
+
+#[test]
+fn a_certificate_that_is_exchanged_on_its_way_is_asked_for_once_more() {
+    let (old, new) = (hour(), hour());
+    old.retire();
+    let source = Exchanging(std::sync::Mutex::new(vec![new.clone(), old]));
+    let world = World::with_strategy(Mtls::new(source));
+    let lease = world.lease([token("Bearer", 60)]).unwrap();
+    assert_eq!(lease.confirmations(), [Confirmation::X5t(new.x5t())]);
 }
 
 #[test]

@@ -64,10 +64,6 @@ const MAX_INPUT: usize = 128 * 1024;
 #[derive(Clone)]
 pub struct ClientIdentity(Arc<Inner>);
 
-#[cfg_attr(
-    not(feature = "reqwest"),
-    allow(dead_code, reason = "handshakes are made by ReqwestTransport")
-)]
 struct Inner {
     number: u64,
     facts: Facts,
@@ -235,8 +231,13 @@ impl ClientIdentity {
     }
 
     /// Whether it may still be used for new requests: not retired, and its key signs.
-    pub(crate) fn is_usable(&self) -> bool {
+    pub fn is_usable(&self) -> bool {
         !self.is_retired() && self.has_open_key()
+    }
+
+    /// Whether both show the same chain, to the octet, with a key of the same owner.
+    pub(crate) fn shows_the_same_as(&self, other: &Self) -> bool {
+        self.0.certified.cert == other.0.certified.cert && self.owner() == other.owner()
     }
 
     /// Whose key it is, where it is one of a key store.
@@ -244,10 +245,35 @@ impl ClientIdentity {
         self.0.handle.as_ref().map(KeyHandle::owner)
     }
 
-    /// Which identity of this process it is: what pools are told apart by.
-    #[cfg(feature = "reqwest")]
-    pub(crate) fn number(&self) -> u64 {
+    /// Which identity of this process it is: what a [`Transport`](super::Transport) tells pools and resumption tickets apart
+    /// by. Clones have one number; the same certificate read twice has two. No number is given twice while the process runs.
+    pub fn number(&self) -> u64 {
         self.0.number
+    }
+
+    /// Chain and key as `rustls` 0.23 takes them, for a [`Transport`](super::Transport) of your own that makes its handshakes
+    /// with it. This ties you to that version of `rustls`, as this crate is.
+    ///
+    /// The private key cannot be read from it. A key of a store that is [closed](KeyHandle::close) makes no signatures
+    /// any more, here as elsewhere; tickets go on without a signature, so they are for the transport to drop.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    ///
+    /// use rustls::sign::SingleCertAndKey;
+    /// use shipbound::transport::identity::ClientIdentity;
+    ///
+    /// // One configuration for each `identity.number()`: tickets are kept in it.
+    /// fn configured(without: &rustls::ClientConfig, identity: &ClientIdentity) -> rustls::ClientConfig {
+    ///     let mut config = without.clone();
+    ///     config.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(identity.certified_key()));
+    ///     // The clone would share its tickets.
+    ///     config.resumption = rustls::client::Resumption::in_memory_sessions(32);
+    ///     config
+    /// }
+    /// ```
+    pub fn certified_key(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.0.certified)
     }
 
     /// Tells `watcher` when the certificate is retired, or at once if it is already.
@@ -278,11 +304,6 @@ impl ClientIdentity {
     /// Whether its key makes signatures. Only keys of a store ever stop.
     pub(crate) fn has_open_key(&self) -> bool {
         self.0.handle.as_ref().is_none_or(KeyHandle::is_usable)
-    }
-
-    #[cfg(feature = "reqwest")]
-    pub(crate) fn certified(&self) -> &Arc<CertifiedKey> {
-        &self.0.certified
     }
 }
 

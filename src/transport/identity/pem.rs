@@ -45,9 +45,9 @@ struct Block<'a> {
 
 impl Block<'_> {
     fn der(&self) -> Option<Zeroizing<Vec<u8>>> {
-        let text: Zeroizing<Vec<u8>> =
-            Zeroizing::new(self.body.bytes().filter(|octet| !octet.is_ascii_whitespace()).collect());
-        // As long as it can get, so that it never moves and leaves a copy behind.
+        // Both as long as they can get, so that they never move and leave a copy behind.
+        let mut text = Zeroizing::new(Vec::with_capacity(self.body.len()));
+        text.extend(self.body.bytes().filter(|octet| !octet.is_ascii_whitespace()));
         let mut der = Zeroizing::new(vec![0; text.len()]);
         let length = STANDARD.decode_slice(&*text, &mut der).ok()?;
         der.truncate(length);

@@ -164,6 +164,10 @@ impl Transport for ReqwestTransport {
         let body = Body::stream(body.map_err(|error| failure::of_body(&error)));
         Ok(Response::from_parts(parts, body))
     }
+
+    fn shows_certificates(&self) -> bool {
+        cfg!(feature = "mtls")
+    }
 }
 
 const fn not_sent(kind: TransportErrorKind) -> TransportError {

@@ -36,7 +36,7 @@ struct Shown(ClientIdentity);
 impl ResolvesClientCert for Shown {
     /// Whatever authorities the server names: one that does not take the certificate says so, which tells more than none.
     fn resolve(&self, _authorities: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(self.0.certified()))
+        Some(self.0.certified_key())
     }
 
     fn has_certs(&self) -> bool {

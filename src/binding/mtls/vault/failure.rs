@@ -65,6 +65,11 @@ pub enum VaultFailure {
     /// User action: as [`IdentityError`] says; for a certificate that is not valid yet, set the clocks.
     #[error("the certificate cannot be used: {0}")]
     Identity(IdentityError),
+    /// The function that gives subjects panicked for this connection.
+    ///
+    /// User action: mend what was given to [`subject_of`](super::VaultPkiBuilder::subject_of).
+    #[error("there is no subject for this connection")]
+    Subject,
     /// The source holds as many certificates as it may.
     ///
     /// User action: [forget](super::VaultPki::forget) connections that are not there any more.
@@ -75,7 +80,7 @@ pub enum VaultFailure {
 impl VaultFailure {
     /// Whether other connections would meet it too.
     pub(super) fn is_of_the_server(self) -> bool {
-        !matches!(self, Self::Refused | Self::Full)
+        !matches!(self, Self::Refused | Self::Subject | Self::Full)
     }
 }
 

@@ -25,7 +25,8 @@ mod slot;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -94,11 +95,14 @@ pub enum VaultPkiError {
 ///
 /// - **When.** A certificate is issued when it is first asked for. When two thirds of its life are over, give or take 5 %,
 ///   [`reload`](CertificateSource::reload) has the next one issued and [retires](ClientIdentity::retire) the old one. One
-///   that has ended all the same, or that the application has retired, is replaced when it is next asked for.
+///   that has ended all the same, or that the application has retired, is replaced when it is next asked for. One that
+///   nobody has asked for since it was issued is not renewed, and dropped when it ends.
 /// - **Once.** However many callers wait for one certificate, there is one request; a caller that goes away holds nobody up.
 /// - **Failures.** What there is stays until it ends. After a failure nothing is asked for a second, then two, up to a minute:
-///   for this connection if the role refused it, for all of them otherwise. Those who need a certificate meanwhile get
-///   [`IdentityError::Unavailable`]; [`VaultPki::failure`] says why.
+///   for this connection if the role refused it or there is no subject for it, for all of them otherwise. Those who need a
+///   certificate meanwhile get [`IdentityError::Unavailable`]; [`VaultPki::failure`] says why. Where some certificates are
+///   exchanged and others fail, [`reload`](CertificateSource::reload) reports the exchanges, and the failure the next time it
+///   is met.
 /// - **Keys** are made by the server and come with the answer, over TLS alone. Both our copies are wiped. Nothing is written
 ///   to disk: a process that starts again has new certificates issued.
 ///
@@ -121,6 +125,8 @@ struct Inner {
     slots: Mutex<HashMap<Option<ConnectionId>, Arc<Slot>>>,
     /// After a failure that every connection would meet.
     pause: Mutex<Pause>,
+    /// Whether the last reload met a failure and reported exchanges in its place.
+    failure_hidden: AtomicBool,
 }
 
 enum Subjects {
@@ -170,10 +176,11 @@ impl VaultPki {
 impl CertificateSource for VaultPki {
     async fn identity(&self, connection: &ConnectionId) -> Result<ClientIdentity, IdentityError> {
         let slot = self.0.slot(connection)?;
-        if let Some(held) = slot.valid(self.0.clock.now()) {
+        if let Some(held) = slot.ask(self.0.clock.now()) {
             return Ok(held);
         }
-        let issued = fly(Arc::clone(&self.0), slot, self.0.key(connection)).await?;
+        let issued = fly(Arc::clone(&self.0), Arc::clone(&slot), self.0.key(connection)).await?;
+        slot.asked();
         Ok(issued.identity)
     }
 
@@ -181,6 +188,7 @@ impl CertificateSource for VaultPki {
         let monotonic = self.0.clock.monotonic();
         let due: Vec<_> = {
             let mut slots = self.0.slots();
+            slots.values().for_each(|slot| slot.drop_idle(now));
             // A caller between finding its slot and boarding its flight holds it.
             slots.retain(|_, slot| Arc::strong_count(slot) > 1 || !slot.is_empty(monotonic));
             let due = slots.iter().filter(|(_, slot)| slot.is_due(now));
@@ -193,6 +201,13 @@ impl CertificateSource for VaultPki {
                 first.or(outcome.err())
             })
             .await;
+        let was_hidden = self.0.failure_hidden.swap(false, Ordering::Relaxed);
+        if let Some(failure) = failure
+            && was_hidden
+        {
+            // What was exchanged waits for the next time.
+            return Err(failure.into());
+        }
         let exchanged: Vec<_> = self
             .0
             .slots()
@@ -201,12 +216,18 @@ impl CertificateSource for VaultPki {
             .collect();
         match failure {
             Some(failure) if exchanged.is_empty() => Err(failure.into()),
-            _ => Ok(exchanged),
+            Some(_) => {
+                self.0.failure_hidden.store(true, Ordering::Relaxed);
+                Ok(exchanged)
+            }
+            None => Ok(exchanged),
         }
     }
 
+    /// Without those that are let go: their end is no matter for a warning.
     fn held(&self) -> Vec<ClientIdentity> {
-        self.0.slots().values().filter_map(|slot| slot.held()).collect()
+        let now = self.0.clock.now();
+        self.0.slots().values().filter_map(|slot| slot.kept(now)).collect()
     }
 }
 
@@ -289,6 +310,7 @@ impl VaultPkiBuilder {
             clock,
             slots: Mutex::default(),
             pause: Mutex::default(),
+            failure_hidden: AtomicBool::new(false),
         })))
     }
 }
@@ -339,7 +361,10 @@ impl Inner {
     /// Asks the server once.
     async fn issue(&self, key: Option<&ConnectionId>) -> Outcome {
         let subject = match (&self.subjects, key) {
-            (Subjects::Each(subject), Some(connection)) => subject(connection),
+            // Its panic is this connection's own failure, and pauses nobody else.
+            (Subjects::Each(subject), Some(connection)) => {
+                catch_unwind(AssertUnwindSafe(|| subject(connection))).map_err(|_panic| VaultFailure::Subject)?
+            }
             (Subjects::One(subject), _) => subject.clone(),
             (Subjects::Each(_), None) => return Err(VaultFailure::Refused),
         };

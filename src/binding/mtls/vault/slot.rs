@@ -27,6 +27,13 @@ pub(super) struct Issued {
     pub(super) renew_from: Timestamp,
 }
 
+impl Issued {
+    /// Whether it is valid and nobody has retired it.
+    fn is_good(&self, now: Timestamp) -> bool {
+        self.identity.check_valid(now).is_ok() && !self.identity.is_retired()
+    }
+}
+
 pub(super) type Outcome = Result<Issued, VaultFailure>;
 pub(super) type Flight = Shared<BoxFuture<'static, Outcome>>;
 
@@ -67,10 +74,15 @@ pub(super) struct Slot(Mutex<State>);
 #[derive(Default)]
 struct State {
     issued: Option<Issued>,
+    /// Whether somebody has asked for what is there. What nobody asks for is not renewed.
+    asked: bool,
     /// What was exchanged and not yet reported.
     exchanged: Option<Exchanged>,
     flight: Option<InTheAir>,
     flights: u64,
+    /// Why the last flight brought nothing.
+    failed: Option<VaultFailure>,
+    /// After a failure that no other connection would meet.
     pause: Pause,
 }
 
@@ -92,18 +104,44 @@ impl Slot {
         self.lock().issued.as_ref().map(|issued| issued.identity.clone())
     }
 
-    /// The certificate, while it is valid and nobody has retired it.
-    pub(super) fn valid(&self, now: Timestamp) -> Option<ClientIdentity> {
-        self.held()
-            .filter(|identity| identity.check_valid(now).is_ok() && !identity.is_retired())
+    /// The certificate, unless it is let go because nobody asks for it.
+    pub(super) fn kept(&self, now: Timestamp) -> Option<ClientIdentity> {
+        let state = self.lock();
+        let issued = state.issued.as_ref();
+        issued
+            .filter(|issued| state.asked || now < issued.renew_from)
+            .map(|issued| issued.identity.clone())
     }
 
-    /// Whether there is a certificate and it is time for the next.
+    /// The certificate for somebody who asks for it, while it is valid and nobody has retired it.
+    pub(super) fn ask(&self, now: Timestamp) -> Option<ClientIdentity> {
+        let mut state = self.lock();
+        let issued = state.issued.as_ref().filter(|issued| issued.is_good(now))?;
+        let identity = issued.identity.clone();
+        state.asked = true;
+        Some(identity)
+    }
+
+    /// Somebody has asked for the certificate that has just come.
+    pub(super) fn asked(&self) {
+        self.lock().asked = true;
+    }
+
+    /// Whether there is a certificate that is asked for, and it is time for the next.
     pub(super) fn is_due(&self, now: Timestamp) -> bool {
-        self.lock()
-            .issued
-            .as_ref()
-            .is_some_and(|issued| now >= issued.renew_from || issued.identity.is_retired())
+        let state = self.lock();
+        let issued = state.issued.as_ref().filter(|_| state.asked);
+        issued.is_some_and(|issued| now >= issued.renew_from || issued.identity.is_retired())
+    }
+
+    /// Drops a certificate that has come to its end and that nobody asked for.
+    pub(super) fn drop_idle(&self, now: Timestamp) {
+        let mut state = self.lock();
+        if !state.asked
+            && let Some(ended) = state.issued.take_if(|issued| !issued.is_good(now))
+        {
+            ended.identity.retire();
+        }
     }
 
     /// Whether nothing would be lost with it.
@@ -119,7 +157,7 @@ impl Slot {
     }
 
     pub(super) fn failure(&self) -> Option<VaultFailure> {
-        self.lock().pause.last()
+        self.lock().failed
     }
 
     /// The flight in the air, or the one that `begin` gives with what is left of its time being half of `limit`.
@@ -154,9 +192,11 @@ impl Slot {
             return false;
         }
         state.flight = None;
+        state.failed = outcome.as_ref().err().copied();
         match outcome {
             Ok(new) => {
                 state.pause = Pause::default();
+                state.asked = false;
                 if let Some(old) = state.issued.replace(new.clone()) {
                     old.identity.retire();
                     state.exchanged = Some(Exchanged::new(old.identity, new.identity.clone()));
