@@ -251,7 +251,7 @@ impl TokenSource {
             metadata.check_mtls(self.strategy.minimum())?;
         }
         if self.fapi {
-            metadata.check_fapi(&self.auth)?;
+            metadata.check_fapi(&self.auth, self.strategy.kind())?;
         }
         Ok(())
     }

@@ -297,19 +297,17 @@ impl Metadata {
     /// Whether the issuer takes what a FAPI 2.0 client does.
     ///
     /// # Errors
-    /// [`MetadataError::AuthNotListed`].
-    pub(crate) fn check_fapi(&self, auth: &ClientAuth) -> Result<(), MetadataError> {
-        let Some(listed) = &self.capabilities.auth_methods else {
-            return Ok(());
-        };
-        if auth
-            .names()
-            .iter()
-            .any(|name| listed.iter().any(|listed| listed == name))
-        {
-            Ok(())
-        } else {
-            Err(MetadataError::AuthNotListed)
+    /// [`MetadataError::AuthNotListed`]; [`MetadataError::NoCertificateBinding`] where tokens are to be bound to a certificate
+    /// alone, and the issuer does not say that it does that (RFC 8705 3.3: it then does not).
+    pub(crate) fn check_fapi(&self, auth: &ClientAuth, binding: BindingKind) -> Result<(), MetadataError> {
+        if binding == BindingKind::Mtls && self.capabilities.certificate_bound_tokens != Some(true) {
+            return Err(MetadataError::NoCertificateBinding);
+        }
+        // RFC 8414 2: an issuer without a list takes client_secret_basic, which is none of FAPI's.
+        let listed = self.capabilities.auth_methods.as_deref().unwrap_or_default();
+        match auth.names().iter().any(|name| listed.iter().any(|one| one == name)) {
+            true => Ok(()),
+            false => Err(MetadataError::AuthNotListed),
         }
     }
 }

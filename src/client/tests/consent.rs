@@ -29,6 +29,7 @@ fn page(extra: &str) -> Step {
     document(&format!(r#","authorization_endpoint":"{ISSUER}/authorize"{extra}"#))
 }
 
+const BY_KEY: &str = r#","token_endpoint_auth_methods_supported":["private_key_jwt"]"#;
 const PAR: &str = r#","pushed_authorization_request_endpoint":"https://auth.carrier.example/par""#;
 
 fn of_shippers() -> CarrierProfile {
@@ -210,7 +211,7 @@ fn who_must_push_and_cannot_does_not_ask() {
     let setup = Setup::new();
     let profile = of_shippers().client_auth(ClientAuth::PrivateKeyJwt(Default::default()));
     let client = setup.build(profile, |builder| dpop(builder).fapi2()).unwrap();
-    setup.script.add([page("")]);
+    setup.script.add([page(BY_KEY)]);
     assert_eq!(
         missing(client.authorize(&tenant(), BACK).now_or_never().unwrap()),
         not_offered
@@ -459,7 +460,7 @@ fn fapi_pushes_and_wants_the_issuer_named() {
     let client = setup.build(profile, |builder| dpop(builder).fapi2()).unwrap();
     setup.may_sign(&client);
     let pushed = Step::json(201, r#"{"request_uri":"urn:example:abc","expires_in":60}"#);
-    setup.script.add([page(PAR), pushed]);
+    setup.script.add([page(&format!("{PAR}{BY_KEY}")), pushed]);
     let authorization = client.authorize(&tenant(), BACK).now_or_never().unwrap().unwrap();
     let seen = setup.script.seen();
     let (state, first) = (seen[1].form()["state"].clone(), seen[1].assertion());

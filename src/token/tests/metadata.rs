@@ -246,7 +246,8 @@ fn fapi_wants_the_way_of_authentication_to_be_listed() {
     assert_eq!(listed(r#"["private_key_jwt"]"#), (Err("metadata"), 1));
     assert_eq!(listed("[]"), (Err("metadata"), 1));
     assert_eq!(listed(r#"["private_key_jwt","client_secret_basic"]"#), (Ok(()), 2));
-    assert_eq!(listed("null"), (Ok(()), 2));
+    // RFC 8414 2: an issuer without a list takes secrets.
+    assert_eq!(listed("null"), (Err("metadata"), 1));
     // Elsewhere what is listed is taken for advice.
     let world = World::at_issuer(ISSUER, |_| ());
     let extra = r#","token_endpoint_auth_methods_supported":[]"#;

@@ -320,6 +320,19 @@ fn an_issuer_that_binds_nothing_to_certificates_is_told_so() {
     world.lease([document(&says("false")), Step::token("t", "60")]).unwrap();
 }
 
+/// RFC 8705 3.3: who does not say so does not do it, and FAPI 2.0 takes no chance.
+#[test]
+fn fapi_wants_the_issuer_to_say_that_it_binds_to_certificates() {
+    let fapi = |says: &str| {
+        let world = at_issuer(|source| source.fapi = true);
+        let methods = r#","token_endpoint_auth_methods_supported":["client_secret_basic"]"#;
+        let outcome = world.lease([document(&format!("{methods}{says}")), token("Bearer", 60)]);
+        outcome.map(drop).map_err(|error| error.code())
+    };
+    assert_eq!(fapi(r#","tls_client_certificate_bound_access_tokens":true"#), Ok(()));
+    assert_eq!(fapi(""), Err("metadata"));
+}
+
 #[test]
 fn what_a_token_of_each_type_is_bound_to() {
     let kind = |world: World, kind: &str| {
