@@ -325,7 +325,7 @@ fn an_issuer_that_binds_nothing_to_certificates_is_told_so() {
 fn fapi_wants_the_issuer_to_say_that_it_binds_to_certificates() {
     let fapi = |says: &str| {
         let world = at_issuer(|source| source.fapi = true);
-        let methods = r#","token_endpoint_auth_methods_supported":["client_secret_basic"]"#;
+        let methods = r#","token_endpoint_auth_methods_supported":["tls_client_auth"]"#;
         let outcome = world.lease([document(&format!("{methods}{says}")), token("Bearer", 60)]);
         outcome.map(drop).map_err(|error| error.code())
     };
