@@ -202,10 +202,6 @@ impl Transport for Script {
             Step::After(..) | Step::Silence => pending().await,
         }
     }
-
-    fn shows_certificates(&self) -> bool {
-        cfg!(feature = "mtls")
-    }
 }
 
 /// A client certificate that is valid between these times. Certificates are made by rcgen.

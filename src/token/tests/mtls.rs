@@ -68,8 +68,35 @@ const OURS: [&str; 4] = [
     "pushed_authorization_request_endpoint",
 ];
 
+/// The script, as a transport that shows certificates: it writes down which.
+#[derive(Debug)]
+struct Showing(Arc<dyn Transport>);
+
+#[async_trait]
+impl Transport for Showing {
+    async fn send(&self, request: Outgoing, route: &Route) -> Result<http::Response<Body>, TransportError> {
+        self.0.send(request, route).await
+    }
+
+    fn shows_certificates(&self) -> bool {
+        true
+    }
+}
+
+fn show(source: &mut TokenSource) {
+    source.transport = Arc::new(Showing(Arc::clone(&source.transport)));
+}
+
+fn with_strategy(strategy: impl BindingStrategy + 'static) -> World {
+    World::new(|source| {
+        source.strategy = Arc::new(strategy);
+        show(source);
+    })
+}
+
 fn at_issuer(change: impl FnOnce(&mut TokenSource)) -> World {
     World::at_issuer(ISSUER, |source| {
+        show(source);
         source.strategy = Arc::new(strategy());
         source.auth = ClientAuth::Tls;
         source.origins = vec![origin(ALIAS)];
@@ -97,6 +124,7 @@ pub(super) fn metadata(vector: &Value) {
         source.origins = allowed.iter().map(|url| origin(url.as_str().unwrap())).collect();
         with_assertions(source);
         source.strategy = Arc::new(strategy());
+        show(source);
     });
     let outcome = world.lease([Step::json(200, &input["document"].to_string()), token("Bearer", 60)]);
     let seen = world.script.seen();
@@ -119,9 +147,9 @@ pub(super) fn metadata(vector: &Value) {
     assert!(seen[0].x5t.is_none() && seen[1].x5t.is_some(), "{id}");
 }
 
-/// A transport that never looks at the identity of a route.
+/// The script, as a transport that never looks at the identity of a route.
 #[derive(Debug)]
-struct Blind(crate::testing::Script);
+struct Blind(Arc<dyn Transport>);
 
 #[async_trait]
 impl Transport for Blind {
@@ -171,24 +199,20 @@ impl BindingStrategy for Hollow {
 #[test]
 fn nothing_is_sent_without_the_certificate_that_it_is_bound_by() {
     let blind = |strategy: Arc<dyn BindingStrategy>| {
-        let script = crate::testing::Script::default();
-        let world = World::new(|source| {
+        World::new(|source| {
             source.strategy = strategy;
-            source.transport = Arc::new(Blind(script.clone()));
-        });
-        (world, script)
+            source.transport = Arc::new(Blind(Arc::clone(&source.transport)));
+        })
     };
     for strategy in [Arc::new(strategy()) as Arc<dyn BindingStrategy>, Arc::new(both())] {
-        let (world, script) = blind(strategy);
-        let error = world.lease([]).unwrap_err();
+        let world = blind(strategy);
+        let error = world.lease([token("DPoP", 60)]).unwrap_err();
         assert!(matches!(error.kind(), ErrorKind::Build(_)), "{error}");
-        assert!(script.seen().is_empty());
+        assert!(world.script.seen().is_empty());
     }
-    let (world, script) = blind(Arc::new(Dpop::es256()));
-    script.add([Step::token("t", "60")]);
-    world.lease([]).unwrap();
+    blind(Arc::new(Dpop::es256())).lease([Step::token("t", "60")]).unwrap();
 
-    let world = World::with_strategy(Hollow);
+    let world = with_strategy(Hollow);
     let error = world.lease([token("Bearer", 60)]).unwrap_err();
     assert!(matches!(error.kind(), ErrorKind::Build(_)), "{error}");
     assert!(world.script.seen().is_empty());
@@ -325,23 +349,23 @@ fn what_a_token_of_each_type_is_bound_to() {
         let leased = world.lease([token(kind, 60)]);
         leased.map(|lease| lease.binding()).map_err(|error| error.code())
     };
-    assert_eq!(kind(World::with_strategy(both()), "DPoP"), Ok(BindingKind::DpopMtls));
-    assert_eq!(kind(World::with_strategy(both()), "bearer"), Ok(BindingKind::Mtls));
-    assert_eq!(kind(World::with_strategy(both()), "mac"), Err("unbound_token"));
-    assert_eq!(kind(World::with_strategy(strategy()), "BEARER"), Ok(BindingKind::Mtls));
-    assert_eq!(kind(World::with_strategy(strategy()), "DPoP"), Err("token_answer"));
-    assert_eq!(kind(World::with_strategy(Bearer), "DPoP"), Err("token_answer"));
+    assert_eq!(kind(with_strategy(both()), "DPoP"), Ok(BindingKind::DpopMtls));
+    assert_eq!(kind(with_strategy(both()), "bearer"), Ok(BindingKind::Mtls));
+    assert_eq!(kind(with_strategy(both()), "mac"), Err("unbound_token"));
+    assert_eq!(kind(with_strategy(strategy()), "BEARER"), Ok(BindingKind::Mtls));
+    assert_eq!(kind(with_strategy(strategy()), "DPoP"), Err("token_answer"));
+    assert_eq!(kind(with_strategy(Bearer), "DPoP"), Err("token_answer"));
 }
 
 #[test]
 fn a_bearer_token_of_a_client_with_both_is_bound_to_the_certificate_alone() {
-    let world = World::with_strategy(both());
+    let world = with_strategy(both());
     let lease = world.lease([token("Bearer", 60)]).unwrap();
     assert_eq!(lease.authorization().unwrap(), "Bearer t");
     assert!(matches!(lease.confirmations(), [Confirmation::X5t(_)]));
     // The proof was shown all the same: it is the issuer who chooses.
     assert!(world.script.seen()[0].proof().is_some());
-    let lease = World::with_strategy(both()).lease([token("DPoP", 60)]).unwrap();
+    let lease = with_strategy(both()).lease([token("DPoP", 60)]).unwrap();
     assert!(matches!(
         lease.confirmations(),
         [Confirmation::Jkt(_), Confirmation::X5t(_)]
@@ -356,7 +380,7 @@ fn end(lease: &crate::token::Lease) -> u64 {
 fn no_token_outlives_its_certificate() {
     let ends_in = |seconds, lifetime| {
         let certificate = identity(NOW.offset_seconds(-60), NOW.offset_seconds(seconds));
-        let world = World::with_strategy(Mtls::new(certificate));
+        let world = with_strategy(Mtls::new(certificate));
         let lease = world.lease([token("Bearer", lifetime)]).unwrap();
         (end(&lease), world.lifetimes())
     };
@@ -364,11 +388,11 @@ fn no_token_outlives_its_certificate() {
     assert_eq!(ends_in(600, 60), (55, vec![60]));
     // Nobody else gets a token that ends with its certificate at once.
     let certificate = identity(NOW.offset_seconds(-60), NOW);
-    let world = World::with_strategy(Mtls::new(certificate));
+    let world = with_strategy(Mtls::new(certificate));
     world.lease([token("Bearer", 3600)]).unwrap();
     assert!(world.slot.held().is_none());
     for (from, until) in [(-60, -1), (1, 60)] {
-        let world = World::with_strategy(Mtls::new(identity(NOW.offset_seconds(from), NOW.offset_seconds(until))));
+        let world = with_strategy(Mtls::new(identity(NOW.offset_seconds(from), NOW.offset_seconds(until))));
         assert_eq!(world.lease([]).unwrap_err().code(), "client_certificate");
         assert!(world.script.seen().is_empty());
     }
@@ -395,7 +419,7 @@ fn a_token_goes_with_its_certificate() {
     let source = Arc::new(Exchangeable::default());
     let put = |identity: &ClientIdentity| *source.0.lock().unwrap() = Some(identity.clone());
     let (old, new) = (hour(), hour());
-    let world = World::with_strategy(Mtls::shared(source.clone()));
+    let world = with_strategy(Mtls::shared(source.clone()));
     put(&old);
     let first = world.lease([token("Bearer", 3600)]).unwrap();
     // Another certificate for new tokens; the old one is good until it is retired.
@@ -438,7 +462,7 @@ fn a_certificate_that_is_exchanged_on_its_way_is_asked_for_once_more() {
     let (old, new) = (hour(), hour());
     old.retire();
     let source = Exchanging(std::sync::Mutex::new(vec![new.clone(), old]));
-    let world = World::with_strategy(Mtls::new(source));
+    let world = with_strategy(Mtls::new(source));
     let lease = world.lease([token("Bearer", 60)]).unwrap();
     assert_eq!(lease.confirmations(), [Confirmation::X5t(new.x5t())]);
 }
