@@ -46,7 +46,7 @@ async fn a_key_of_the_store_signs_handshakes_until_it_is_compromised() {
     sandbox.clear();
     let error = ship(&client, "acme").await.unwrap_err();
     assert!(
-        matches!(error.kind(), ErrorKind::Identity(IdentityError::Missing)),
+        matches!(error.kind(), ErrorKind::Identity(IdentityError::KeyClosed)),
         "{error}"
     );
     assert_eq!(error.stage(), Stage::NotSent);
