@@ -5,13 +5,15 @@
 //! what they are.
 
 use std::collections::HashSet;
-use std::future::Future;
+use std::future::{Future, pending};
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, join, join_all, select};
-use futures_util::{StreamExt, stream};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::watch;
 
 use crate::binding::BindingKind;
@@ -29,8 +31,11 @@ const LOOK: Duration = Duration::from_secs(5);
 /// When issuers are probed first: by then there are tenants.
 const FIRST_PROBE: Duration = Duration::from_secs(5 * 60);
 
-/// How many tokens of one client are renewed at a time.
-const RENEWED_AT_ONCE: usize = 16;
+/// A source or an issuer that answers at once would otherwise be asked without end.
+const SHORTEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many tokens of one client are renewed at a time, and of how many tenants its issuer is told.
+const AT_ONCE: usize = 16;
 
 /// The one future that an application runs beside its calls, for all clients that share some [`Parts`].
 ///
@@ -38,9 +43,12 @@ const RENEWED_AT_ONCE: usize = 16;
 /// - Token requests whose callers went away are brought to their end: what a shipper consented to is not lost with a rotated
 ///   refresh token that nobody took.
 /// - Client certificates are reloaded: a newer one takes the old one's place, and tokens that are bound to the old one are
-///   dropped. Before one ends there are events.
-/// - Revocations that the issuer could not be told of are told again.
+///   dropped. Before one ends there are events. A source that does not answer within 30 s, or panics, holds up no other.
+/// - Revocations that the issuer could not be told of are told again: after 5 s, then less often, at least once an hour. After
+///   24 times in vain, or when the connection has no credential any more, the token is given up with an event.
 /// - Issuers are probed; a binding that one offers and that was not known is an event.
+///
+/// Stop it last, when the handlers that make calls have ended: those are the callers whose token requests it brings home.
 ///
 /// ```no_run
 /// use shipbound::upkeep::Upkeep;
@@ -63,7 +71,7 @@ pub struct Upkeep {
 }
 
 impl Upkeep {
-    /// Upkeep for no client yet.
+    /// Upkeep for no client yet. The clock of `parts` says when something is due, and their journal hears of certificates.
     pub fn new(parts: &Parts) -> Self {
         Self {
             parts: parts.clone(),
@@ -73,28 +81,31 @@ impl Upkeep {
         }
     }
 
-    /// Looks after this client too. It must have been built with the same parts.
+    /// Looks after this client too, and after its tokens. It should have been built with the same parts, or at least with the
+    /// same clock.
     pub fn client(mut self, client: &Client) -> Self {
         self.clients.push(client.clone());
         self
     }
 
-    /// How often certificates are looked at. Default: once a minute.
+    /// How often certificates are looked at. Default: once a minute; at most once a second.
     pub fn reload_every(mut self, interval: Duration) -> Self {
-        self.reload_every = interval;
+        self.reload_every = interval.max(SHORTEST_INTERVAL);
         self
     }
 
-    /// How often issuers are probed. Default: once a day, for the first time after five minutes.
+    /// How often issuers are probed. Default: once a day, for the first time after five minutes; at most once a second.
     pub fn probe_every(mut self, interval: Duration) -> Self {
-        self.probe_every = interval;
+        self.probe_every = interval.max(SHORTEST_INTERVAL);
         self
     }
 
     /// Runs until `shutdown` ends, and then until what was begun has ended: requests to an issuer are not broken off, and each
-    /// of them has its limit of time ([`Limits::token_exchange`](crate::exchange::budget::Limits::token_exchange), 10 s).
+    /// of them has its limit of time ([`Limits::token_exchange`](crate::exchange::budget::Limits::token_exchange), 10 s), as
+    /// has each look at a source of certificates (30 s). Nothing more is begun.
     ///
-    /// It fails never: what goes wrong is in the journal, and is tried again. Dropping it gives up what is under way.
+    /// It fails never: what goes wrong is in the journal, and is tried again. That holds for panics of what was handed in
+    /// too, where panics unwind. Dropping it gives up what is under way.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
         let stop = watch::Sender::new(false);
         let worker = Worker {
@@ -104,10 +115,11 @@ impl Upkeep {
         let of_each = self.clients.iter().map(|client| {
             let pipeline = client.pipeline();
             let tokens = join(worker.renew(pipeline), worker.bring_home(pipeline));
-            join(tokens, worker.probe(pipeline, self.probe_every))
+            let issuer = join(worker.tell(pipeline), worker.probe(pipeline, self.probe_every));
+            join(tokens, issuer)
         });
         #[cfg(feature = "mtls")]
-        let certificates = certificates::watch(&worker, &self.parts, &self.clients, self.reload_every);
+        let certificates = certificates::watch(&worker, &self.parts.journal, &self.clients, self.reload_every);
         #[cfg(not(feature = "mtls"))]
         let certificates = {
             let _no_certificates = self.reload_every;
@@ -143,33 +155,73 @@ impl Worker {
         self.wait(self.clock.sleep_until(until)).await
     }
 
-    /// Renews ahead of need, and tells the issuer what it could not be told before.
+    fn goes_on(&self) -> bool {
+        !*self.stop.borrow()
+    }
+
+    /// Does something for each of these, some at a time; none is begun when the upkeep is to stop.
+    async fn each<T, F: Future<Output = ()>>(&self, all: Vec<T>, each: impl Fn(T) -> F) {
+        let each = &each;
+        let work = all.into_iter().map(|one| async move {
+            if self.goes_on() {
+                guarded(each(one)).await;
+            }
+        });
+        stream::iter(work).buffer_unordered(AT_ONCE).collect::<()>().await;
+    }
+
+    /// Renews ahead of need.
     async fn renew(&self, pipeline: &Pipeline) {
         while self.pause(LOOK).await {
             let due = pipeline.parts.tokens.due(&pipeline.scope, self.clock.monotonic());
-            let renewals = due.into_iter().map(|(tenant, slot)| async move {
+            self.each(due, |(tenant, slot)| async move {
                 slot.renew(&pipeline.source).await;
                 pipeline.parts.tokens.show(&pipeline.scope, &tenant);
-            });
-            stream::iter(renewals)
-                .buffer_unordered(RENEWED_AT_ONCE)
-                .collect::<()>()
-                .await;
-            pipeline.tell_all().await;
+            })
+            .await;
         }
     }
 
-    /// Drives token requests on that their callers have left.
+    /// Tells the issuer what it could not be told before.
+    async fn tell(&self, pipeline: &Pipeline) {
+        while self.pause(LOOK).await {
+            self.each(pipeline.to_be_told(), |tenant| async move {
+                pipeline.tell_again(&tenant, || self.goes_on()).await;
+            })
+            .await;
+        }
+    }
+
+    /// Drives token requests on that their callers have left. When the upkeep is to stop, those that were begun still end.
     async fn bring_home(&self, pipeline: &Pipeline) {
         let left = &pipeline.source.left;
-        left.watch();
+        let _watching = left.watch();
+        let mut under_way = FuturesUnordered::new();
+        let mut goes_on = true;
         loop {
-            let going_on = self.wait(left.told()).await;
-            let slots = left.take().into_iter();
-            join_all(slots.map(|slot| async move { slot.bring_home(&pipeline.source).await })).await;
-            if !going_on {
+            under_way.extend(left.take().into_iter().map(|slot| async move {
+                guarded(slot.bring_home(&pipeline.source)).await;
+            }));
+            if !goes_on && under_way.is_empty() {
                 return;
             }
+            let told = async {
+                if goes_on {
+                    return self.wait(left.told()).await;
+                }
+                left.told().await;
+                false
+            };
+            let home = async {
+                if under_way.next().await.is_none() {
+                    pending::<()>().await;
+                }
+            };
+            let more = match select(pin!(told), pin!(home)).await {
+                Either::Left((more, _)) => more,
+                Either::Right(_) => goes_on,
+            };
+            goes_on = more;
         }
     }
 
@@ -187,18 +239,26 @@ impl Worker {
                 continue;
             };
             // An issuer that cannot be read has told nothing new; its own failures are in the journal as attempts.
-            let Ok(probe) = pipeline.probe(&tenant).await else {
-                continue;
-            };
-            for binding in probe.capabilities.iter().flat_map(|told| told.offers()) {
-                if known.insert(binding) {
-                    pipeline.parts.journal.record_at_large(EventKind::BindingOffered {
-                        carrier: pipeline.profile().id().clone(),
-                        environment: pipeline.profile().environment(),
-                        binding,
-                    });
+            guarded(async {
+                let Ok(probe) = pipeline.probe(&tenant).await else {
+                    return;
+                };
+                for binding in probe.capabilities.iter().flat_map(|told| told.offers()) {
+                    if known.insert(binding) {
+                        pipeline.parts.journal.record_at_large(EventKind::BindingOffered {
+                            carrier: pipeline.profile().id().clone(),
+                            environment: pipeline.profile().environment(),
+                            binding,
+                        });
+                    }
                 }
-            }
+            })
+            .await;
         }
     }
+}
+
+/// Awaits `work`, whose panic is its own: what was handed in does not end the upkeep. The panic's hook has been told of it.
+async fn guarded(work: impl Future<Output = ()>) {
+    let _panicked = AssertUnwindSafe(work).catch_unwind().await;
 }

@@ -1,33 +1,78 @@
 //! What a client does with tokens beside calling with them: revoking, asking about them, handing them on.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 
-use crate::error::{Error, ErrorKind};
+use crate::clock::{Monotonic, within};
+use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::connection::Connection;
 use crate::grants::{GrantError, Rotation};
+use crate::journal::EventKind;
 use crate::owner::{ConnectionId, Tenant};
 use crate::secret::{RefreshToken, SubjectToken};
 use crate::token::Lease;
 use crate::token::grant::SubjectTokens;
 use crate::token::introspection::Introspection;
 use crate::token::revocation::{Revocation, TokenHint};
+use crate::token::slot::Slot;
 
 use super::Client;
 use super::pipeline::Pipeline;
 
-/// How many tokens may wait for their revocation in one client, and how many of one tenant. Beyond that the oldest is given up:
-/// it ends by itself.
-const MOST_WAITING: usize = 4096;
+/// How many tenants' tokens may wait for their revocation in one client, and how many of one tenant. Beyond that the oldest
+/// is given up: it ends by itself.
+const MOST_TENANTS: usize = 4096;
 const MOST_OF_ONE: usize = 16;
 
+/// The first pause after an issuer could not be told again; it doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// How often the issuer is told again of one token: for some fourteen hours.
+const MOST_TRIES: u32 = 24;
+
+/// How much longer than a claim may wait for its turn a grant store may take to write.
+const STORE: Duration = Duration::from_secs(1);
+
+/// The code of the event when the issuer is not told of a token any more.
+const GIVEN_UP: &str = "revocation_given_up";
+
 /// Tokens that this process does not use any more and that the issuer is still to be told of.
+///
+/// A token stays here until the issuer has answered: whoever tells of it may be dropped meanwhile.
 #[derive(Debug, Default)]
-pub(super) struct Revoked(Mutex<HashMap<Tenant, Vec<Token>>>);
+pub(super) struct Revoked(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    tenants: HashMap<Tenant, OfTenant>,
+    added: u64,
+}
+
+/// The tokens of one tenant, oldest first.
+#[derive(Debug)]
+struct OfTenant {
+    tokens: Vec<Told>,
+    /// From when on the issuer is told again.
+    again: Monotonic,
+}
 
 /// One such token.
+#[derive(Clone, Debug)]
+struct Told {
+    /// Larger than that of every token that came before.
+    number: u64,
+    token: Token,
+    connection: Arc<Connection>,
+    /// How often the issuer was told again, in vain.
+    tries: u32,
+}
+
 #[derive(Clone, Debug)]
 enum Token {
     Access(Arc<Lease>),
@@ -41,34 +86,86 @@ impl Token {
             Self::Refresh(token) => Some((token.expose(), TokenHint::Refresh)),
         }
     }
+
+    fn has_ended(&self, now: Monotonic) -> bool {
+        match self {
+            Self::Access(lease) => lease.usable_until <= now,
+            Self::Refresh(_) => false,
+        }
+    }
 }
 
 impl Revoked {
-    fn add(&self, tenant: &Tenant, token: Token) {
+    /// Gives what is given up for it.
+    fn add(&self, tenant: &Tenant, token: Token, connection: &Arc<Connection>) -> Vec<Told> {
         let mut waiting = self.lock();
-        if waiting.len() >= MOST_WAITING && !waiting.contains_key(tenant) {
-            let Some(other) = waiting.keys().next().cloned() else {
-                return;
-            };
-            waiting.remove(&other);
+        let mut given_up = Vec::new();
+        if waiting.tenants.len() >= MOST_TENANTS && !waiting.tenants.contains_key(tenant) {
+            let age = |of: &OfTenant| of.tokens.first().map_or(0, |told| told.number);
+            let oldest = waiting.tenants.iter().min_by_key(|(_, of)| age(of));
+            if let Some(oldest) = oldest.map(|(oldest, _)| oldest.clone()) {
+                given_up.extend(waiting.tenants.remove(&oldest).into_iter().flat_map(|of| of.tokens));
+            }
         }
-        let tokens = waiting.entry(tenant.clone()).or_default();
-        if tokens.len() >= MOST_OF_ONE {
-            tokens.remove(0);
+        waiting.added += 1;
+        let number = waiting.added;
+        let of = waiting.tenants.entry(tenant.clone()).or_insert_with(|| OfTenant {
+            tokens: Vec::new(),
+            again: Monotonic::ORIGIN,
+        });
+        if of.tokens.len() >= MOST_OF_ONE {
+            given_up.push(of.tokens.remove(0));
         }
-        tokens.push(token);
+        of.tokens.push(Told {
+            number,
+            token,
+            connection: Arc::clone(connection),
+            tries: 0,
+        });
+        given_up
     }
 
-    fn take(&self, tenant: &Tenant) -> Vec<Token> {
-        self.lock().remove(tenant).unwrap_or_default()
+    fn of(&self, tenant: &Tenant) -> Vec<Told> {
+        let waiting = self.lock();
+        waiting
+            .tenants
+            .get(tenant)
+            .map_or_else(Vec::new, |of| of.tokens.clone())
     }
 
-    /// The tenants whose tokens wait.
-    fn tenants(&self) -> Vec<Tenant> {
-        self.lock().keys().cloned().collect()
+    fn remove(&self, tenant: &Tenant, number: u64) {
+        let mut waiting = self.lock();
+        let Some(of) = waiting.tenants.get_mut(tenant) else {
+            return;
+        };
+        of.tokens.retain(|told| told.number != number);
+        if of.tokens.is_empty() {
+            waiting.tenants.remove(tenant);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Tenant, Vec<Token>>> {
+    /// The issuer could not be told again of this token: its tenant waits, longer each time, and at least for `asked`.
+    fn put_off(&self, tenant: &Tenant, number: u64, now: Monotonic, asked: Duration) {
+        let mut waiting = self.lock();
+        let Some(of) = waiting.tenants.get_mut(tenant) else {
+            return;
+        };
+        let Some(told) = of.tokens.iter_mut().find(|told| told.number == number) else {
+            return;
+        };
+        let pause = FIRST_PAUSE.saturating_mul(1 << told.tries.min(16)).min(LONGEST_PAUSE);
+        told.tries += 1;
+        of.again = of.again.max(now + pause.max(asked));
+    }
+
+    /// The tenants whose tokens the issuer is to be told of again by now.
+    fn due(&self, now: Monotonic) -> Vec<Tenant> {
+        let waiting = self.lock();
+        let due = waiting.tenants.iter().filter(|(_, of)| of.again <= now);
+        due.map(|(tenant, _)| tenant.clone()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -78,62 +175,128 @@ impl Pipeline {
     pub(super) async fn revoke(&self, tenant: &Tenant) -> Result<Revocation, Error> {
         let slot = self.parts.tokens.slot(&self.scope, tenant);
         // Nobody uses the token from here on, whatever becomes of the rest (RFC 7009 2).
+        self.clear(tenant, &slot);
+        let ended = self.end_consent(tenant, &slot.connection).await;
+        // A token that was asked for while the consent ended does not outlive it.
+        self.clear(tenant, &slot);
+        // The issuer hears of what there is, though the consent could not be ended.
+        let told = self.tell(tenant).await;
+        ended.and(told)
+    }
+
+    fn clear(&self, tenant: &Tenant, slot: &Slot) {
         if let Some(lease) = slot.clear() {
-            self.revoked.add(tenant, Token::Access(lease));
+            self.wait(tenant, Token::Access(lease), &slot.connection);
         }
         self.parts.tokens.show(&self.scope, tenant);
-        if let Some(token) = self.end_consent(&slot.connection).await? {
-            self.revoked.add(tenant, Token::Refresh(token));
+    }
+
+    /// Has the token wait until the issuer is told of it.
+    fn wait(&self, tenant: &Tenant, token: Token, connection: &Arc<Connection>) {
+        for told in self.revoked.add(tenant, token, connection) {
+            self.given_up(&told);
         }
-        self.tell(tenant, &slot.connection).await
+    }
+
+    fn given_up(&self, told: &Told) {
+        self.parts
+            .journal
+            .record(&told.connection.id, || EventKind::TokenFailed {
+                code: GIVEN_UP,
+                pause: Duration::ZERO,
+            });
     }
 
     /// Tells the issuer of the tenant's tokens that wait for it. What it could not be told of goes on waiting.
-    async fn tell(&self, tenant: &Tenant, connection: &Arc<Connection>) -> Result<Revocation, Error> {
+    async fn tell(&self, tenant: &Tenant) -> Result<Revocation, Error> {
         let mut outcome = Revocation::Nothing;
         let mut failure = None;
-        for token in self.revoked.take(tenant) {
-            let Some((text, hint)) = token.parts() else { continue };
-            match self.source.revoke(connection, text, hint).await {
-                Ok(true) if outcome != Revocation::LocalOnly => outcome = Revocation::Revoked,
-                Ok(true) => {}
-                Ok(false) => outcome = Revocation::LocalOnly,
-                Err(error) => {
-                    self.revoked.add(tenant, token);
-                    failure = Some(error);
-                }
+        for told in self.revoked.of(tenant) {
+            match self.tell_of(tenant, &told).await {
+                Ok(Revocation::Nothing) => {}
+                Ok(one) if outcome != Revocation::LocalOnly => outcome = one,
+                Ok(_) => {}
+                Err(error) => failure = Some(error),
             }
         }
         failure.map_or(Ok(outcome), Err)
     }
 
-    /// Ends what the shipper consented to, where tokens come from that, and gives the refresh token.
-    async fn end_consent(&self, connection: &Arc<Connection>) -> Result<Option<RefreshToken>, Error> {
-        if self.source.grants.is_none() {
-            return Ok(None);
-        }
-        let failed = |error| Error::before(ErrorKind::Grant(error));
-        let deadline = self.parts.clock.monotonic() + self.limits.token_exchange;
-        let claim = self
-            .source
-            .grants()?
-            .claim(&connection.id, Rotation::PreviousStays, deadline)
-            .await;
-        let claim = match claim {
-            Ok(claim) => claim,
-            Err(GrantError::Missing | GrantError::NeedsConsent | GrantError::Uncertain) => return Ok(None),
-            Err(error) => return Err(failed(error)),
+    /// Tells the issuer of one token, which waits no longer when there is an answer.
+    async fn tell_of(&self, tenant: &Tenant, told: &Told) -> Result<Revocation, Error> {
+        let outcome = match told.token.parts() {
+            None => Revocation::Nothing,
+            Some((text, hint)) => {
+                // A panic of what was handed in is a failure of this token alone.
+                let revoked = AssertUnwindSafe(self.source.revoke(&told.connection, text, hint)).catch_unwind();
+                match revoked
+                    .await
+                    .unwrap_or_else(|_panic| Err(Error::before(ErrorKind::Panicked)))?
+                {
+                    true => Revocation::Revoked,
+                    false => Revocation::LocalOnly,
+                }
+            }
         };
-        let token = claim.refresh_token().map_err(failed)?.clone();
-        claim.end().await.map_err(failed)?;
-        Ok(Some(token))
+        self.revoked.remove(tenant, told.number);
+        Ok(outcome)
     }
 
-    /// Tells the issuer of all tokens that wait for it; failures wait for the next time.
-    pub(crate) async fn tell_all(&self) {
-        for tenant in self.revoked.tenants() {
-            let slot = self.parts.tokens.slot(&self.scope, &tenant);
-            let _next_time = self.tell(&tenant, &slot.connection).await;
+    /// Ends what the shipper consented to, where tokens come from that. The refresh token then waits for its revocation.
+    async fn end_consent(&self, tenant: &Tenant, connection: &Arc<Connection>) -> Result<(), Error> {
+        if self.source.grants.is_none() {
+            return Ok(());
+        }
+        let failed = |error| Error::before(ErrorKind::Grant(error));
+        let grants = self.source.grants()?;
+        let deadline = self.parts.clock.monotonic() + self.limits.token_exchange;
+        let ended = async {
+            let claim = grants.claim(&connection.id, Rotation::PreviousStays, deadline).await;
+            let claim = match claim {
+                Ok(claim) => claim,
+                Err(GrantError::Missing | GrantError::NeedsConsent) => return Ok(()),
+                Err(error) => return Err(failed(error)),
+            };
+            let token = claim.refresh_token().map_err(failed)?.clone();
+            // Before the store forgets it: who gives up waiting here loses nothing.
+            self.wait(tenant, Token::Refresh(token), connection);
+            claim.end().await.map_err(failed)
+        };
+        // A store that does not answer keeps nobody from hearing of the access token.
+        let late = || Err(Error::before(ErrorKind::Deadline(Awaited::Credential)));
+        within(&*self.parts.clock, deadline + STORE, ended)
+            .await
+            .unwrap_or_else(late)
+    }
+
+    /// The tenants whose tokens the issuer is to be told of again by now.
+    pub(crate) fn to_be_told(&self) -> Vec<Tenant> {
+        self.revoked.due(self.parts.clock.monotonic())
+    }
+
+    /// Tells the issuer again of the tenant's tokens, as long as `goes_on` says so. Failures wait for the next time, longer
+    /// each time; a token that has ended, that no waiting helps, or that was told of too often in vain waits no longer.
+    pub(crate) async fn tell_again(&self, tenant: &Tenant, goes_on: impl Fn() -> bool) {
+        let clock = &*self.parts.clock;
+        for told in self.revoked.of(tenant) {
+            if !goes_on() {
+                return;
+            }
+            if told.token.has_ended(clock.monotonic()) {
+                self.revoked.remove(tenant, told.number);
+                continue;
+            }
+            let Err(error) = self.tell_of(tenant, &told).await else {
+                continue;
+            };
+            if error.is_for_good() || told.tries + 1 >= MOST_TRIES {
+                self.revoked.remove(tenant, told.number);
+                self.given_up(&told);
+            } else {
+                let asked = error.retry_at().map_or(0, |at| at.seconds_since(clock.now()));
+                let asked = Duration::from_secs(u64::try_from(asked).unwrap_or(0));
+                self.revoked.put_off(tenant, told.number, clock.monotonic(), asked);
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::{GrantError, GrantStore, Record, Revision};
+use super::{GrantError, GrantState, GrantStore, Record, Revision};
 use crate::owner::ConnectionId;
 
 /// A [`GrantStore`] that forgets everything when the process ends: for tests, and for issuers that do not rotate, where the
@@ -84,6 +84,9 @@ impl GrantStore for MemoryGrants {
             return Ok(false);
         };
         *kept = record.clone();
+        if let GrantState::Ended = record.state {
+            self.generation.fetch_add(1, Ordering::Release);
+        }
         Ok(true)
     }
 
@@ -111,5 +114,42 @@ impl fmt::Debug for MemoryGrants {
         f.debug_struct("MemoryGrants")
             .field("grants", &self.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::clock::{ManualClock, Monotonic, Timestamp};
+    use crate::grants::{Grant, Grants, Rotation};
+    use crate::owner::{AccountId, CarrierId, DeploymentId, Environment, TenantId};
+
+    #[test]
+    fn an_end_is_a_change_and_a_refresh_is_none() {
+        let now = Timestamp::from_unix_seconds(1_800_000_000);
+        let connection = ConnectionId::new(
+            DeploymentId::default_deployment(),
+            TenantId::new("acme").unwrap().into(),
+            CarrierId::new("c1").unwrap(),
+            Environment::Sandbox,
+            AccountId::main(),
+        );
+        let store = Arc::new(MemoryGrants::new());
+        let grants = Grants::new(store.clone(), Arc::new(ManualClock::at(now)));
+        let claim = || {
+            let claim = grants.claim(&connection, Rotation::PreviousDies, Monotonic::ORIGIN);
+            claim.now_or_never().unwrap().unwrap()
+        };
+        let put = grants.put(&connection, Grant::new("sEcReTmArKeR", now));
+        put.now_or_never().unwrap().unwrap();
+        let before = store.generation();
+        claim().settle(None, None).now_or_never().unwrap().unwrap();
+        assert_eq!(store.generation(), before);
+        claim().end().now_or_never().unwrap().unwrap();
+        assert!(store.generation() > before);
     }
 }

@@ -283,7 +283,8 @@ pub trait GrantStore: fmt::Debug + Send + Sync {
     async fn remove(&self, connection: &ConnectionId) -> Result<bool, GrantError>;
 
     /// A number that grows whenever a consent comes or goes: looked at on every call, so it must be as cheap as an atomic
-    /// load. Claims and refreshes need not move it.
+    /// load. An end ([`GrantState::Ended`]) counts as a change, also where [`replace`](Self::replace) wrote it: other clients
+    /// of the connection go on with its tokens until the number moves. Claims and refreshes need not move it.
     ///
     /// When it has moved, what was learned before is looked at again: a new consent takes effect at once, though an old one
     /// has just failed. A store that always gives 0, the default, says that it takes effect with the next token request.

@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
@@ -17,8 +17,8 @@ const MOST: usize = 4096;
 
 #[derive(Default)]
 pub(crate) struct LeftFlights {
-    /// Whether anybody looks after them.
-    watched: AtomicBool,
+    /// How many look after them.
+    watchers: AtomicUsize,
     /// Held, so that a slot that gives way to others in the cache is still brought home.
     slots: Mutex<VecDeque<Arc<Slot>>>,
     told: Notify,
@@ -26,10 +26,13 @@ pub(crate) struct LeftFlights {
 
 impl LeftFlights {
     pub(super) fn add(&self, slot: &Arc<Slot>) {
-        if !self.watched.load(Ordering::Acquire) {
+        if self.watchers.load(Ordering::Acquire) == 0 {
             return;
         }
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slots = self.lock();
+        if slots.iter().any(|waiting| Arc::ptr_eq(waiting, slot)) {
+            return;
+        }
         if slots.len() >= MOST {
             slots.pop_front();
         }
@@ -38,9 +41,10 @@ impl LeftFlights {
         self.told.notify_one();
     }
 
-    /// From now on somebody takes what is added.
-    pub(crate) fn watch(&self) {
-        self.watched.store(true, Ordering::Release);
+    /// Somebody takes what is added, until what this gives is dropped.
+    pub(crate) fn watch(&self) -> Watching<'_> {
+        self.watchers.fetch_add(1, Ordering::AcqRel);
+        Watching(self)
     }
 
     /// Waits until there is something.
@@ -48,16 +52,33 @@ impl LeftFlights {
         self.told.notified().await;
     }
 
+    /// What was added, without flights that somebody drives by now: whoever leaves such a one adds its slot again.
     pub(crate) fn take(&self) -> Vec<Arc<Slot>> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.drain(..).collect()
+        let slots = std::mem::take(&mut *self.lock());
+        slots.into_iter().filter(|slot| !slot.is_awaited()).collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody looks after flights that were left.
+pub(crate) struct Watching<'a>(&'a LeftFlights);
+
+impl Drop for Watching<'_> {
+    fn drop(&mut self) {
+        if self.0.watchers.fetch_sub(1, Ordering::AcqRel) == 1 {
+            let unwatched = std::mem::take(&mut *self.0.lock());
+            drop(unwatched);
+        }
     }
 }
 
 impl fmt::Debug for LeftFlights {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LeftFlights")
-            .field("watched", &self.watched)
+            .field("watchers", &self.watchers)
             .finish_non_exhaustive()
     }
 }

@@ -1,18 +1,25 @@
 //! Client certificates that change, and those that end.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::join_all;
+
 use crate::binding::mtls::CertificateSource;
 use crate::client::Client;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, within};
 use crate::jose::Thumbprint;
-use crate::journal::EventKind;
-use crate::parts::Parts;
+use crate::journal::{EventKind, Journal};
+use crate::token::cache::TokenCache;
 use crate::transport::identity::ClientIdentity;
 
-use super::Worker;
+use super::{Worker, guarded};
+
+/// How long one look at a source may take.
+const LOOK: Duration = Duration::from_secs(30);
 
 /// When a certificate's end is told of: at this share of its life that is left, in percent, yet not sooner than this long before
 /// its end; and when it has ended.
@@ -23,56 +30,80 @@ const WARNINGS: [(u32, Duration); 4] = [
     (0, Duration::ZERO),
 ];
 
-/// Reloads the sources of these clients, and drops the tokens of what they exchanged.
-pub(super) async fn watch(worker: &Worker, parts: &Parts, clients: &[Client], interval: Duration) {
-    let mut sources: Vec<&Arc<dyn CertificateSource>> = Vec::new();
+/// Reloads the sources of these clients, each at its own pace, and drops the tokens of what they exchanged.
+pub(super) async fn watch(worker: &Worker, journal: &Journal, clients: &[Client], interval: Duration) {
+    let mut watched: Vec<Watched<'_>> = Vec::new();
     for client in clients {
-        if let Some(source) = client.pipeline().source.strategy.certificates()
-            && !sources.iter().any(|known| Arc::ptr_eq(known, source))
-        {
-            sources.push(source);
+        let pipeline = client.pipeline();
+        let Some(source) = pipeline.source.strategy.certificates() else {
+            continue;
+        };
+        let tokens = &pipeline.parts.tokens;
+        match watched.iter_mut().find(|known| Arc::ptr_eq(known.source, source)) {
+            Some(known) if known.tokens.iter().any(|cache| Arc::ptr_eq(cache, tokens)) => {}
+            Some(known) => known.tokens.push(tokens),
+            None => watched.push(Watched {
+                source,
+                tokens: vec![tokens],
+                warned: Warned::default(),
+            }),
         }
     }
-    if sources.is_empty() {
-        return;
-    }
-    let mut warned = Warned::default();
-    loop {
-        let now = parts.clock.now();
-        for source in &sources {
-            reload(&***source, parts, now).await;
+    let loops = watched.into_iter().map(|mut one| async move {
+        loop {
+            guarded(one.look(worker, journal)).await;
+            if !worker.pause(interval).await {
+                return;
+            }
         }
-        let held: Vec<_> = sources.iter().flat_map(|source| source.held()).collect();
-        for identity in warned.due(&held, now) {
-            parts.journal.record_at_large(EventKind::CertificateEnding {
+    });
+    join_all(loops).await;
+}
+
+/// One source, and the tokens of all clients that have it.
+struct Watched<'a> {
+    source: &'a Arc<dyn CertificateSource>,
+    tokens: Vec<&'a Arc<TokenCache>>,
+    warned: Warned,
+}
+
+impl Watched<'_> {
+    async fn look(&mut self, worker: &Worker, journal: &Journal) {
+        let clock = &*worker.clock;
+        let now = clock.now();
+        let reloaded = AssertUnwindSafe(async { self.source.reload(now).await }).catch_unwind();
+        match within(clock, clock.monotonic() + LOOK, reloaded).await {
+            Some(Ok(Ok(exchanged))) if exchanged.is_empty() => {}
+            Some(Ok(Ok(exchanged))) => {
+                // No call uses the old ones' tokens any more, though a source forgot to retire them; now the tokens go.
+                exchanged.iter().for_each(|one| one.old.retire());
+                for tokens in &self.tokens {
+                    tokens.purge();
+                }
+                for one in exchanged {
+                    journal.record_at_large(EventKind::CertificateExchanged {
+                        old: one.old.x5t(),
+                        new: one.new.x5t(),
+                        not_after: one.new.not_after(),
+                    });
+                }
+            }
+            Some(Ok(Err(error))) => not_taken(journal, error.code()),
+            Some(Err(_panic)) => not_taken(journal, "panicked"),
+            None => not_taken(journal, "deadline"),
+        }
+        let held = self.source.held();
+        for identity in self.warned.due(&held, clock.now()) {
+            journal.record_at_large(EventKind::CertificateEnding {
                 x5t: identity.x5t(),
                 not_after: identity.not_after(),
             });
         }
-        if !worker.pause(interval).await {
-            return;
-        }
     }
 }
 
-async fn reload(source: &dyn CertificateSource, parts: &Parts, now: Timestamp) {
-    match source.reload(now).await {
-        Ok(exchanged) if exchanged.is_empty() => {}
-        Ok(exchanged) => {
-            // The source has retired the old ones, so that no call uses their tokens any more; now they go.
-            parts.tokens.purge();
-            for one in exchanged {
-                parts.journal.record_at_large(EventKind::CertificateExchanged {
-                    old: one.old.x5t(),
-                    new: one.new.x5t(),
-                    not_after: one.new.not_after(),
-                });
-            }
-        }
-        Err(error) => parts
-            .journal
-            .record_at_large(EventKind::CertificateNotTaken { code: error.code() }),
-    }
+fn not_taken(journal: &Journal, code: &'static str) {
+    journal.record_at_large(EventKind::CertificateNotTaken { code });
 }
 
 /// How many warnings there have been of each certificate.
@@ -83,8 +114,8 @@ impl Warned {
     /// The certificates of which there is to be a warning now. One is given once for each of [`WARNINGS`] that it has passed
     /// since the last look.
     fn due<'a>(&mut self, held: &'a [ClientIdentity], now: Timestamp) -> Vec<&'a ClientIdentity> {
-        self.0
-            .retain(|x5t, _| held.iter().any(|identity| identity.x5t() == *x5t));
+        let still_held: HashSet<Thumbprint> = held.iter().map(ClientIdentity::x5t).collect();
+        self.0.retain(|x5t, _| still_held.contains(x5t));
         let mut due = Vec::new();
         for identity in held {
             let passed = warnings(identity.not_before(), identity.not_after(), now);
