@@ -301,9 +301,10 @@ async fn consents_that_come_and_go_move_the_generation_of_a_store_in_memory() {
     assert!(!moved(), "the same consent");
     let claim = world.claim(Rotation::PreviousDies).await.unwrap();
     claim.settle(Some(token("r2")), None).await.unwrap();
+    assert!(!moved(), "a refresh");
     let claim = world.claim(Rotation::PreviousDies).await.unwrap();
     claim.end().await.unwrap();
-    assert!(!moved(), "refreshes");
+    assert!(moved(), "its end is a change");
     world.put("r3").await;
     assert!(moved());
     assert_eq!(world.grants.remove(&acme()).await, Ok(true));
