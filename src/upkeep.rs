@@ -262,3 +262,50 @@ impl Worker {
 async fn guarded(work: impl Future<Output = ()>) {
     let _panicked = AssertUnwindSafe(work).catch_unwind().await;
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::clock::{ManualClock, Timestamp};
+
+    fn worker(stop: &watch::Sender<bool>) -> Worker {
+        Worker {
+            clock: Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH)),
+            stop: stop.subscribe(),
+        }
+    }
+
+    #[test]
+    fn what_waits_its_turn_is_not_begun_when_the_upkeep_is_to_stop() {
+        let stop = watch::Sender::new(false);
+        let (worker, begun) = (worker(&stop), AtomicUsize::new(0));
+        let hanging = watch::Sender::new(false);
+        let mut work = Box::pin(worker.each((0..5_000).collect(), |_: u32| async {
+            begun.fetch_add(1, Ordering::Relaxed);
+            let mut answered = hanging.subscribe();
+            let _answered = answered.wait_for(|answered| *answered).await;
+        }));
+        assert!((&mut work).now_or_never().is_none());
+        stop.send_replace(true);
+        hanging.send_replace(true);
+        work.now_or_never().unwrap();
+        assert_eq!(begun.load(Ordering::Relaxed), AT_ONCE);
+    }
+
+    #[test]
+    fn a_panic_of_one_leaves_the_others() {
+        let stop = watch::Sender::new(false);
+        let (worker, done) = (worker(&stop), AtomicUsize::new(0));
+        let work = worker.each((0..20).collect(), |number: u32| {
+            let done = &done;
+            async move {
+                assert!(number != 3, "one panics");
+                done.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        work.now_or_never().unwrap();
+        assert_eq!(done.load(Ordering::Relaxed), 19);
+    }
+}

@@ -2,13 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use shipbound::binding::mtls::{FileCertificates, Mtls};
-use shipbound::clock::Clock;
+use async_trait::async_trait;
+use shipbound::Client;
+use shipbound::binding::mtls::{CertificateSource, Exchanged, FileCertificates, Mtls};
+use shipbound::clock::{Clock, Timestamp};
 use shipbound::journal::EventKind;
+use shipbound::owner::ConnectionId;
 use shipbound::sandbox::{CertificateFor, ClientCertificate, Endpoint, Registration, Sandbox};
+use shipbound::transport::identity::{ClientIdentity, IdentityError};
 
 use crate::world::{NOW, acme, run, world};
 
@@ -123,4 +128,65 @@ async fn the_end_of_a_certificate_is_told_of_in_time() {
         assert_eq!(passed, days, "warning {warnings}");
     }
     upkeep.end().await;
+}
+
+/// A source that holds a certificate, and whose reload never ends well.
+#[derive(Debug)]
+struct Broken {
+    identity: ClientIdentity,
+    panics: bool,
+    looks: Arc<AtomicU32>,
+}
+
+#[async_trait]
+impl CertificateSource for Broken {
+    async fn identity(&self, _connection: &ConnectionId) -> Result<ClientIdentity, IdentityError> {
+        Ok(self.identity.clone())
+    }
+
+    async fn reload(&self, _now: Timestamp) -> Result<Vec<Exchanged>, IdentityError> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        assert!(!self.panics, "a source that panics");
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_source_that_hangs_or_panics_holds_up_no_other() {
+    let files = Files::new();
+    let world = world(
+        Sandbox::builder().mtls(true),
+        |sandbox| {
+            let path = files.put(&sandbox.client_certificate("acme").unwrap());
+            let source = FileCertificates::open(&path, &path, NOW).unwrap();
+            Box::new(|builder| builder.binding(Mtls::new(source)))
+        },
+        |profile| profile,
+    )
+    .await;
+    let looks = [Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0))];
+    let mut upkeep = shipbound::upkeep::Upkeep::new(&world.parts);
+    for (panics, looks) in [false, true].into_iter().zip(&looks) {
+        let broken = Broken {
+            identity: world.sandbox.client_certificate("acme").unwrap().identity().unwrap(),
+            panics,
+            looks: Arc::clone(looks),
+        };
+        let client = Client::builder(shipbound::CarrierClient::carrier(&world.client).clone(), &world.parts);
+        upkeep = upkeep.client(&client.binding(Mtls::new(broken)).build().unwrap());
+    }
+    let upkeep = run(upkeep.client(&world.client));
+    let not_taken = |world: &crate::world::World, wanted: &str| {
+        world.events(|kind| matches!(kind, EventKind::CertificateNotTaken { code } if *code == wanted))
+    };
+    world
+        .move_until(|world| not_taken(world, "deadline") > 1 && not_taken(world, "panicked") > 1)
+        .await;
+    files.put(&world.sandbox.client_certificate("acme").unwrap());
+    let exchanged = |kind: &EventKind| matches!(kind, EventKind::CertificateExchanged { .. });
+    world.move_until(|world| world.events(exchanged) == 1).await;
+    assert!(looks.iter().all(|looks| looks.load(Ordering::Relaxed) > 1));
+    let ended = std::pin::pin!(upkeep.end());
+    let moving = std::pin::pin!(world.move_until(|_| false));
+    futures_util::future::select(ended, moving).await;
 }

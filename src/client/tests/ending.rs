@@ -7,8 +7,9 @@ use futures_util::FutureExt;
 use crate::binding::dpop::Dpop;
 use crate::carriers::CarrierProfile;
 use crate::client::{CarrierClient, Client, ClientBuilder};
-use crate::error::Error;
-use crate::grants::GrantState;
+use crate::clock::Monotonic;
+use crate::error::{Error, ErrorKind};
+use crate::grants::{Claim, GrantError, GrantState, Grants, Rotation};
 use crate::owner::{CarrierId, Environment, TenantId};
 use crate::testing::Step;
 use crate::token::grant::{GrantType, TokenExchange};
@@ -124,6 +125,149 @@ fn a_consent_ends_with_its_tokens() {
     assert!(matches!(setup.consented(&client), Some(GrantState::Ended)));
     assert_eq!(setup.call(&client, []).unwrap_err().code(), "needs_consent");
     assert!(setup.script.seen().is_empty());
+}
+
+/// What the issuer was told of since the last look.
+fn told(setup: &Setup) -> Vec<String> {
+    let seen = setup.script.seen();
+    let mut told = Vec::new();
+    for seen in seen.iter().filter(|seen| seen.target.path() == "/revoke") {
+        told.extend(seen.form().remove("token"));
+    }
+    told
+}
+
+#[test]
+fn a_revocation_that_is_given_up_under_way_loses_nothing() {
+    let setup = Setup::new();
+    let client = setup.build(revocable(), dpop).unwrap();
+    setup.call(&client, served()).unwrap();
+    let tenant = tenant();
+    let mut silent = client.revoke(&tenant);
+    assert!((&mut silent).now_or_never().is_none());
+    // While that one waits, another tells the issuer too.
+    let again = revoke(&setup, &client, [Step::json(503, "")]);
+    assert!(again.is_err());
+    drop(silent);
+    assert_eq!(
+        revoke(&setup, &client, [Step::json(200, "")]).unwrap(),
+        Revocation::Revoked
+    );
+    assert_eq!(told(&setup), ["t", "t", "t"]);
+}
+
+/// Somebody else refreshes the tenant's grant.
+fn claimed(setup: &Setup, client: &Client) -> Claim {
+    let grants = Grants::new(setup.grants.clone(), setup.clock.clone());
+    let connection = client.0.scope.connection(&tenant());
+    let claim = grants.claim(&connection, Rotation::PreviousDies, Monotonic::ORIGIN);
+    claim.now_or_never().unwrap().unwrap()
+}
+
+#[test]
+fn a_consent_that_is_in_use_keeps_no_access_token_from_being_revoked() {
+    let setup = Setup::new();
+    let client = setup.build(revocable().by_consent(), dpop).unwrap();
+    setup.consent(&client, "r1");
+    setup.call(&client, served()).unwrap();
+    let _other = claimed(&setup, &client);
+    setup.script.add([Step::json(200, "")]);
+    let tenant = tenant();
+    let mut revoking = client.revoke(&tenant);
+    assert!((&mut revoking).now_or_never().is_none());
+    setup.clock.advance(Duration::from_secs(10));
+    let error = revoking.now_or_never().unwrap().unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::Grant(GrantError::Busy { .. })),
+        "{error}"
+    );
+    assert_eq!(told(&setup), ["t"]);
+}
+
+#[test]
+fn a_refresh_token_whose_fate_is_not_known_is_not_said_to_be_revoked() {
+    let setup = Setup::new();
+    let client = setup.build(revocable().by_consent(), dpop).unwrap();
+    setup.consent(&client, "r1");
+    setup.call(&client, served()).unwrap();
+    for _ in 0..2 {
+        // Its first and its second chance.
+        let grants = Grants::new(setup.grants.clone(), setup.clock.clone());
+        let connection = client.0.scope.connection(&tenant());
+        let claim = grants.claim(&connection, Rotation::PreviousStays, Monotonic::ORIGIN);
+        drop(claim.now_or_never().unwrap().unwrap());
+        setup.clock.advance(Duration::from_secs(60));
+    }
+    let error = revoke(&setup, &client, [Step::json(200, "")]).unwrap_err();
+    assert!(
+        matches!(error.kind(), ErrorKind::Grant(GrantError::Uncertain)),
+        "{error}"
+    );
+    assert_eq!(told(&setup), ["t"]);
+}
+
+#[test]
+fn a_token_that_came_while_the_consent_ended_does_not_outlive_it() {
+    let setup = Setup::new();
+    let client = setup.build(revocable().by_consent(), dpop).unwrap();
+    setup.consent(&client, "r1");
+    setup.call(&client, served()).unwrap();
+    let other = claimed(&setup, &client);
+    let tenant = tenant();
+    let mut revoking = client.revoke(&tenant);
+    assert!((&mut revoking).now_or_never().is_none());
+    other.release().now_or_never().unwrap().unwrap();
+    setup
+        .call(&client, [Step::token("between", "3600"), Step::json(200, "{}")])
+        .unwrap();
+    setup.script.add((0..3).map(|_| Step::json(200, "")));
+    setup.clock.advance(Duration::from_secs(1));
+    assert_eq!(revoking.now_or_never().unwrap().unwrap(), Revocation::Revoked);
+    assert!(client.lease(&tenant).is_none());
+    assert_eq!(told(&setup), ["t", "r1", "between"]);
+}
+
+fn tell_again(setup: &Setup, client: &Client, step: Step) {
+    setup.script.add([step]);
+    for tenant in client.0.to_be_told() {
+        client.0.tell_again(&tenant, || true).now_or_never().unwrap();
+    }
+}
+
+#[test]
+fn an_issuer_is_told_again_less_and_less_often_and_not_for_ever() {
+    let setup = Setup::new();
+    let client = setup.build(revocable().by_consent(), dpop).unwrap();
+    setup.consent(&client, "r1");
+    let failing = || Step::json(500, "");
+    assert!(revoke(&setup, &client, [failing()]).is_err());
+    let mut pause = 5;
+    told(&setup);
+    for number in 1..=24 {
+        tell_again(&setup, &client, failing());
+        assert_eq!(told(&setup), ["r1"], "{number}");
+        assert!(client.0.to_be_told().is_empty(), "{number}");
+        setup.clock.advance(Duration::from_secs(pause - 1));
+        assert!(client.0.to_be_told().is_empty(), "{number}");
+        setup.clock.advance(Duration::from_secs(1));
+        pause = (pause * 2).min(3600);
+    }
+    assert!(client.0.to_be_told().is_empty(), "given up");
+    assert_eq!(revoke(&setup, &client, []).unwrap(), Revocation::Nothing);
+}
+
+#[test]
+fn nobody_is_told_again_of_an_access_token_that_has_ended() {
+    let setup = Setup::new();
+    let client = setup.build(revocable(), dpop).unwrap();
+    setup.call(&client, served()).unwrap();
+    assert!(revoke(&setup, &client, [Step::json(500, "")]).is_err());
+    told(&setup);
+    // An upkeep that is to stop begins nothing.
+    client.0.tell_again(&tenant(), || false).now_or_never().unwrap();
+    setup.clock.advance(Duration::from_secs(3600));
+    tell_again(&setup, &client, Step::json(200, ""));
+    assert!(told(&setup).is_empty() && client.0.to_be_told().is_empty());
 }
 
 /// A client that exchanges the tokens of another one for its own.
