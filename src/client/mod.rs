@@ -57,7 +57,8 @@ pub trait CarrierClient: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// [`Error`] when the issuer could not be told, [`ErrorKind::RateLimited`] when it asks for a pause. The token is dropped here
-    /// all the same; calling again, or the upkeep, tells the issuer later.
+    /// all the same; calling again, or the upkeep, tells the issuer later. [`ErrorKind::Grant`] or [`ErrorKind::Deadline`] when
+    /// the grant store could not end the consent: call again.
     async fn revoke(&self, tenant: &Tenant) -> Result<Revocation, Error>;
 }
 

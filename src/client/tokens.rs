@@ -39,9 +39,6 @@ const MOST_TRIES: u32 = 24;
 /// How much longer than a claim may wait for its turn a grant store may take to write.
 const STORE: Duration = Duration::from_secs(1);
 
-/// The code of the event when the issuer is not told of a token any more.
-const GIVEN_UP: &str = "revocation_given_up";
-
 /// Tokens that this process does not use any more and that the issuer is still to be told of.
 ///
 /// A token stays here until the issuer has answered: whoever tells of it may be dropped meanwhile.
@@ -201,10 +198,7 @@ impl Pipeline {
     fn given_up(&self, told: &Told) {
         self.parts
             .journal
-            .record(&told.connection.id, || EventKind::TokenFailed {
-                code: GIVEN_UP,
-                pause: Duration::ZERO,
-            });
+            .record(&told.connection.id, || EventKind::RevocationGivenUp);
     }
 
     /// Tells the issuer of the tenant's tokens that wait for it. What it could not be told of goes on waiting.

@@ -75,6 +75,9 @@ pub enum EventKind {
         /// Its clock less ours, in seconds.
         offset_seconds: i64,
     },
+    /// The issuer is not told any more that a token of this connection is revoked: it refuses for good, or did not listen for
+    /// hours. The token is good there until it ends; revoke the client's credential instead.
+    RevocationGivenUp,
     /// A client certificate took another's place: new connections show it, tokens of the old one were dropped.
     CertificateExchanged {
         /// The thumbprint of the old one.

@@ -82,6 +82,9 @@ impl Sink for TracingSink {
             EventKind::ClockOffset { role, offset_seconds } => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, ?role, offset_seconds, "a server's clock differs");
             }
+            EventKind::RevocationGivenUp => {
+                warn!(target: "shipbound", tenant, carrier, environment, account, "the issuer was not told of a revocation");
+            }
             EventKind::CertificateExchanged { old, new, not_after } => {
                 info!(target: "shipbound", %old, %new, %not_after, "a client certificate was exchanged");
             }
