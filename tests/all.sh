@@ -251,6 +251,8 @@ step 'fmt' cargo fmt --all --check
 step 'clippy, no features' cargo clippy --locked --no-default-features -- -D warnings
 step 'clippy, default features' cargo clippy --locked -- -D warnings
 step 'clippy, aws-lc-rs' cargo clippy --locked --no-default-features --features aws-lc-rs -- -D warnings
+step 'clippy, mtls without reqwest' cargo clippy --locked --no-default-features --features mtls -- -D warnings
+step 'clippy, reqwest without mtls' cargo clippy --locked --no-default-features --features reqwest -- -D warnings
 step 'clippy, rsa' cargo clippy --locked --features rsa -- -D warnings
 step 'clippy, sandbox' cargo clippy --locked --features sandbox -- -D warnings
 step 'clippy, everything' cargo clippy --locked --workspace --all-features --all-targets -- -D warnings
