@@ -279,6 +279,7 @@ step 'example quickstart, a check left out' example_quickstart_without
 step 'example mtls' example_mtls
 step 'example mtls, the check left out' example_mtls_without
 step 'example onboard, UPS' example_onboard ups
+step 'example onboard, USPS' example_onboard usps
 step 'example onboard, an issuer' example_onboard issuer
 step 'example fedex' example_carrier fedex
 step 'example ups' example_carrier ups

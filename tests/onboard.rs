@@ -173,7 +173,7 @@ impl<'a> Shipper<'a> {
 
 #[test]
 fn a_shipper_allows_and_labels_are_bought_with_the_first_and_a_refreshed_token() {
-    for (carrier, name) in [("ups", "UPS"), ("issuer", "Acme Freight")] {
+    for (carrier, name) in [("ups", "UPS"), ("usps", "USPS"), ("issuer", "Acme Freight")] {
         let site = Onboard::start(&["--wait-for-one", "--carrier", carrier]);
         let home = format!("{}/", site.url);
         let pages = browser(&home, &[&format!("Connect {name}"), "Allow"]);
@@ -323,7 +323,7 @@ fn answers_are_hardened() {
 
 #[test]
 fn bad_usage_is_told_apart() {
-    for arguments in [&["--carrier", "usps"][..], &["--yes"]] {
+    for arguments in [&["--carrier", "fedex"][..], &["--yes"]] {
         let output = example("onboard").args(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(2));
     }

@@ -28,6 +28,8 @@ pub(crate) enum Which {
     /// UPS as it is today: codes are exchanged without the application's secret, refreshes have a path of their own, tokens are
     /// bearer tokens.
     Ups,
+    /// USPS as it is today: the secret goes with the form, bearer tokens.
+    Usps,
     /// A carrier whose issuer has metadata and wants pushed requests. Codes, tokens and refreshes are bound to a key.
     Issuer,
 }
@@ -110,6 +112,16 @@ impl Carrier {
                     .binding(Bearer)
                     .build()?
             }
+            Which::Usps => {
+                // USPS wants a payment authorization with each label too; this route does not.
+                sandbox.route_with(Method::POST, "/labels/v3/label", move |_| {
+                    numbered(|number| json!({ "trackingNumber": number }))
+                });
+                let profile = carriers::usps(Environment::Sandbox).by_consent();
+                Client::builder(sandbox.profile(profile), &parts)
+                    .binding(Bearer)
+                    .build()?
+            }
             Which::Issuer => {
                 sandbox.route_with(Method::POST, "/v1/shipments", move |_| {
                     numbered(|number| json!({ "trackingNumber": number }))
@@ -137,6 +149,7 @@ impl Carrier {
     pub(crate) fn name(&self) -> &'static str {
         match self.which {
             Which::Ups => "UPS",
+            Which::Usps => "USPS",
             Which::Issuer => "Acme Freight",
         }
     }
@@ -144,7 +157,7 @@ impl Carrier {
     /// The origin of the page where shippers consent.
     pub(crate) fn consent_origin(&self) -> &str {
         match self.which {
-            Which::Ups => self.sandbox.api(),
+            Which::Ups | Which::Usps => self.sandbox.api(),
             Which::Issuer => self.sandbox.issuer(),
         }
     }
@@ -174,6 +187,7 @@ impl Carrier {
                 "/shipments/v2409/ship",
                 "/ShipmentResponse/ShipmentResults/ShipmentIdentificationNumber",
             ),
+            Which::Usps => ("/labels/v3/label", "/trackingNumber"),
             Which::Issuer => ("/v1/shipments", "/trackingNumber"),
         };
         let shipment = json!({"weightGrams": 1200});

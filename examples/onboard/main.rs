@@ -1,8 +1,9 @@
 //! A shipper connects an account at a carrier: consent by authorization code, from the button to the first labels.
 //!
-//! `cargo run --example onboard`, then open the address that it prints; Ctrl-C ends it. `--carrier issuer` has a carrier with
-//! an OAuth issuer of its own (pushed requests, tokens bound to a key) in UPS's place, `--wait-for-one` ends with the first
-//! consent that was given or refused, `--json` prints one JSON object a line. Carrier and issuer are a sandbox on this machine.
+//! `cargo run --example onboard`, then open the address that it prints; Ctrl-C ends it. In UPS's place `--carrier usps` has
+//! USPS, and `--carrier issuer` a carrier with an OAuth issuer of its own (pushed requests, tokens bound to a key).
+//! `--wait-for-one` ends with the first consent that was given or refused, `--json` prints one JSON object a line. Carrier and
+//! issuer are a sandbox on this machine.
 
 mod carrier;
 mod output;
@@ -30,7 +31,7 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let Some(arguments) = Arguments::read() else {
-        eprintln!("usage: onboard [--carrier ups|issuer] [--wait-for-one] [--json]");
+        eprintln!("usage: onboard [--carrier ups|usps|issuer] [--wait-for-one] [--json]");
         return ExitCode::from(2);
     };
     match run(arguments).await {
@@ -90,6 +91,7 @@ impl Arguments {
                 Long("carrier") => {
                     arguments.carrier = match parser.value().ok()?.string().ok()?.as_str() {
                         "ups" => Which::Ups,
+                        "usps" => Which::Usps,
                         "issuer" => Which::Issuer,
                         _ => return None,
                     };

@@ -20,7 +20,7 @@ pub(super) const LIFETIME: Duration = Duration::from_secs(28_799);
 
 /// Whether a path is one of USPS's business paths.
 pub(super) fn owns(path: &str) -> bool {
-    path.starts_with("/addresses/v3/")
+    path.starts_with("/addresses/v3/") || path.starts_with("/labels/v3/")
 }
 
 /// USPS's answer to an API call whose token has expired or is unknown: 401, `invalid_token` in the body.
