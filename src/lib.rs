@@ -1,8 +1,8 @@
 //! Sender-constrained carrier tokens for Rust shipping services.
 //!
 //! Carriers hand out bearer tokens: whoever steals one can buy labels as the shipper. `shipbound` sends an application's own
-//! HTTP requests to carriers, for any number of shippers, and ties every token to its sender: with DPoP (RFC 9449) where the
-//! other side supports it, and guarded as a bearer token where it does not.
+//! HTTP requests to carriers, for any number of shippers, and ties every token to its sender: with DPoP (RFC 9449) or mutual
+//! TLS (RFC 8705) where the other side supports it, and guarded as a bearer token where it does not.
 //!
 //! ```no_run
 //! use shipbound::binding::dpop::Dpop;
@@ -44,7 +44,7 @@
 //! | know what an issuer can do, end a token, check one | [`Client::probe`], [`CarrierClient::revoke`], [`Client::introspect`] |
 //! | renew tokens and certificates ahead of need | [`upkeep`] |
 //! | watch what happens | [`journal`] |
-//! | check proofs in a service of your own | [`verify`] |
+//! | check proofs and client certificates in a service of your own | [`verify`] |
 #![cfg_attr(feature = "sandbox", doc = "| test without a carrier | [`sandbox`] |")]
 #![cfg_attr(not(feature = "sandbox"), doc = "| test without a carrier | `sandbox` (a feature) |")]
 //!
@@ -64,7 +64,7 @@
 //! # What it does not do
 //!
 //! It follows no redirects, decompresses nothing, uses no proxy of the environment, keeps no cookies, spawns no tasks and waits
-//! out no `Retry-After`. It has no types for rates, labels or tracking.
+//! out no `Retry-After`. (Certificate files are read, and RSA keys made, on a blocking thread of Tokio's.) It has no types for rates, labels or tracking.
 #![forbid(unsafe_code)]
 
 pub mod binding;

@@ -231,6 +231,23 @@ async fn with_no_pools_at_all_every_request_has_its_own_connection() {
 }
 
 #[tokio::test]
+async fn a_pool_may_be_kept_for_ever() {
+    let authority = Authority::new();
+    let server = Server::start(authority.config(TLS_1_3, "http/1.1", true)).await;
+    let transport = trusting(&server, &authority)
+        .pool_idle_timeout(Duration::MAX)
+        .build()
+        .unwrap();
+    let identity = authority.client();
+    for _ in 0..2 {
+        assert_eq!(
+            ask(&transport, &server, &with(&identity)).await,
+            (1, Some(identity.x5t()))
+        );
+    }
+}
+
+#[tokio::test]
 async fn idle_pools_are_closed_by_later_requests() {
     let authority = Authority::new();
     for (versions, alpn) in WAYS {

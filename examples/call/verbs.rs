@@ -163,6 +163,7 @@ impl<'a> Probed<'a> {
             Outlook::Bound(kind) => ("bound", Some(*kind)),
             Outlook::Untold(kind) => ("untold", Some(*kind)),
             Outlook::Unbound { .. } => ("unbound", Some(BindingKind::Bearer)),
+            Outlook::NoTokens => ("no_tokens", None),
             Outlook::NoCommonAlgorithm => ("no_common_algorithm", None),
             Outlook::Refused(_) => ("refused", None),
             _ => ("unknown", None),

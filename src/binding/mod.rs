@@ -59,6 +59,11 @@ impl BindingKind {
         matches!(self, Self::Dpop | Self::DpopMtls)
     }
 
+    /// Whether requests show a client certificate.
+    pub(crate) const fn has_certificate(self) -> bool {
+        matches!(self, Self::Mtls | Self::DpopMtls)
+    }
+
     /// The scheme of the `Authorization` header that carries such a token.
     pub(crate) const fn scheme(self) -> &'static str {
         match self {

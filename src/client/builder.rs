@@ -106,7 +106,8 @@ impl ClientBuilder {
     /// The client.
     ///
     /// # Errors
-    /// [`ErrorKind::Build`] when no binding was chosen, [`ErrorKind::Target`] or [`ErrorKind::Metadata`] when a URL of the
+    /// [`ErrorKind::Build`] when no binding was chosen, or when profile, binding, parts and [`ClientBuilder::fapi2`] do not fit
+    /// together, with the reason: mend what it names. [`ErrorKind::Target`] or [`ErrorKind::Metadata`] when a URL of the
     /// profile cannot be used.
     pub fn build(self) -> Result<Client, Error> {
         let Self {
@@ -215,10 +216,10 @@ fn check(
     has_subject: bool,
 ) -> Result<(), Error> {
     let kind = strategy.kind();
-    let shows_certificate = matches!(kind, BindingKind::Mtls | BindingKind::DpopMtls);
+    let shows_certificate = kind.has_certificate();
     let has_issuer = matches!(profile.token_at, TokenAt::Issuer(_));
     let grant = profile.request.grant_type();
-    let mut assertions = match (&profile.auth, grant) {
+    let assertions = match (&profile.auth, grant) {
         (ClientAuth::PrivateKeyJwt(one), GrantType::JwtBearer(two)) => vec![one, two],
         (ClientAuth::PrivateKeyJwt(one), _) | (_, GrantType::JwtBearer(one)) => vec![one],
         _ => Vec::new(),
@@ -228,7 +229,7 @@ fn check(
     } else if profile.token_at == TokenAt::Nowhere && kind != BindingKind::Mtls {
         "without tokens the client certificate alone says who calls: choose Mtls as the binding"
     } else if assertions
-        .drain(..)
+        .into_iter()
         .any(|profile| profile.needs_issuer() && !has_issuer)
     {
         "an assertion's audience is the issuer, and the profile names none: name it, or another audience"
@@ -245,11 +246,7 @@ fn check(
 /// See [`Scope::build`].
 fn build_number(strategy: &dyn BindingStrategy, has_subject: bool) -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
-    #[cfg(feature = "mtls")]
-    let has_certificates = strategy.certificates().is_some();
-    #[cfg(not(feature = "mtls"))]
-    let has_certificates = strategy.kind() != BindingKind::Bearer && strategy.kind() != BindingKind::Dpop;
-    match has_certificates || has_subject {
+    match strategy.kind().has_certificate() || has_subject {
         true => NEXT.fetch_add(1, Ordering::Relaxed),
         false => 0,
     }

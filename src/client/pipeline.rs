@@ -100,7 +100,7 @@ impl Pipeline {
         self.parts.tokens.show(&self.scope, tenant);
     }
 
-    /// A lease that a call can use at once: fresh, its key signs, its credential is still the connection's.
+    /// A lease that a call can use at once: fresh, its key signs, its credential and consent are still the connection's.
     pub(super) fn lease_at_hand(&self, tenant: &Tenant, now: Monotonic) -> Option<Arc<Lease>> {
         let lease = self.parts.tokens.fresh(&self.scope, tenant, now)?;
         lease.is_good(self.source.generation()).then_some(lease)

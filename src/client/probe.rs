@@ -9,6 +9,7 @@ use crate::owner::Tenant;
 use crate::token::capabilities::Capabilities;
 use crate::token::discovery::Described;
 use crate::token::metadata::MetadataError;
+use crate::token::source::Place;
 
 use super::Client;
 use super::pipeline::Pipeline;
@@ -50,6 +51,8 @@ pub enum Outlook {
         /// The bindings that the issuer offers.
         offered: Vec<BindingKind>,
     },
+    /// There are no tokens: the client certificate alone says who calls.
+    NoTokens,
     /// There will be no token: the issuer takes none of the proof algorithms that the client allows.
     NoCommonAlgorithm,
     /// There will be no token: the issuer's metadata does not allow this binding.
@@ -67,7 +70,8 @@ impl Pipeline {
         let strategy = &*self.source.strategy;
         let capabilities = described.as_ref().map(|described| described.capabilities.clone());
         let outlook = match &described {
-            Some(Described { mtls: Err(error), .. }) if shows_certificate(strategy.kind()) => Outlook::Refused(*error),
+            Some(Described { mtls: Err(error), .. }) if strategy.kind().has_certificate() => Outlook::Refused(*error),
+            None if matches!(self.source.at, Place::Nowhere) => Outlook::NoTokens,
             _ => outlook(strategy.kind(), strategy.proof_algorithms(), capabilities.as_ref()),
         };
         Probe {
@@ -88,10 +92,6 @@ impl Client {
     pub async fn probe(&self, tenant: &Tenant) -> Result<Probe, Error> {
         self.0.probe(tenant).await
     }
-}
-
-fn shows_certificate(kind: BindingKind) -> bool {
-    matches!(kind, BindingKind::Mtls | BindingKind::DpopMtls)
 }
 
 fn outlook(kind: BindingKind, own: &[Algorithm], told: Option<&Capabilities>) -> Outlook {
@@ -125,6 +125,7 @@ impl fmt::Display for Probe {
                 let endpoints: Vec<_> = told.endpoints.iter().map(ToString::to_string).collect();
                 writeln!(f, "endpoints         {}", endpoints.join(", "))?;
             }
+            _ if self.outlook == Outlook::NoTokens => writeln!(f, "issuer            there is none")?,
             _ => writeln!(
                 f,
                 "issuer            it has no metadata: endpoints are fixed in the profile"
@@ -211,6 +212,7 @@ impl fmt::Display for Outlook {
                     offered.join(", or to ")
                 )
             }
+            Self::NoTokens => f.write_str("no tokens, and needs none: its client certificate alone says who calls"),
             Self::NoCommonAlgorithm => {
                 f.write_str("no tokens: the issuer takes none of the proof algorithms that it was built with")
             }

@@ -93,7 +93,8 @@ pub struct Report {
     pub binding: Option<BindingKind>,
     /// The thumbprint of the proof key.
     pub jkt: Option<Thumbprint>,
-    /// The thumbprint of the client certificate that was shown. Beside a proof key the issuer may have bound the token to that alone.
+    /// The thumbprint of the client certificate that was shown. Beside a proof key the issuer may have bound the token to
+    /// that alone.
     pub x5t: Option<Thumbprint>,
     /// Requests sent to the API for this call.
     pub attempts: u32,

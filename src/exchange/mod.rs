@@ -22,7 +22,7 @@ use futures_util::future::ready;
 use http::{HeaderMap, Method, StatusCode};
 
 use crate::binding::nonce::Nonce;
-use crate::binding::{Answered, Attempt, BindingKind, Learned, Role, TokenBinding};
+use crate::binding::{Answered, Attempt, Learned, Role, TokenBinding};
 use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::journal::{AttemptRecord, EventKind, Journal, Repeat};
@@ -304,7 +304,7 @@ fn refuse_if_not_shown(transport: &dyn Transport, binding: &dyn TokenBinding) ->
     let identity = binding.identity();
     #[cfg(not(feature = "mtls"))]
     let identity: Option<std::convert::Infallible> = None;
-    if !matches!(binding.kind(), BindingKind::Mtls | BindingKind::DpopMtls) && identity.is_none() {
+    if !binding.kind().has_certificate() && identity.is_none() {
         return Ok(());
     }
     if identity.is_none() {

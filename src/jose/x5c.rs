@@ -1,6 +1,6 @@
 //! Certificates in a JOSE header (`x5c`, RFC 7515 4.1.6).
 //!
-//! All that is read of a certificate is its public key, and that in every build: x509-cert comes with the feature `mtls`,
+//! All that is read of a certificate here is its public key, and that in every build: x509-cert comes with the feature `mtls`,
 //! and whether a certificate fits a key must not depend on a feature.
 
 use base64::Engine;
@@ -49,7 +49,7 @@ fn subject_public_key(certificate: &[u8]) -> der::Result<SubjectPublicKeyInfoRef
 }
 
 /// `None` for a key that this crate does not sign with.
-fn public_jwk(key: &SubjectPublicKeyInfoRef<'_>) -> Option<PublicJwk> {
+pub(crate) fn public_jwk(key: &SubjectPublicKeyInfoRef<'_>) -> Option<PublicJwk> {
     let octets = key.subject_public_key.as_bytes()?;
     match key.algorithm.oid {
         oid::EC => {
@@ -74,7 +74,7 @@ fn public_jwk(key: &SubjectPublicKeyInfoRef<'_>) -> Option<PublicJwk> {
 }
 
 /// An `RSAPublicKey` (RFC 8017 A.1.1).
-fn rsa_numbers(octets: &[u8]) -> der::Result<(UintRef<'_>, UintRef<'_>)> {
+pub(crate) fn rsa_numbers(octets: &[u8]) -> der::Result<(UintRef<'_>, UintRef<'_>)> {
     let mut reader = SliceReader::new(octets)?;
     let numbers = reader.sequence(|fields| Ok::<_, der::Error>((fields.decode()?, fields.decode()?)))?;
     reader.finish()?;

@@ -65,8 +65,8 @@ pub enum EventKind {
     UnboundTokenRefused,
     /// A server refused a token that the cache held.
     TokenRefused,
-    /// The client authenticated with an assertion that is weaker than it could be, since its profile says so: another audience
-    /// than the issuer, or RS256.
+    /// A token was asked for with an assertion that is weaker than it could be, since its profile says so: the token endpoint as
+    /// its audience, a `typ` that is not explicit, or RS256.
     LegacyAssertion,
     /// A server's clock was found to differ, and proofs to it follow.
     ClockOffset {

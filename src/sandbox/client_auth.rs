@@ -69,7 +69,7 @@ enum Shown<'a> {
 
 /// Why a client was not authenticated.
 enum Failure {
-    /// Two ways in one request.
+    /// Two clients, or two ways, in one request.
     Twice,
     /// The client is unknown, or does not prove to be the one.
     Client { basic: bool, reason: &'static str },
@@ -98,7 +98,7 @@ pub(super) fn authenticate(
                 oauth_error(
                     StatusCode::BAD_REQUEST,
                     "invalid_request",
-                    "two ways of client authentication",
+                    "two clients, or two ways of client authentication",
                 ),
                 "invalid_request",
             ),
@@ -137,6 +137,7 @@ fn shown<'a>(dialect: Dialect, request: &Arrived, fields: &'a Fields) -> Result<
         Dialect::OAuth | Dialect::Usps => {
             let assertion = fields.get("client_assertion");
             match (by_header, by_body, assertion) {
+                (Some(claimed), None, None) if id.is_some_and(|other| other != claimed.id) => Err(Failure::Twice),
                 (Some(claimed), None, None) | (None, Some(claimed), None) => Ok(Shown::Secret(claimed)),
                 (None, None, Some(assertion)) if fields.get("client_assertion_type") == Some(JWT_BEARER) => {
                     Ok(Shown::Assertion(assertion))
@@ -214,6 +215,11 @@ pub(super) fn check_assertion(shared: &Shared, client: &Registration, usage: Use
 }
 
 impl Registration {
+    /// Whether it names itself and proves nothing.
+    pub(super) fn is_public(&self) -> bool {
+        matches!(self.method, AuthMethod::Nothing)
+    }
+
     fn has_secret(&self, secret: &str) -> bool {
         match &self.method {
             AuthMethod::Secret(own) => crypto::constant_time_eq(own.expose().as_bytes(), secret.as_bytes()),

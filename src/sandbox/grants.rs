@@ -12,7 +12,7 @@ use super::client_auth::check_assertion;
 use super::dialect::Dialect;
 use super::form::Fields;
 use super::record::Arrived;
-use super::registration::{AuthMethod, Registration};
+use super::registration::Registration;
 use super::registry::{BoundTo, Grant};
 use super::server::Shared;
 use super::ups;
@@ -86,7 +86,7 @@ pub(super) fn granted(
     fields: &Fields,
 ) -> Result<Granted, Refused> {
     let kind = fields.get("grant_type").ok_or("invalid_request")?;
-    let public = matches!(client.method, AuthMethod::Nothing);
+    let public = client.is_public();
     // UPS redeems refresh tokens at a path of their own, and nothing else there.
     if dialect == Dialect::Ups && (kind == "refresh_token") != (request.path == ups::REFRESH) {
         return Err("unsupported_grant_type".into());
@@ -164,6 +164,14 @@ fn refreshed(shared: &Shared, client: &Registration, fields: &Fields) -> Result<
     })
 }
 
+/// RFC 7636 4.1.
+fn is_verifier(text: &str) -> bool {
+    (43..=128).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
+}
+
 /// RFC 6749 4.1.3 and RFC 7636 4.6.
 fn code(shared: &Shared, client: &Registration, fields: &Fields) -> Result<Granted, Refused> {
     let text = fields.get("code").ok_or("invalid_request")?;
@@ -185,7 +193,7 @@ fn code(shared: &Shared, client: &Registration, fields: &Fields) -> Result<Grant
         (None, None) => true,
         (Some(challenge), Some(verifier)) => {
             let hashed = URL_SAFE_NO_PAD.encode(crypto::sha256(verifier.as_bytes()));
-            (43..=128).contains(&verifier.len()) && crypto::constant_time_eq(hashed.as_bytes(), challenge.as_bytes())
+            is_verifier(verifier) && crypto::constant_time_eq(hashed.as_bytes(), challenge.as_bytes())
         }
         _ => false,
     };
@@ -248,7 +256,7 @@ pub(super) fn redeem(
             if !shared.authorizations.use_code(text) {
                 return Err("invalid_grant".into());
             }
-            let public = matches!(client.method, AuthMethod::Nothing);
+            let public = client.is_public();
             let grant = Grant {
                 client: client.client_id.clone(),
                 scope: granted.scope.clone(),

@@ -72,6 +72,10 @@ fn document(shared: &Shared) -> Map<String, Value> {
         json!(shared.settings.require_par),
     );
     for endpoint in ["token", "revocation", "introspection"] {
+        let methods: Vec<_> = methods
+            .iter()
+            .filter(|method| endpoint != "introspection" || **method != "none")
+            .collect();
         add(&format!("{endpoint}_endpoint_auth_methods_supported"), json!(methods));
         let algorithms = json!(super::assertion::ALGORITHMS);
         add(

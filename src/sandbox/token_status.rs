@@ -19,6 +19,10 @@ use super::server::{Outcome, Shared, oauth_error};
 pub(super) fn serve(shared: &Shared, dialect: Dialect, request: &Arrived, fields: &Fields) -> Outcome {
     let by_token = (dialect == Dialect::Usps).then(|| bearer(shared, request)).flatten();
     let client = match by_token.map_or_else(|| authenticate(shared, dialect, request, fields), Ok) {
+        // Who need not prove anything could try tokens out (RFC 7662 2.1).
+        Ok(client) if request.endpoint == Endpoint::Introspection && client.is_public() => {
+            return Outcome::refused(dialect.bad_client().no_store(), "invalid_client");
+        }
         Ok(client) => client,
         Err(refused) => return *refused,
     };

@@ -22,7 +22,6 @@ use crate::grants::{Grant, GrantError, Grants};
 use crate::jose::base64url;
 use crate::json::{Object, Value};
 use crate::keys::KeyError;
-use crate::owner::Tenant;
 use crate::target::Target;
 use crate::transport::Stage;
 
@@ -361,12 +360,4 @@ fn random() -> Result<String, Error> {
 
 fn refused(error: ConsentError) -> Error {
     Error::before(ErrorKind::Consent(error)).of(Role::AuthorizationServer)
-}
-
-/// Which consent one is, beside its client.
-impl PendingConsent {
-    /// Whose consent it is: to be compared with whose session it is.
-    pub fn tenant(&self) -> &Tenant {
-        &self.tenant
-    }
 }

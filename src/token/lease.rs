@@ -24,7 +24,7 @@ use super::AccessToken;
 pub struct Lease {
     pub(crate) renew_from: Monotonic,
     flags: AtomicU8,
-    /// The newest generation of the credential store in which the token's credential was seen to be the connection's.
+    /// The newest `TokenSource::generation` in which the token's credential and consent were seen to be the connection's.
     pub(crate) generation: AtomicU64,
     pub(crate) binding: Arc<dyn TokenBinding>,
     /// `None` where a certificate alone says who calls.
@@ -122,12 +122,12 @@ impl Lease {
         self.flags.load(Ordering::Relaxed) & USED != 0
     }
 
-    /// Whether the lease may still be used: its key signs, and its credential is still the connection's.
+    /// Whether the lease may still be used: its key signs, and its credential and consent are still the connection's.
     pub(crate) fn is_good(&self, generation: u64) -> bool {
         self.is_current(generation) && self.binding.is_usable()
     }
 
-    /// Whether no credential has changed since the token's was last seen.
+    /// Whether no credential and no consent has changed since the token's were last seen.
     pub(crate) fn is_current(&self, generation: u64) -> bool {
         self.generation.load(Ordering::Relaxed) == generation
     }

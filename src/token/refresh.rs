@@ -95,7 +95,7 @@ impl TokenSource {
 
     /// How long a refresh token is claimed: its second half is longer than a token exchange may take.
     fn claim_time(&self) -> Duration {
-        Grants::DEFAULT_CLAIM.max(self.limits.token_exchange * 4)
+        Grants::DEFAULT_CLAIM.max(self.limits.token_exchange.saturating_mul(4))
     }
 
     /// Ends the claim of a request that failed so, and says what the shipper's consent is worth now. A claim that cannot be

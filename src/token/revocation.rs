@@ -44,10 +44,11 @@ impl TokenSource {
     ) -> Result<bool, Error> {
         let deadline = self.clock.monotonic() + self.limits.token_exchange;
         let revoked = async {
-            let prepared = self.prepared(connection, deadline).await?;
-            if !self.has(&prepared.found, IssuerEndpoint::Revocation) {
+            // Neither key nor credential is needed to find out that nobody is to be told.
+            if !self.has(&self.issuer(connection, deadline).await?, IssuerEndpoint::Revocation) {
                 return Ok(false);
             }
+            let prepared = self.prepared(connection, deadline).await?;
             let form = Form::new().with("token", token).with(
                 "token_type_hint",
                 match hint {

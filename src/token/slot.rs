@@ -165,12 +165,17 @@ impl Slot {
     /// Begins anew: the lease is dropped, what a flight in the air brings is for those who wait for it alone, and past
     /// failures do not count. Gives what was dropped.
     pub(crate) fn clear(&self) -> Option<Arc<Lease>> {
+        self.reset(None)
+    }
+
+    /// As [`Slot::clear`], with `lease` in the dropped one's place: no caller finds the slot empty between the two.
+    fn reset(&self, lease: Option<Arc<Lease>>) -> Option<Arc<Lease>> {
         let dropped = {
             let mut state = self.lock();
             state.flight = None;
             state.failures = 0;
             state.cooling = None;
-            state.lease.take()
+            std::mem::replace(&mut state.lease, lease)
         };
         dropped.iter().for_each(|lease| lease.evict());
         dropped
@@ -178,11 +183,8 @@ impl Slot {
 
     /// Takes a lease that came by another way than a flight.
     pub(crate) fn put(&self, landed: &Landed) {
-        let dropped = self.clear();
+        let dropped = self.reset(landed.keep.then(|| Arc::clone(&landed.lease)));
         drop(dropped);
-        if landed.keep {
-            self.lock().lease = Some(Arc::clone(&landed.lease));
-        }
     }
 
     /// The lease, whatever its state.

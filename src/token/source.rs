@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
 
-use crate::binding::{BindContext, BindingKind, BindingStrategy, Confirmation, Role, TokenBinding};
+use crate::binding::{BindContext, BindingStrategy, Confirmation, Role, TokenBinding};
 use crate::clock::{Clock, Monotonic};
 use crate::credentials::{Credential, CredentialStore};
 use crate::error::{Awaited, Error, ErrorKind};
@@ -37,7 +37,7 @@ use super::left::LeftFlights;
 use super::metadata::{Issuer, IssuerEndpoint};
 use super::slot::{Fetch, Landed, Slot};
 
-/// How long a call with a good token waits to hear whether its credential is still the same.
+/// How long a call with a good token waits to hear whether its credential and consent are still the same.
 const REVIEW: Duration = Duration::from_secs(1);
 
 /// A new token is asked for at this share of the lifetime, in percent, give or take [`RENEW_JITTER`].
@@ -95,7 +95,7 @@ pub(super) struct Prepared<'a> {
     pub(super) found: Found<'a>,
     pub(super) binding: Arc<dyn TokenBinding>,
     pub(super) credential: Credential,
-    /// The generation of the credential store before the credential was looked up.
+    /// [`TokenSource::generation`] before the credential was looked up.
     generation: u64,
 }
 
@@ -120,7 +120,7 @@ impl TokenSource {
 
     /// Whether requests show a client certificate.
     pub(super) fn shows_certificates(&self) -> bool {
-        matches!(self.strategy.kind(), BindingKind::Mtls | BindingKind::DpopMtls)
+        self.strategy.kind().has_certificate()
     }
 
     /// What any request to the issuer for this connection needs: who the issuer is, what the request is bound by, and the
@@ -260,9 +260,8 @@ impl TokenSource {
         connection: &Connection,
         deadline: Monotonic,
     ) -> Result<Response, Error> {
-        if let ClientAuth::PrivateKeyJwt(profile) = auth
-            && profile.legacy()
-        {
+        let by_grant = matches!(self.request.grant_type(), GrantType::JwtBearer(profile) if profile.legacy());
+        if by_grant || matches!(auth, ClientAuth::PrivateKeyJwt(profile) if profile.legacy()) {
             self.journal.record(&connection.id, || EventKind::LegacyAssertion);
         }
         let mut errand = Post {

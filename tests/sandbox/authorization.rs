@@ -210,6 +210,25 @@ async fn requests_that_are_not_to_be_decided_about() {
 }
 
 #[tokio::test]
+async fn a_verifier_of_other_characters_is_refused() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let verifier = VERIFIER.replace('-', "+");
+    register(&sandbox, Registration::public("app"));
+    let url = url(&sandbox, "").replace(&challenge(VERIFIER), &challenge(&verifier));
+    let back = sandbox.allow(&url).unwrap();
+    let good = redeeming(&parameter(&back, "code").unwrap());
+    let client = Certified::new(&sandbox, None);
+    let got = client
+        .ask(
+            &token_url(&sandbox),
+            &[],
+            &good.replace(VERIFIER, &verifier.replace('+', "%2B")),
+        )
+        .await;
+    assert_eq!((got.status, got.error().as_str()), (400, "invalid_grant"));
+}
+
+#[tokio::test]
 async fn a_code_is_worth_nothing_without_what_belongs_to_it() {
     let clock = Arc::new(ManualClock::at(SystemClock::new().now()));
     let sandbox = Sandbox::builder().clock(clock.clone()).start().await.unwrap();

@@ -2,7 +2,7 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use shipbound::sandbox::{Answer, Canned, Endpoint, MetadataAt, Nonces, Sandbox};
+use shipbound::sandbox::{Answer, Canned, Endpoint, MetadataAt, Nonces, Registration, Sandbox};
 use shipbound::secret::ClientSecret;
 
 use crate::caller::{Caller, Claims, tenant};
@@ -183,6 +183,37 @@ async fn introspection_tells_the_binding_and_revocation_ends_it() {
     );
     assert_eq!(caller.ask(&revoke, &[], &format!("token={token}")).await.status, 200);
     assert_eq!(introspect(&caller, &token).await, json!({"active": false}));
+}
+
+#[tokio::test]
+async fn nobody_introspects_who_proves_nothing() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let caller = Caller::new(&sandbox, "acme").await;
+    let token = caller.bound_token().await;
+    sandbox.register(Registration::public("app"));
+    let body = format!("client_id=app&token={token}");
+    let form = [("content-type", "application/x-www-form-urlencoded")];
+    let url = caller.token_url().replace("/token", "/introspect");
+    let got = caller.try_send(Method::POST, &url, &form, body).await.unwrap();
+    assert_eq!((got.status, got.error().as_str()), (401, "invalid_client"));
+    let url = format!("{}/.well-known/oauth-authorization-server", sandbox.issuer());
+    let document = caller.send(Method::GET, &url, &[], "").await.json();
+    for (endpoint, takes_none) in [("token", true), ("revocation", true), ("introspection", false)] {
+        let methods = document[format!("{endpoint}_endpoint_auth_methods_supported")].as_array();
+        assert_eq!(methods.unwrap().contains(&json!("none")), takes_none, "{endpoint}");
+    }
+}
+
+#[tokio::test]
+async fn one_client_is_not_named_beside_another() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let caller = Caller::new(&sandbox, "acme").await;
+    let ask = async |id: &str| {
+        let body = format!("grant_type=client_credentials&client_id={id}");
+        caller.ask(&caller.token_url(), &[], &body).await.status
+    };
+    assert_eq!(ask(caller.client.client_id()).await, 200);
+    assert_eq!(ask("globex").await, 400);
 }
 
 #[tokio::test]

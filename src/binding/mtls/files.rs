@@ -92,7 +92,7 @@ impl FileCertificates {
         })
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn lock(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -100,7 +100,7 @@ impl FileCertificates {
     async fn look(&self, now: Timestamp) -> Result<Look, IdentityError> {
         let paths = Arc::clone(&self.paths);
         let (mark, digest) = {
-            let held = self.held();
+            let held = self.lock();
             (held.mark.clone(), held.digest)
         };
         let look = move || paths.look(&mark, &digest, now);
@@ -117,13 +117,13 @@ impl FileCertificates {
 #[async_trait]
 impl CertificateSource for FileCertificates {
     async fn identity(&self, _connection: &ConnectionId) -> Result<ClientIdentity, IdentityError> {
-        Ok(self.held().identity.clone())
+        Ok(self.lock().identity.clone())
     }
 
     async fn reload(&self, now: Timestamp) -> Result<Vec<Exchanged>, IdentityError> {
         let _alone = self.looking.lock().await;
         let look = self.look(now).await?;
-        let mut held = self.held();
+        let mut held = self.lock();
         match look {
             Look::Nothing => Ok(Vec::new()),
             Look::Touched(mark) => {
@@ -139,7 +139,7 @@ impl CertificateSource for FileCertificates {
     }
 
     fn held(&self) -> Vec<ClientIdentity> {
-        vec![Self::held(self).identity.clone()]
+        vec![self.lock().identity.clone()]
     }
 }
 

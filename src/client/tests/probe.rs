@@ -100,6 +100,23 @@ fn an_issuer_without_metadata_is_not_asked() {
     );
 }
 
+#[cfg(feature = "mtls")]
+#[test]
+fn who_has_no_tokens_is_told_so() {
+    let setup = Setup::new();
+    let profile = super::setup::profile(crate::token::TokenAt::Nowhere);
+    let mtls = |builder: ClientBuilder| builder.binding(Mtls::new(MemoryCertificates::new()));
+    let client = setup.build(profile, mtls).unwrap();
+    let probe = client.probe(&tenant()).now_or_never().unwrap().unwrap();
+    assert!(setup.script.seen().is_empty());
+    assert_eq!(probe.outlook, Outlook::NoTokens);
+    assert_eq!(
+        probe.to_string(),
+        "issuer            there is none\n\
+         this client gets  no tokens, and needs none: its client certificate alone says who calls"
+    );
+}
+
 #[test]
 fn clients_without_a_binding_hear_what_they_could_have() {
     let bearer = |builder: ClientBuilder| builder.binding(Bearer);

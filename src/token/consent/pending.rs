@@ -45,6 +45,11 @@ struct Record<'a> {
 }
 
 impl PendingConsent {
+    /// Whose consent it is: to be compared with whose session it is.
+    pub fn tenant(&self) -> &Tenant {
+        &self.tenant
+    }
+
     /// The consent as text, for a session that is kept elsewhere: a database, say.
     pub fn to_text(&self) -> PendingText {
         let optional = |thumbprint: Option<Thumbprint>| thumbprint.map(|one| one.to_string());

@@ -4,19 +4,16 @@ use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 use x509_cert::Certificate;
-use x509_cert::der::asn1::{ContextSpecific, ObjectIdentifier, UintRef};
-use x509_cert::der::{self, Decode, Encode, Reader, SliceReader, TagNumber};
+use x509_cert::der::asn1::{ContextSpecific, ObjectIdentifier};
+use x509_cert::der::referenced::OwnedToRef;
+use x509_cert::der::{self, Decode, Encode, SliceReader, TagNumber};
 use x509_cert::ext::pkix::ExtendedKeyUsage;
 use x509_cert::spki::{AlgorithmIdentifierOwned, SubjectPublicKeyInfoOwned};
 
 use super::IdentityError;
 use crate::clock::Timestamp;
-use crate::jose::{PublicJwk, Thumbprint};
+use crate::jose::{PublicJwk, Thumbprint, oid, x5c};
 
-const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-const EC: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
-const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 
@@ -84,35 +81,32 @@ pub(super) struct PublicKey {
 impl PublicKey {
     fn of(info: &SubjectPublicKeyInfoOwned) -> Result<Self, IdentityError> {
         let octets = info.subject_public_key.as_bytes().ok_or(IdentityError::Malformed)?;
-        let jwk = match info.algorithm.oid {
-            RSA => {
-                let (n, e) = rsa_numbers(octets).map_err(|_| IdentityError::Malformed)?;
+        match info.algorithm.oid {
+            oid::RSA => {
+                let (n, _) = x5c::rsa_numbers(octets).map_err(|_| IdentityError::Malformed)?;
+                let n = n.as_bytes();
                 let bits = n.len().saturating_mul(8) - n.first().map_or(0, |first| first.leading_zeros() as usize);
                 if !RSA_BITS.contains(&bits) {
                     return Err(IdentityError::Weak);
                 }
-                PublicJwk::rsa(n, e).ok()
             }
-            EC => {
+            oid::EC => {
                 let curve = info
                     .algorithm
                     .parameters
                     .as_ref()
                     .and_then(|curve| curve.decode_as::<ObjectIdentifier>().ok())
                     .ok_or(IdentityError::Weak)?;
-                if ![P256, P384, P521].contains(&curve) {
+                if ![oid::P256, P384, P521].contains(&curve) {
                     return Err(IdentityError::Weak);
                 }
-                (curve == P256).then(|| p256(octets)).flatten()
             }
-            ED25519 => <[u8; 32]>::try_from(octets)
-                .ok()
-                .and_then(|point| PublicJwk::ed25519(point).ok()),
+            oid::ED25519 => {}
             _ => return Err(IdentityError::Weak),
-        };
+        }
         Ok(Self {
             spki: info.to_der().map_err(|_| IdentityError::Malformed)?,
-            jwk,
+            jwk: x5c::public_jwk(&info.owned_to_ref()),
         })
     }
 }
@@ -155,24 +149,6 @@ fn check_usage(certificate: &Certificate) -> Result<(), IdentityError> {
         }
         _ => Ok(()),
     }
-}
-
-/// Modulus and exponent of an `RSAPublicKey` (RFC 8017 A.1.1).
-fn rsa_numbers(octets: &[u8]) -> der::Result<(&[u8], &[u8])> {
-    let mut reader = SliceReader::new(octets)?;
-    let (n, e) = reader.sequence(|fields| {
-        let n: UintRef<'_> = fields.decode()?;
-        let e: UintRef<'_> = fields.decode()?;
-        Ok::<_, der::Error>((n.as_bytes(), e.as_bytes()))
-    })?;
-    reader.finish()?;
-    Ok((n, e))
-}
-
-/// The key with this uncompressed point (SEC 1 2.3.3).
-fn p256(octets: &[u8]) -> Option<PublicJwk> {
-    let (x, y) = octets.strip_prefix(&[4])?.split_at_checked(32)?;
-    PublicJwk::p256(x.try_into().ok()?, y.try_into().ok()?).ok()
 }
 
 fn timestamp(since_1970: Duration) -> Timestamp {

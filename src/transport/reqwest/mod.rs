@@ -36,7 +36,8 @@ use crate::target::{Origin, Target};
 /// Off, whatever features of `reqwest` other crates switch on: redirects, repeats, proxies of the environment,
 /// decompression, cookies, referers, TLS 1.3 early data, `SSLKEYLOGFILE`. On: TLS 1.2 and 1.3 with certificates checked
 /// against Mozilla's roots, HTTP/2 or HTTP/1.1 by ALPN, one pool of connections for all requests without a client
-/// certificate, and a pool with resumption tickets of its own for each client certificate (RFC 8705). Names are resolved by the system and every address is [judged](super::address) before it is connected to.
+/// certificate, and a pool with resumption tickets of its own for each client certificate (RFC 8705). Names are resolved by the
+/// system and every address is [judged](super::address) before it is connected to.
 ///
 /// It must be used inside a tokio runtime with I/O and time enabled. Headers that it adds: `Host`, `Content-Length`,
 /// `User-Agent` and `Accept: */*` where the request has none of its own.

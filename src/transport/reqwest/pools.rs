@@ -106,7 +106,7 @@ impl Pools {
         let now = clock.monotonic();
         let (found, closed) = {
             let mut state = lock(&self.state);
-            let closed = state.close_idle(now, self.idle + self.slack);
+            let closed = state.close_idle(now, self.idle.saturating_add(self.slack));
             (state.touch(number, now, self.slack), closed)
         };
         // Sockets are closed without the lock.

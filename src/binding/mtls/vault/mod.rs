@@ -150,13 +150,14 @@ impl VaultPki {
         }
     }
 
-    /// Uses this token from the next request on, which need not wait for a pause to end.
+    /// Uses this token from the next request on, which need not wait for a pause of the whole source to end.
+    /// The pause of a connection whose role or subject was refused goes on.
     pub fn set_token(&self, token: impl Into<VaultToken>) {
         *self.0.token.write().unwrap_or_else(PoisonError::into_inner) = token.into();
         *self.0.pause() = Pause::default();
     }
 
-    /// Why the newest request for this connection's certificate failed; `None` when it went well.
+    /// Why the newest request for this connection's certificate failed; else why the source as a whole pauses, if it does.
     pub fn failure(&self, connection: &ConnectionId) -> Option<VaultFailure> {
         let slot = self.0.slots().get(&self.0.key(connection)).cloned();
         let own = slot.and_then(|slot| slot.failure());
@@ -366,7 +367,7 @@ impl Inner {
                 catch_unwind(AssertUnwindSafe(|| subject(connection))).map_err(|_panic| VaultFailure::Subject)?
             }
             (Subjects::One(subject), _) => subject.clone(),
-            (Subjects::Each(_), None) => return Err(VaultFailure::Refused),
+            (Subjects::Each(_), None) => return Err(VaultFailure::Subject),
         };
         let token = self.token.read().unwrap_or_else(PoisonError::into_inner).clone();
         let identity = self.endpoint.issue(&*self.transport, &token, &subject).await?;

@@ -91,19 +91,18 @@ struct InTheAir {
     flight: Flight,
     /// From when on a flight that nobody drives is given up: what is left of its time would be too short for another caller.
     stale: Monotonic,
+    /// By when it would have ended if anyone had driven it.
+    overdue: Monotonic,
 }
 
 impl InTheAir {
     fn is_good(&self, now: Monotonic) -> bool {
-        now <= self.stale || self.flight.strong_count().is_some_and(|holders| holders > 1)
+        let is_driven = || self.flight.strong_count().is_some_and(|holders| holders > 1);
+        now <= self.overdue && (now <= self.stale || is_driven())
     }
 }
 
 impl Slot {
-    pub(super) fn held(&self) -> Option<ClientIdentity> {
-        self.lock().issued.as_ref().map(|issued| issued.identity.clone())
-    }
-
     /// The certificate, unless it is let go because nobody asks for it.
     pub(super) fn kept(&self, now: Timestamp) -> Option<ClientIdentity> {
         let state = self.lock();
@@ -181,6 +180,7 @@ impl Slot {
             number,
             flight: flight.clone(),
             stale: now + limit / 2,
+            overdue: now + limit,
         });
         Ok((number, flight))
     }
@@ -225,7 +225,7 @@ impl Slot {
 impl fmt::Debug for Slot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Slot")
-            .field("held", &self.held())
+            .field("issued", &self.lock().issued)
             .finish_non_exhaustive()
     }
 }
