@@ -89,6 +89,7 @@ pub mod secret;
 pub mod target;
 #[cfg(test)]
 mod testing;
+pub mod throttle;
 pub mod token;
 pub mod transport;
 pub mod upkeep;

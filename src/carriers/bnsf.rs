@@ -4,7 +4,7 @@
 use crate::owner::{CarrierId, Environment};
 use crate::token::TokenAt;
 
-use super::CarrierProfile;
+use super::{CarrierProfile, Route};
 
 /// BNSF: mutual TLS and nothing else. There are no tokens; the client certificate says who calls, so the binding is
 /// [`Mtls`](crate::binding::mtls::Mtls).
@@ -16,7 +16,6 @@ pub fn bnsf(environment: Environment) -> CarrierProfile {
         Environment::Sandbox => "https://api-trial.bnsf.com:6443",
         Environment::Production => "https://api.bnsf.com:6443",
     };
-    let mut profile = CarrierProfile::custom(CarrierId::of_profile("bnsf"), environment, base, TokenAt::Nowhere);
-    profile.routes = ["/healthcheck", "/v1/cars"].map(Into::into).into();
-    profile
+    let profile = CarrierProfile::custom(CarrierId::of_profile("bnsf"), environment, base, TokenAt::Nowhere);
+    profile.routes([Route::read("/healthcheck"), Route::read("/v1/cars")])
 }

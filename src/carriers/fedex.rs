@@ -5,7 +5,7 @@ use crate::owner::{CarrierId, Environment};
 use crate::token::TokenAt;
 use crate::token::client_auth::ClientAuth;
 
-use super::CarrierProfile;
+use super::{CarrierProfile, Route};
 
 /// FedEx: client credentials in the form's body, bearer tokens of an hour.
 ///
@@ -24,24 +24,21 @@ pub fn fedex(environment: Environment) -> CarrierProfile {
         Environment::Production => "https://documentapi.prod.fedex.com",
     };
     let token = TokenAt::Endpoint(format!("{host}/oauth/token"));
-    let mut profile = CarrierProfile::custom(CarrierId::of_profile("fedex"), environment, host, token)
+    let profile = CarrierProfile::custom(CarrierId::of_profile("fedex"), environment, host, token)
         .client_auth(ClientAuth::Post)
         .quirks(Quirks {
             not_processed: vec![BodyCode::new("/errors/0/code", "NOT.AUTHORIZED.ERROR")],
             ..Quirks::default()
         })
         .allow_origin(documents);
-    profile.routes = [
-        "/rate/v1/rates/quotes",
-        "/availability/v1/transittimes",
-        "/ship/v1/shipments",
-        "/ship/v1/shipments/cancel",
-        "/ship/v1/shipments/packages/validate",
-        "/track/v1/trackingnumbers",
-        "/address/v1/addresses/resolve",
-        "/country/v1/postal/validate",
-    ]
-    .map(Into::into)
-    .into();
-    profile
+    profile.routes([
+        Route::read("/rate/v1/rates/quotes"),
+        Route::read("/availability/v1/transittimes"),
+        Route::read("/ship/v1/shipments"),
+        Route::read("/ship/v1/shipments/cancel"),
+        Route::read("/ship/v1/shipments/packages/validate"),
+        Route::read("/track/v1/trackingnumbers"),
+        Route::read("/address/v1/addresses/resolve"),
+        Route::read("/country/v1/postal/validate"),
+    ])
 }

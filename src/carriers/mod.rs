@@ -1,24 +1,24 @@
-//! What is known of a carrier, as data: where it is, how it authenticates, how it differs from the RFCs.
+//! What is known of a carrier, as data: where it is, how it authenticates, throttles and fails, how it differs from the RFCs.
+//!
+//! A profile has no flow of its own: what happens to a request is decided elsewhere, the same for all. Whoever writes one for
+//! another carrier uses the same words as the files here.
 
 #[cfg(feature = "mtls")]
 mod bnsf;
+mod calls;
+mod fact;
 mod fedex;
+mod known;
+mod profile;
+mod route;
 mod ups;
 mod usps;
 
-use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
-
-use http::{HeaderName, HeaderValue};
-
-use crate::exchange::quirks::Quirks;
-use crate::owner::{CarrierId, Environment};
-use crate::target::danger::Loopback;
-use crate::token::client_auth::ClientAuth;
-use crate::token::grant::GrantType;
-use crate::token::metadata::IssuerEndpoint;
-use crate::token::{TokenAt, TokenRequest};
+pub use self::calls::{LookUp, Replacement, TestCall, TracingHeader, TracingValue};
+pub use self::fact::{Certainty, Fact, Topic};
+pub use self::profile::CarrierProfile;
+pub use self::route::{CredentialRoute, Route, RouteClass, SegmentClass};
+pub use crate::exchange::fault::{CarrierFault, FaultKind, FaultPlace, FaultShape};
 
 #[cfg(feature = "mtls")]
 pub use self::bnsf::bnsf;
@@ -26,211 +26,4 @@ pub use self::fedex::fedex;
 pub use self::ups::ups;
 pub use self::usps::usps;
 
-/// One carrier's API in one environment. Data only: what happens to a request is decided elsewhere, the same for all.
-///
-/// ```
-/// use shipbound::carriers::CarrierProfile;
-/// use shipbound::owner::{CarrierId, Environment};
-/// use shipbound::token::TokenAt;
-///
-/// let profile = CarrierProfile::custom(
-///     CarrierId::new("acme-freight")?,
-///     Environment::Production,
-///     "https://api.carrier.example/v2",
-///     TokenAt::Issuer("https://auth.carrier.example".into()),
-/// );
-/// # Ok::<(), shipbound::owner::InvalidId>(())
-/// ```
-#[derive(Clone)]
-pub struct CarrierProfile {
-    pub(crate) id: CarrierId,
-    pub(crate) environment: Environment,
-    pub(crate) base: String,
-    pub(crate) origins: Vec<String>,
-    pub(crate) token_at: TokenAt,
-    pub(crate) endpoints: BTreeMap<IssuerEndpoint, String>,
-    pub(crate) auth: ClientAuth,
-    pub(crate) request: TokenRequest,
-    pub(crate) quirks: Quirks,
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(crate) locked_headers: Vec<HeaderName>,
-    pub(crate) routes: Vec<Arc<str>>,
-    pub(crate) exempt: Vec<Loopback>,
-}
-
-impl CarrierProfile {
-    /// The profile of a carrier that is not among those of this crate, or of your own service: client credentials by
-    /// `client_secret_basic`, RFC 6749 answers, credentials to the origin of `base` and to the token endpoint only.
-    ///
-    /// URLs are parsed when a client is built with the profile.
-    pub fn custom(id: CarrierId, environment: Environment, base: impl Into<String>, token_at: TokenAt) -> Self {
-        Self {
-            id,
-            environment,
-            base: base.into(),
-            origins: Vec::new(),
-            token_at,
-            endpoints: BTreeMap::new(),
-            auth: ClientAuth::default(),
-            request: TokenRequest::default(),
-            quirks: Quirks::default(),
-            headers: Vec::new(),
-            locked_headers: Vec::new(),
-            routes: Vec::new(),
-            exempt: Vec::new(),
-        }
-    }
-
-    /// The carrier's id.
-    pub fn id(&self) -> &CarrierId {
-        &self.id
-    }
-
-    /// Which of the carrier's systems it is.
-    pub fn environment(&self) -> Environment {
-        self.environment
-    }
-
-    /// Where paths given to a client start from.
-    pub fn base(&self) -> &str {
-        &self.base
-    }
-
-    /// Where tokens come from.
-    pub fn token_at(&self) -> &TokenAt {
-        &self.token_at
-    }
-
-    /// Says where another endpoint of the issuer is, for carriers without metadata: a URL. With an issuer that has metadata,
-    /// that says it.
-    #[must_use]
-    pub fn endpoint(mut self, endpoint: IssuerEndpoint, url: impl Into<String>) -> Self {
-        self.endpoints.insert(endpoint, url.into());
-        self
-    }
-
-    /// Asks for tokens with what a shipper's consent gave, in the place of the client's own credentials: by
-    /// [`GrantType::RefreshToken`]. The shipper consents through `Client::authorize`.
-    #[must_use]
-    pub fn by_consent(mut self) -> Self {
-        self.request = self.request.grant(GrantType::RefreshToken);
-        self
-    }
-
-    /// How the client authenticates to the issuer. Default `client_secret_basic`.
-    #[must_use]
-    pub fn client_auth(mut self, auth: ClientAuth) -> Self {
-        self.auth = auth;
-        self
-    }
-
-    /// What tokens are asked for. Default: nothing in particular.
-    #[must_use]
-    pub fn token_request(mut self, request: TokenRequest) -> Self {
-        self.request = request;
-        self
-    }
-
-    /// Where the carrier differs from the RFCs. Default: nowhere.
-    #[must_use]
-    pub fn quirks(mut self, quirks: Quirks) -> Self {
-        self.quirks = quirks;
-        self
-    }
-
-    /// Allows an origin more, `https://host[:port]`: credentials may go there, and the issuer's metadata may name endpoints
-    /// there.
-    #[must_use]
-    pub fn allow_origin(mut self, origin: impl Into<String>) -> Self {
-        self.origins.push(origin.into());
-        self
-    }
-
-    /// Sends this header with every call that does not set it itself.
-    #[must_use]
-    pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.headers.push((name, value));
-        self
-    }
-
-    /// Refuses this header from callers: one that selects whose account is used, for instance.
-    #[must_use]
-    pub fn lock_header(mut self, name: HeaderName) -> Self {
-        self.locked_headers.push(name);
-        self
-    }
-
-    /// Lets endpoints be on this loopback authority, as servers of a test are.
-    #[must_use]
-    pub fn allow_loopback(mut self, authority: Loopback) -> Self {
-        self.exempt.push(authority);
-        self
-    }
-
-    /// This profile with its origins replaced and nothing else: its API at `api`, its token endpoint at `issuer`, paths and
-    /// quirks as they are.
-    #[cfg(feature = "sandbox")]
-    pub(crate) fn moved_to(mut self, api: &str, issuer: &str, exempt: Vec<Loopback>) -> Self {
-        let moved = |url: &str, origin: &str| {
-            let path = url
-                .split_once("://")
-                .and_then(|(_, rest)| rest.split_once('/'))
-                .map_or("", |(_, path)| path);
-            format!("{}/{path}", origin.trim_end_matches('/'))
-        };
-        self.base = moved(&self.base, api);
-        self.token_at = match &self.token_at {
-            TokenAt::Endpoint(url) => TokenAt::Endpoint(moved(url, issuer)),
-            TokenAt::Issuer(_) => TokenAt::Issuer(issuer.to_owned()),
-            TokenAt::Nowhere => TokenAt::Nowhere,
-        };
-        for url in self.endpoints.values_mut() {
-            *url = moved(url, issuer);
-        }
-        self.origins.clear();
-        self.exempt = exempt;
-        self
-    }
-
-    /// Names a route of the carrier, by which calls are known in the journal: a path in which segments in braces stand for
-    /// any one segment, `/track/v1/details/{number}` for instance. Paths of no route are `{unclassified}`.
-    #[must_use]
-    pub fn route(mut self, template: impl Into<Arc<str>>) -> Self {
-        self.routes.push(template.into());
-        self
-    }
-
-    /// The route that a path belongs to, with its personal parts left out.
-    pub(crate) fn route_of(&self, path: &str) -> Arc<str> {
-        let known = self.routes.iter().find(|template| matches(template, path));
-        known.map_or_else(|| Arc::from("{unclassified}"), Arc::clone)
-    }
-}
-
-impl fmt::Debug for CarrierProfile {
-    /// Shows the names of its headers, not their values: an API key may be among them.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
-        f.debug_struct("CarrierProfile")
-            .field("id", &self.id)
-            .field("environment", &self.environment)
-            .field("auth", &self.auth)
-            .field("headers", &headers)
-            .field("locked_headers", &self.locked_headers)
-            .field("exempt", &self.exempt)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Whether `path` has the shape of `template`, in which a segment in braces stands for any one segment.
-fn matches(template: &str, path: &str) -> bool {
-    let (mut wanted, mut given) = (template.split('/'), path.split('/'));
-    loop {
-        match (wanted.next(), given.next()) {
-            (None, None) => return true,
-            (Some(wanted), Some(given)) if wanted == given => {}
-            (Some(wanted), Some(given)) if wanted.starts_with('{') && !given.is_empty() => {}
-            _ => return false,
-        }
-    }
-}
+pub(crate) use self::known::shown;

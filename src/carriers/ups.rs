@@ -7,7 +7,7 @@ use crate::owner::{CarrierId, Environment};
 use crate::token::TokenAt;
 use crate::token::metadata::IssuerEndpoint;
 
-use super::CarrierProfile;
+use super::{CarrierProfile, Route};
 
 /// UPS: HTTP Basic at the token endpoint, bearer tokens of four hours whose answer has every value as a string.
 ///
@@ -26,7 +26,7 @@ pub fn ups(environment: Environment) -> CarrierProfile {
     };
     let token = TokenAt::Endpoint(format!("{host}/security/v1/oauth/token"));
     let base = format!("{host}/api");
-    let mut profile = CarrierProfile::custom(CarrierId::of_profile("ups"), environment, base, token)
+    let profile = CarrierProfile::custom(CarrierId::of_profile("ups"), environment, base, token)
         .quirks(Quirks {
             not_processed: vec![BodyCode::new("/response/errors/0/code", "250002")],
             code_without_authentication: true,
@@ -39,16 +39,13 @@ pub fn ups(environment: Environment) -> CarrierProfile {
         .endpoint(IssuerEndpoint::Refresh, format!("{host}/security/v1/oauth/refresh"))
         // It names an account.
         .lock_header(HeaderName::from_static("x-merchant-id"));
-    profile.routes = [
-        "/api/rating/{version}/{option}",
-        "/api/shipments/{version}/ship",
-        "/api/shipments/{version}/void/cancel/{shipment}",
-        "/api/shipments/{version}/transittimes",
-        "/api/track/v1/details/{number}",
-        "/api/labels/{version}/recovery",
-        "/api/addressvalidation/{version}/{option}",
-    ]
-    .map(Into::into)
-    .into();
-    profile
+    profile.routes([
+        Route::read("/api/rating/{version}/{option}"),
+        Route::read("/api/shipments/{version}/ship"),
+        Route::read("/api/shipments/{version}/void/cancel/{shipment}"),
+        Route::read("/api/shipments/{version}/transittimes"),
+        Route::read("/api/track/v1/details/{number}"),
+        Route::read("/api/labels/{version}/recovery"),
+        Route::read("/api/addressvalidation/{version}/{option}"),
+    ])
 }

@@ -7,7 +7,7 @@ use crate::token::TokenAt;
 use crate::token::client_auth::ClientAuth;
 use crate::token::metadata::IssuerEndpoint;
 
-use super::CarrierProfile;
+use super::{CarrierProfile, Route};
 
 /// USPS: client credentials in the form's body, bearer tokens of eight hours, 60 calls an hour for each API unless USPS
 /// grants more. A 429 says in `Retry-After` when to go on. A call whose token has ended or was revoked is repeated once with a new
@@ -24,7 +24,7 @@ pub fn usps(environment: Environment) -> CarrierProfile {
         Environment::Production => "https://apis.usps.com",
     };
     let token = TokenAt::Endpoint(format!("{host}/oauth2/v3/token"));
-    let mut profile = CarrierProfile::custom(CarrierId::of_profile("usps"), environment, host, token)
+    let profile = CarrierProfile::custom(CarrierId::of_profile("usps"), environment, host, token)
         .client_auth(ClientAuth::Post)
         .quirks(Quirks {
             not_processed: vec![BodyCode::new("/error/errors/0/title", "invalid_token")],
@@ -32,14 +32,11 @@ pub fn usps(environment: Environment) -> CarrierProfile {
         })
         .endpoint(IssuerEndpoint::Authorization, format!("{host}/oauth2/v3/authorize"))
         .endpoint(IssuerEndpoint::Revocation, format!("{host}/oauth2/v3/revoke"));
-    profile.routes = [
-        "/addresses/v3/address",
-        "/addresses/v3/city-state",
-        "/labels/v3/label",
-        "/payments/v3/payment-authorization",
-        "/tracking/v3/tracking/{number}",
-    ]
-    .map(Into::into)
-    .into();
-    profile
+    profile.routes([
+        Route::read("/addresses/v3/address"),
+        Route::read("/addresses/v3/city-state"),
+        Route::read("/labels/v3/label"),
+        Route::read("/payments/v3/payment-authorization"),
+        Route::read("/tracking/v3/tracking/{number}"),
+    ])
 }

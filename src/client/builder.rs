@@ -160,6 +160,7 @@ impl ClientBuilder {
                 Place::Issuer(Issuer::allowing(url, exempt).map_err(|error| Error::before(ErrorKind::Metadata(error)))?)
             }
             TokenAt::Nowhere => Place::Nowhere,
+            TokenAt::Credential => Place::Credential,
         };
 
         let scope = Scope {
@@ -175,6 +176,10 @@ impl ClientBuilder {
             auth: profile.auth.clone(),
             request: profile.request.clone(),
             quirks: profile.quirks.clone(),
+            credential_at: profile.credential_at.clone(),
+            parts: profile.parts.clone(),
+            key_forms: profile.key_forms.clone(),
+            environment: profile.environment,
             // The secret is not the API's to see: metadata may send it there only where the profile says so.
             origins: allowed,
             exempt: profile.exempt.clone(),
@@ -271,6 +276,7 @@ fn request_digest(
             digest.text(url);
         }
         TokenAt::Nowhere => digest.text("nowhere"),
+        TokenAt::Credential => digest.text("credential"),
     }
     profile.auth.identify(&mut digest);
     profile.request.identify(&mut digest);

@@ -40,7 +40,7 @@ pub(super) fn conform(
             return Err("FAPI 2.0: assertions are for the issuer, explicitly typed, and not signed with RS256");
         }
         // 5.3.3.1 (4).
-        ClientAuth::Basic | ClientAuth::Post | ClientAuth::None => {
+        ClientAuth::Basic | ClientAuth::Post | ClientAuth::Headers { .. } | ClientAuth::None => {
             return Err("FAPI 2.0: clients authenticate with PrivateKeyJwt or Tls, not with a secret");
         }
     }

@@ -7,7 +7,7 @@ use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Request};
 
 use crate::binding::{Confirmation, Role, TokenBinding};
-use crate::carriers::CarrierProfile;
+use crate::carriers::{self, CarrierProfile};
 use crate::clock::Monotonic;
 use crate::credentials::CredentialError;
 use crate::error::{Awaited, Error, ErrorKind};
@@ -301,7 +301,7 @@ impl Pipeline {
         journal.record(&connection, || {
             EventKind::Call(CallRecord {
                 method: method.clone(),
-                route: self.profile.route_of(target.path()),
+                route: carriers::shown(self.profile.route_of(method, target.path())),
                 address: self
                     .parts
                     .fingerprints

@@ -9,6 +9,7 @@ pub mod budget;
 mod challenge;
 mod classify;
 pub(crate) mod connection;
+pub mod fault;
 pub mod quirks;
 mod skew;
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use http::HeaderName;
+
 /// How the answers of one carrier are to be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -9,6 +11,8 @@ pub struct Quirks {
     /// Bodies of a 401 whose challenge, if there is one, names no error, that mean "not processed, the token is not good":
     /// such a call is repeated once with a new token, a POST too. Any one of them is enough.
     pub not_processed: Vec<BodyCode>,
+    /// The shape of token requests.
+    pub token_request: TokenRequestShape,
     /// The shape of token answers.
     pub token_answer: TokenAnswerShape,
     /// Whether a refresh token stays good after it was used (FAPI 2.0 5.3.2.1 has issuers do so): a refresh whose answer was
@@ -42,6 +46,42 @@ impl BodyCode {
     }
 }
 
+/// How a token request is written, where carriers do so in their own way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenRequestShape {
+    /// How its body is written. Default: as a form (RFC 6749 B).
+    pub encoding: BodyEncoding,
+    /// The parameter that holds the client id, where that is in the body. Default `client_id`.
+    pub client_id: &'static str,
+    /// The parameter that holds the secret, where that is in the body. Default `client_secret`.
+    pub client_secret: &'static str,
+    /// Whether `grant_type` is sent. Default: yes.
+    pub grant_type: bool,
+}
+
+impl Default for TokenRequestShape {
+    fn default() -> Self {
+        Self {
+            encoding: BodyEncoding::Form,
+            client_id: "client_id",
+            client_secret: "client_secret",
+            grant_type: true,
+        }
+    }
+}
+
+/// How the body of a token request is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum BodyEncoding {
+    /// `application/x-www-form-urlencoded`.
+    #[default]
+    Form,
+    /// One JSON object whose members are texts.
+    Json,
+}
+
 /// The members of a token answer that carriers name or type in their own way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -50,6 +90,8 @@ pub struct TokenAnswerShape {
     pub access_token: &'static str,
     /// Where the lifetime stands. Default `expires_in`, in seconds.
     pub lifetime: LifetimeAt,
+    /// The header field that holds the access token, in the place of the body, which is not looked at then. Default: none.
+    pub in_header: Option<HeaderName>,
     /// Whether `token_type` may be absent; what has no type is a bearer token, and is refused where a binding is required.
     /// Default: no.
     pub token_type_optional: bool,
@@ -60,6 +102,7 @@ impl Default for TokenAnswerShape {
         Self {
             access_token: "access_token",
             lifetime: LifetimeAt::Seconds("expires_in"),
+            in_header: None,
             token_type_optional: false,
         }
     }

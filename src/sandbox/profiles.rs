@@ -27,7 +27,7 @@ impl Sandbox {
 
     fn moved(&self, profile: CarrierProfile, api: &str, issuer_origin: &str) -> CarrierProfile {
         let issuer = match profile.token_at() {
-            TokenAt::Issuer(_) | TokenAt::Nowhere => self.issuer(),
+            TokenAt::Issuer(_) | TokenAt::Nowhere | TokenAt::Credential => self.issuer(),
             TokenAt::Endpoint(url) => {
                 self.shared.token_paths.add(path_of(url));
                 if origin_of(url) == origin_of(profile.base()) {

@@ -21,6 +21,7 @@ use super::client_auth::ClientAuth;
 use super::form::Form;
 use super::grant::GrantType;
 use super::metadata::IssuerEndpoint;
+use super::placed;
 use super::source::{Prepared, TokenSource};
 
 /// A form for one of the issuer's endpoints, authenticated: its credential, its assertions and its proof are made new for
@@ -80,10 +81,21 @@ impl Errand for Post<'_> {
                 .map_err(failed)?;
             form.add("assertion", assertion.expose());
         }
-        self.auth
-            .request(form, &self.credential, &assertions)
+        let shape = &source.quirks.token_request;
+        if !shape.grant_type {
+            form.remove("grant_type");
+        }
+        let mut headers = HeaderMap::new();
+        if self.by_grant {
+            placed::into_token_request(&source.parts, &self.credential, &mut form, &mut headers).map_err(failed)?;
+        }
+        let mut draft = self
+            .auth
+            .request(form, &self.credential, &assertions, shape)
             .await
-            .map_err(failed)
+            .map_err(failed)?;
+        draft.headers.extend(headers);
+        Ok(draft)
     }
 }
 

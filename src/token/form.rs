@@ -1,6 +1,7 @@
 //! Forms that hold secrets (`application/x-www-form-urlencoded`): wiped, and never in two places.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 
 use bytes::Bytes;
@@ -9,6 +10,9 @@ use zeroize::Zeroizing;
 
 /// The media type of a form.
 pub(super) const MEDIA: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+
+/// The media type of the same as JSON.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// The parameters of one request, in their order. `Debug` shows the names.
 #[derive(Clone, Default)]
@@ -24,6 +28,11 @@ impl Form {
         Self::new().with("grant_type", grant_type)
     }
 
+    /// Takes a parameter out.
+    pub(super) fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| known != name);
+    }
+
     pub(crate) fn with(mut self, name: impl Into<Cow<'static, str>>, value: impl Into<String>) -> Self {
         self.add(name, value);
         self
@@ -36,6 +45,19 @@ impl Form {
     /// The form's text. The octets are wiped when the last who shares them lets go.
     pub(super) fn encode(&self) -> Bytes {
         Bytes::from_owner(Zeroizing::new(self.text().into_bytes()))
+    }
+
+    /// The same as one JSON object, each parameter a text; of several with one name the last stays.
+    pub(super) fn encode_json(&self) -> Bytes {
+        let longest: usize = self.0.iter().map(|(name, value)| name.len() + value.len()).sum();
+        // Room for the worst case of six octets for one, and for quotes, as above.
+        let mut text = Zeroizing::new(Vec::with_capacity(6 * longest + 6 * self.0.len() + 2));
+        let members: BTreeMap<&str, &str> = self.0.iter().map(|(name, value)| (&**name, value.as_str())).collect();
+        // Texts can always be written.
+        if serde_json::to_writer(&mut *text, &members).is_err() {
+            text.clear();
+        }
+        Bytes::from_owner(text)
     }
 
     /// The same as the query of a URL.
@@ -66,5 +88,9 @@ mod tests {
             "grant_type=refresh_token&refresh_token=sEcReTmArKeR%26a%3Db+c"
         );
         assert_eq!(format!("{form:?}"), r#"{"grant_type", "refresh_token"}"#);
+        assert_eq!(
+            form.with("q", "\"\u{1}").encode_json(),
+            r#"{"grant_type":"refresh_token","q":"\"\u0001","refresh_token":"sEcReTmArKeR&a=b c"}"#
+        );
     }
 }

@@ -24,6 +24,34 @@ pub enum GrantType {
     TokenExchange(TokenExchange),
     /// What a shipper's consent gave: the connection's refresh token in the grant store (RFC 6749 6).
     RefreshToken,
+    /// A grant of the carrier's own, by the client's credential and its [parts](crate::credentials::CredentialPart).
+    OfCarrier(CarrierGrant),
+}
+
+/// A `grant_type` that no RFC knows: FedEx's `csp_credentials` for instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CarrierGrant(&'static str);
+
+impl CarrierGrant {
+    /// The grant of this name; `None` for those that have a [`GrantType`] of their own, and for `password`: a shipper's
+    /// password is not to be handed to a client (RFC 9700 2.4), and where a carrier asks for it all the same its profile here
+    /// says so.
+    pub fn new(name: &'static str) -> Option<Self> {
+        let legal = !name.is_empty() && name.bytes().all(|byte| matches!(byte, 0x21..=0x7e));
+        let known = [
+            "client_credentials",
+            "authorization_code",
+            "refresh_token",
+            "password",
+            "implicit",
+        ];
+        (legal && !known.contains(&name) && !name.starts_with("urn:ietf:")).then_some(Self(name))
+    }
+
+    /// A grant of a profile of this crate; a test looks at each of them.
+    pub(crate) const fn of_profile(name: &'static str) -> Self {
+        Self(name)
+    }
 }
 
 impl GrantType {
@@ -34,6 +62,7 @@ impl GrantType {
             Self::JwtBearer(_) => assertion::GRANT_TYPE,
             Self::TokenExchange(_) => "urn:ietf:params:oauth:grant-type:token-exchange",
             Self::RefreshToken => "refresh_token",
+            Self::OfCarrier(grant) => grant.0,
         }
     }
 }

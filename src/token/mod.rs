@@ -8,6 +8,7 @@ pub mod assertion;
 pub mod cache;
 pub mod capabilities;
 pub mod client_auth;
+pub mod companion;
 pub mod consent;
 pub(crate) mod discovery;
 mod errand;
@@ -17,6 +18,7 @@ pub mod introspection;
 mod lease;
 pub(crate) mod left;
 pub mod metadata;
+mod placed;
 mod refresh;
 pub mod revocation;
 pub(crate) mod slot;
@@ -248,7 +250,7 @@ impl TokenRequest {
                 digest.text(&optional(&exchange.requested_token_type));
                 digest.text(&optional(&exchange.audience));
             }
-            GrantType::ClientCredentials | GrantType::RefreshToken => {}
+            GrantType::ClientCredentials | GrantType::RefreshToken | GrantType::OfCarrier(_) => {}
         }
         for part in [&self.scopes, &self.resources] {
             digest.count(part.len());
@@ -285,4 +287,6 @@ pub enum TokenAt {
     Issuer(String),
     /// From nowhere: there are no tokens, and the client certificate alone says who calls. Needs a binding that shows one.
     Nowhere,
+    /// From nowhere: the connection's credential itself goes with every call, an API key or a name and password.
+    Credential,
 }

@@ -11,7 +11,7 @@ use futures_util::{FutureExt, TryFutureExt};
 
 use crate::binding::{BindContext, BindingStrategy, Confirmation, Role, TokenBinding};
 use crate::clock::{Clock, Monotonic};
-use crate::credentials::{Credential, CredentialStore};
+use crate::credentials::{Credential, CredentialAt, CredentialPart, CredentialStore, KeyForm};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::answer::{Report, Response};
 use crate::exchange::budget::Limits;
@@ -21,6 +21,7 @@ use crate::exchange::{Env, Errand, drive, within};
 use crate::grants::GrantStore;
 use crate::journal::{EventKind, Journal};
 use crate::keys::KeyStore;
+use crate::owner::Environment;
 use crate::target::danger::Loopback;
 use crate::target::{Origin, Target};
 use crate::transport::{Stage, Transport};
@@ -60,6 +61,8 @@ pub(crate) enum Place {
     Issuer(Issuer),
     /// There are no tokens: the client certificate says who calls.
     Nowhere,
+    /// There are no tokens: the credential goes with every call.
+    Credential,
 }
 
 /// Everything that a token request needs; shared by all connections of a client.
@@ -69,6 +72,12 @@ pub(crate) struct TokenSource {
     pub(crate) auth: ClientAuth,
     pub(crate) request: TokenRequest,
     pub(crate) quirks: Quirks,
+    /// Where calls carry the token or the credential.
+    pub(crate) credential_at: CredentialAt,
+    /// What a credential has beside id and secret.
+    pub(crate) parts: Vec<CredentialPart>,
+    pub(crate) key_forms: Vec<KeyForm>,
+    pub(crate) environment: Environment,
     /// Origins besides the issuer's own that its metadata may name.
     pub(crate) origins: Vec<Origin>,
     pub(crate) exempt: Vec<Loopback>,
@@ -114,7 +123,7 @@ impl TokenSource {
     pub(super) fn issuer_text(&self) -> Option<&str> {
         match &self.at {
             Place::Issuer(issuer) => Some(issuer.as_str()),
-            Place::Endpoints(_) | Place::Nowhere => None,
+            Place::Endpoints(_) | Place::Nowhere | Place::Credential => None,
         }
     }
 

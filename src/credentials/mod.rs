@@ -1,6 +1,9 @@
 //! What a carrier gave to a shipper to log in with, per connection.
 
-use std::collections::HashMap;
+mod placement;
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,6 +14,8 @@ use crate::crypto::{self, Digest};
 use crate::owner::{AccountId, CarrierId, ConnectionId, Environment, Place, Tenant};
 use crate::secret::ClientSecret;
 
+pub use self::placement::{CredentialAt, CredentialPart, KeyForm, PartAt};
+
 /// How a connection's client is registered at its issuer: a client id, and what goes with it.
 ///
 /// ```
@@ -18,6 +23,8 @@ use crate::secret::ClientSecret;
 ///
 /// let by_secret = Credential::new("l7..", "s3cr3t");
 /// let by_assertion = Credential::without_secret("shipper-17").key_id("2026-11");
+/// let by_key = Credential::api_key("EZTK..");
+/// let of_child = Credential::new("l7..", "s3cr3t").with_part("child_key", "k..").with_part("child_secret", "s..");
 /// ```
 #[derive(Clone)]
 pub struct Credential {
@@ -25,6 +32,10 @@ pub struct Credential {
     client_secret: Option<ClientSecret>,
     key_id: Option<Arc<str>>,
     certificates: Option<Arc<[Vec<u8>]>>,
+    /// By name, in order.
+    parts: BTreeMap<Arc<str>, ClientSecret>,
+    /// What serves as long as this one is not proved.
+    previous: Option<Arc<Credential>>,
     /// As the store counts it; else it is made from what the credential holds.
     revision: Option<u64>,
 }
@@ -46,8 +57,35 @@ impl Credential {
             client_secret: None,
             key_id: None,
             certificates: None,
+            parts: BTreeMap::new(),
+            previous: None,
             revision: None,
         }
+    }
+
+    /// An API key: a secret that goes with every call and needs no id.
+    pub fn api_key(key: impl Into<ClientSecret>) -> Self {
+        Self::new("", key)
+    }
+
+    /// Adds what the carrier's profile wants beside id and secret, by the name that the profile gives it
+    /// ([`CarrierProfile::parts`](crate::carriers::CarrierProfile::parts)): a child account's key, the account that a platform
+    /// acts for.
+    #[must_use]
+    pub fn with_part(mut self, name: &str, value: impl Into<ClientSecret>) -> Self {
+        self.parts.insert(name.into(), value.into());
+        self
+    }
+
+    /// This credential, with the one that it takes the place of: that goes on while the carrier does not take this one. For
+    /// secrets that are changed while calls go on. An older one behind `previous` is forgotten.
+    #[must_use]
+    pub fn replacing(mut self, previous: Credential) -> Self {
+        self.previous = Some(Arc::new(Credential {
+            previous: None,
+            ..previous
+        }));
+        self
     }
 
     /// The `kid` under which the issuer knows the key of the client's assertions. Default: the key's thumbprint (RFC 7638).
@@ -82,6 +120,16 @@ impl Credential {
         self.client_secret.as_ref()
     }
 
+    /// A part by its name.
+    pub fn part(&self, name: &str) -> Option<&ClientSecret> {
+        self.parts.get(name)
+    }
+
+    /// See [`Credential::replacing`].
+    pub(crate) fn previous(&self) -> Option<&Credential> {
+        self.previous.as_deref()
+    }
+
     /// See [`Credential::key_id`].
     pub(crate) fn kid(&self) -> Option<&str> {
         self.key_id.as_deref()
@@ -104,12 +152,21 @@ impl Credential {
         let chain = self.certificates.as_deref().unwrap_or_default();
         content.count(chain.len());
         chain.iter().for_each(|der| content.bytes(der));
+        content.count(self.parts.len());
+        for (name, value) in &self.parts {
+            content.text(name);
+            content.bytes(&crypto::sha256(value.expose().as_bytes()));
+        }
         let secret = self.client_secret.as_ref().map_or("", |secret| secret.expose());
         let digest = crypto::hmac_sha256(secret.as_bytes(), &content.finish());
-        digest
+        let own = digest
             .iter()
             .take(8)
-            .fold(0, |number, octet| number << 8 | u64::from(*octet))
+            .fold(0, |number, octet| number << 8 | u64::from(*octet));
+        // Another previous one makes another credential.
+        self.previous
+            .as_ref()
+            .map_or(own, |previous| own.rotate_left(1) ^ previous.revision())
     }
 }
 
@@ -135,6 +192,18 @@ pub enum CredentialError {
     /// way of authentication in the profile.
     #[error("the credential has no secret")]
     NoSecret,
+    /// The credential has no part of this name, which the carrier's profile wants. User action: add it with
+    /// [`Credential::with_part`].
+    #[error("the credential has no part {0}")]
+    NoPart(Cow<'static, str>),
+    /// The secret's form says that it is for the carrier's other environment: a production key at a sandbox connection, or
+    /// the other way round. It was not sent. User action: give the key of this environment.
+    #[error("the secret is for another environment of the carrier")]
+    OtherEnvironment,
+    /// The id, the secret or a part has characters that no header may hold. User action: correct it; a line break at the end
+    /// is usual.
+    #[error("the credential cannot stand in a header")]
+    Syntax,
     /// An environment variable that was named is not set, or is not UTF-8. User action: set it.
     #[error("the environment variable {0} is not set")]
     Variable(String),
