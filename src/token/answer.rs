@@ -114,7 +114,11 @@ pub(crate) fn read(
     if token.len() > MAX_TOKEN {
         return Err(TokenAnswerError::TokenTooLong);
     }
-    let token = AccessToken::new(token).ok_or(TokenAnswerError::TokenSyntax)?;
+    let token = match shape.any_characters {
+        true => AccessToken::of_any_characters(token),
+        false => AccessToken::new(token),
+    };
+    let token = token.ok_or(TokenAnswerError::TokenSyntax)?;
     let kind = token_type(text(&object, "token_type")?, wanted, shape)?;
     refresh_token(&object)?;
     Ok(Granted {
