@@ -8,6 +8,7 @@ mod bnsf;
 mod calls;
 mod fact;
 mod fedex;
+mod gls;
 mod known;
 mod profile;
 mod route;
@@ -23,6 +24,7 @@ pub use crate::exchange::fault::{CarrierFault, FaultKind, FaultPlace, FaultShape
 #[cfg(feature = "mtls")]
 pub use self::bnsf::bnsf;
 pub use self::fedex::fedex;
+pub use self::gls::gls;
 pub use self::ups::ups;
 pub use self::usps::usps;
 
