@@ -6,6 +6,7 @@
 #[cfg(feature = "mtls")]
 mod bnsf;
 mod calls;
+mod dpd;
 mod fact;
 mod fedex;
 mod gls;
@@ -23,6 +24,7 @@ pub use crate::exchange::fault::{CarrierFault, FaultKind, FaultPlace, FaultShape
 
 #[cfg(feature = "mtls")]
 pub use self::bnsf::bnsf;
+pub use self::dpd::dpd;
 pub use self::fedex::fedex;
 pub use self::gls::gls;
 pub use self::ups::ups;
