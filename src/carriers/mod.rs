@@ -3,6 +3,7 @@
 //! A profile has no flow of its own: what happens to a request is decided elsewhere, the same for all. Whoever writes one for
 //! another carrier uses the same words as the files here.
 
+mod amazon_shipping;
 #[cfg(feature = "mtls")]
 mod bnsf;
 mod calls;
@@ -22,6 +23,7 @@ pub use self::profile::CarrierProfile;
 pub use self::route::{CredentialRoute, Route, RouteClass, SegmentClass};
 pub use crate::exchange::fault::{CarrierFault, FaultKind, FaultPlace, FaultShape};
 
+pub use self::amazon_shipping::{AmazonRegion, amazon_shipping};
 #[cfg(feature = "mtls")]
 pub use self::bnsf::bnsf;
 pub use self::dpd::dpd;
