@@ -12,6 +12,7 @@ mod fact;
 mod fedex;
 mod gls;
 mod known;
+mod one_record;
 mod profile;
 mod route;
 mod ups;
@@ -29,6 +30,7 @@ pub use self::bnsf::bnsf;
 pub use self::dpd::dpd;
 pub use self::fedex::fedex;
 pub use self::gls::gls;
+pub use self::one_record::one_record;
 pub use self::ups::ups;
 pub use self::usps::usps;
 
