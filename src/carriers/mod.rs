@@ -15,6 +15,7 @@ mod ishare;
 mod known;
 mod maskinporten;
 mod one_record;
+mod postnord;
 mod profile;
 mod route;
 mod ups;
@@ -35,6 +36,7 @@ pub use self::gls::gls;
 pub use self::ishare::ishare;
 pub use self::maskinporten::maskinporten;
 pub use self::one_record::one_record;
+pub use self::postnord::postnord;
 pub use self::ups::ups;
 pub use self::usps::usps;
 
