@@ -6,6 +6,7 @@
 mod amazon_shipping;
 #[cfg(feature = "mtls")]
 mod bnsf;
+mod bring;
 mod calls;
 mod dpd;
 mod fact;
@@ -30,6 +31,7 @@ pub use crate::exchange::fault::{CarrierFault, FaultKind, FaultPlace, FaultShape
 pub use self::amazon_shipping::{AmazonRegion, amazon_shipping};
 #[cfg(feature = "mtls")]
 pub use self::bnsf::bnsf;
+pub use self::bring::bring;
 pub use self::dpd::dpd;
 pub use self::fedex::fedex;
 pub use self::gls::gls;
