@@ -8,6 +8,7 @@ mod amazon_shipping;
 mod bnsf;
 mod bring;
 mod calls;
+mod canada_post;
 mod dpd;
 mod fact;
 mod fedex;
@@ -32,6 +33,7 @@ pub use self::amazon_shipping::{AmazonRegion, amazon_shipping};
 #[cfg(feature = "mtls")]
 pub use self::bnsf::bnsf;
 pub use self::bring::bring;
+pub use self::canada_post::canada_post;
 pub use self::dpd::dpd;
 pub use self::fedex::fedex;
 pub use self::gls::gls;
