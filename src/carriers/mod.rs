@@ -20,6 +20,7 @@ mod one_record;
 mod postnord;
 mod profile;
 mod route;
+mod sendcloud;
 mod ups;
 mod usps;
 
@@ -41,6 +42,7 @@ pub use self::ishare::ishare;
 pub use self::maskinporten::maskinporten;
 pub use self::one_record::one_record;
 pub use self::postnord::postnord;
+pub use self::sendcloud::{sendcloud, sendcloud_key};
 pub use self::ups::ups;
 pub use self::usps::usps;
 
