@@ -65,9 +65,9 @@ impl CarrierProfile {
     /// Keeps callers from these parts of the API unless they ask for them by name. The token endpoints of the profile are
     /// among them already.
     #[must_use]
-    pub fn credential_routes(mut self, routes: impl IntoIterator<Item = &'static str>) -> Self {
-        self.credential_routes
-            .extend(routes.into_iter().map(CredentialRoute::new));
+    pub fn credential_routes<R: AsRef<str>>(mut self, routes: impl IntoIterator<Item = R>) -> Self {
+        let routes = routes.into_iter().map(|route| CredentialRoute::new(route.as_ref()));
+        self.credential_routes.extend(routes);
         self
     }
 
@@ -92,9 +92,9 @@ impl CarrierProfile {
         self
     }
 
-    /// Requests with the same value of this header are carried out once. The client gives each call that changes something
-    /// one of its own where the caller does not ([`Report::idempotency_key`](crate::client::Report::idempotency_key)), and
-    /// repeats such a call once when its connection was lost.
+    /// Requests with the same value of this header are carried out once, on routes that are [`keyed`](Route::keyed). The client
+    /// gives each such call one of its own where the caller does not
+    /// ([`Report::idempotency_key`](crate::client::Report::idempotency_key)), and repeats it once when its connection was lost.
     #[must_use]
     pub fn idempotency(mut self, header: HeaderName) -> Self {
         self.idempotency = Some(header);
@@ -260,4 +260,21 @@ impl CarrierProfile {
 /// How a route is shown in events: without what is personal in it.
 pub(crate) fn shown(route: Option<&Route>) -> Arc<str> {
     route.map_or_else(|| Arc::from("{unclassified}"), Route::shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::owner::{CarrierId, Environment};
+    use crate::token::TokenAt;
+
+    #[test]
+    fn credential_routes_may_be_computed() {
+        let (id, base) = (CarrierId::of_profile("acme"), "https://api.carrier.example/v2");
+        let profile = CarrierProfile::custom(id, Environment::Sandbox, base, TokenAt::Credential)
+            .credential_routes([format!("{}/keys", "/v2")])
+            .credential_routes(["/hooks"]);
+        assert!(profile.is_credential_route("/v2/keys/1") && profile.is_credential_route("/hooks"));
+        assert!(!profile.is_credential_route("/v2/rates"));
+    }
 }
