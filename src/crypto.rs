@@ -6,6 +6,7 @@
 
 use subtle::ConstantTimeEq;
 use thiserror::Error;
+use zeroize::Zeroizing;
 
 /// The operating system gave no randomness. Nothing that needs it may go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -30,6 +31,15 @@ pub(crate) fn hmac_sha256_128(key: &[u8], data: &[u8]) -> [u8; 16] {
         *to = octet;
     }
     out
+}
+
+/// 32 octets by HKDF-SHA-256 (RFC 5869): as many as one block of it gives.
+pub(crate) fn hkdf_sha256(secret: &[u8], salt: &[u8], info: &[u8]) -> Zeroizing<[u8; 32]> {
+    let extracted = Zeroizing::new(hmac_sha256(salt, secret));
+    let mut block = Zeroizing::new(Vec::with_capacity(info.len() + 1));
+    block.extend_from_slice(info);
+    block.push(1);
+    Zeroizing::new(hmac_sha256(&extracted[..], &block))
 }
 
 /// A digest of length-prefixed parts, so that no two lists of parts have the same.
@@ -149,6 +159,22 @@ mod tests {
                 b"Test Using Larger Than Block-Size Key - Hash Key First"
             )),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
+        );
+    }
+
+    #[test]
+    fn derived_keys_are_those_of_rfc_5869() {
+        // A.1, the first 32 of its 42 octets.
+        let salt: Vec<u8> = (0..=0x0c).collect();
+        let info: Vec<u8> = (0xf0..=0xf9).collect();
+        assert_eq!(
+            hex(&hkdf_sha256(&[0x0b; 22], &salt, &info)[..]),
+            "3cb25f25faacd57a90434f64d0362f2a2d2d0a90cf1a5a4c5db02d56ecc4c5bf"
+        );
+        // A.3: neither salt nor info.
+        assert_eq!(
+            hex(&hkdf_sha256(&[0x0b; 22], &[], &[])[..]),
+            "8da4e775a563c18f715f802a063c5a31b8a11f5c5ee1879ec3454e5f3c738d2d"
         );
     }
 

@@ -10,6 +10,7 @@ use crate::journal::fingerprint::Fingerprints;
 use crate::journal::{Journal, Sink};
 use crate::keys::{KeyError, KeyStore};
 use crate::owner::DeploymentId;
+use crate::throttle::{Budget, LocalBudget};
 use crate::token::cache::{DEFAULT_CAPACITY, TokenCache};
 use crate::transport::Transport;
 
@@ -34,6 +35,7 @@ pub struct Parts {
     pub(crate) deployment: DeploymentId,
     pub(crate) journal: Journal,
     pub(crate) fingerprints: Fingerprints,
+    pub(crate) budget: Arc<dyn Budget>,
     pub(crate) transport: Arc<dyn Transport>,
 }
 
@@ -64,6 +66,7 @@ pub struct PartsBuilder {
     capacity: Option<usize>,
     sinks: Vec<Arc<dyn Sink>>,
     fingerprints: Option<Fingerprints>,
+    budget: Option<Arc<dyn Budget>>,
     clock: Option<Arc<dyn Clock>>,
     transport: Option<Arc<dyn Transport>>,
 }
@@ -143,6 +146,14 @@ impl PartsBuilder {
         self
     }
 
+    /// Who keeps count of requests to carriers that limit them. Default: a [`LocalBudget`] of this process, which is enough
+    /// where no other process sends from the same address.
+    #[must_use]
+    pub fn budget(mut self, budget: Arc<dyn Budget>) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
     /// The clock. Default [`SystemClock`].
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
@@ -178,6 +189,10 @@ impl PartsBuilder {
             tokens: Arc::new(TokenCache::new(self.capacity.unwrap_or(DEFAULT_CAPACITY))),
             journal: Journal::new(Arc::clone(&clock), self.sinks),
             fingerprints,
+            budget: match self.budget {
+                Some(budget) => budget,
+                None => Arc::new(LocalBudget::new(Arc::clone(&clock))),
+            },
             clock,
             transport: match self.transport {
                 Some(transport) => transport,

@@ -286,7 +286,7 @@ fn rd_03_a_record_keeps_a_keyed_digest() {
     let htu = vector["input"]["htu"].as_str().unwrap();
     let addresses = |world: &World| {
         let address = |kind: &EventKind| match kind {
-            EventKind::Call(call) => Some(call.address.to_string()),
+            EventKind::Call(call) => Some(call.address.expect("nobody is erased").to_string()),
             _ => None,
         };
         world

@@ -3,13 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use http::HeaderName;
+
 use crate::binding::bearer::Bearer;
 use crate::binding::{BindingKind, BindingStrategy};
-use crate::carriers::CarrierProfile;
+use crate::carriers::{CarrierProfile, CredentialRoute, RouteClass};
 use crate::crypto::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::budget::Limits;
-use crate::owner::AccountId;
+use crate::exchange::quirks::BodyEncoding;
+use crate::owner::{AccountId, Tenant};
 use crate::parts::Parts;
 use crate::rollout::Mode;
 use crate::target::{Origin, Target};
@@ -21,6 +24,7 @@ use crate::token::metadata::{Issuer, IssuerEndpoint};
 use crate::token::slot::Scope;
 use crate::token::source::{Place, TokenSource};
 
+use super::personal::{Personal, PiiPolicy};
 use super::pipeline::Pipeline;
 use super::tokens::Revoked;
 use super::{Client, fapi};
@@ -38,6 +42,8 @@ pub struct ClientBuilder {
     subject: Option<Arc<dyn SubjectTokens>>,
     confirm: bool,
     fapi: bool,
+    personal: Personal,
+    minima: Vec<(RouteClass, BindingKind)>,
 }
 
 impl ClientBuilder {
@@ -53,7 +59,30 @@ impl ClientBuilder {
             subject: None,
             confirm: false,
             fapi: false,
+            personal: Personal::default(),
+            minima: Vec::new(),
         }
+    }
+
+    /// What becomes of calls whose path says something of a person, where it would stand in a proof. Default
+    /// [`PiiPolicy::Warn`].
+    pub fn personal_paths(mut self, policy: PiiPolicy) -> Self {
+        self.personal.set(policy);
+        self
+    }
+
+    /// As [`ClientBuilder::personal_paths`], for one tenant's connection.
+    pub fn personal_paths_of(mut self, tenant: impl Into<Tenant>, policy: PiiPolicy) -> Self {
+        self.personal.set_of(tenant.into(), policy);
+        self
+    }
+
+    /// Demands that calls to routes of this class go with tokens that are bound at least so; others are
+    /// [`ErrorKind::BelowMinimum`]. A route that the profile does not know counts as one of every class. Default: what the
+    /// client's binding and mode give.
+    pub fn minimum_binding(mut self, class: RouteClass, kind: BindingKind) -> Self {
+        self.minima.push((class, kind));
+        self
     }
 
     /// How tokens are bound. There is no default: a client without a binding is asked for by name, with
@@ -120,6 +149,8 @@ impl ClientBuilder {
             subject,
             confirm,
             fapi,
+            personal,
+            minima,
         } = self;
         let chosen = strategy.ok_or_else(|| {
             Error::before(ErrorKind::Build(
@@ -163,6 +194,16 @@ impl ClientBuilder {
             TokenAt::Credential => Place::Credential,
         };
 
+        let companion = match &profile.companion {
+            Some(companion) => {
+                let target = base
+                    .join_path(&companion.path)
+                    .map_err(|error| Error::before(ErrorKind::Target(error)))?;
+                Some((companion.clone(), target))
+            }
+            None => None,
+        };
+
         let scope = Scope {
             deployment: parts.deployment.clone(),
             carrier: profile.id.clone(),
@@ -180,6 +221,10 @@ impl ClientBuilder {
             parts: profile.parts.clone(),
             key_forms: profile.key_forms.clone(),
             environment: profile.environment,
+            companion,
+            faults: profile.faults.clone(),
+            throttling: profile.throttling.held(),
+            budget: Arc::clone(&parts.budget),
             // The secret is not the API's to see: metadata may send it there only where the profile says so.
             origins: allowed,
             exempt: profile.exempt.clone(),
@@ -200,7 +245,13 @@ impl ClientBuilder {
             metadata: Mutex::default(),
             left: LeftFlights::default(),
         };
+        let endpoints = source_endpoints(&source.at);
+        let credential_routes = profile.credential_routes.iter().cloned().chain(endpoints).collect();
         Ok(Client(Arc::new(Pipeline {
+            credential_routes,
+            locked: profile.locked().cloned().collect(),
+            personal,
+            minima,
             profile,
             base,
             origins,
@@ -210,6 +261,17 @@ impl ClientBuilder {
             revoked: Revoked::default(),
             parts,
         })))
+    }
+}
+
+/// The endpoints that a profile fixes, which no caller is to meet by accident.
+fn source_endpoints(place: &Place) -> Vec<CredentialRoute> {
+    match place {
+        Place::Endpoints(endpoints) => {
+            let targets = endpoints.values();
+            targets.map(|target| CredentialRoute::new(target.path())).collect()
+        }
+        Place::Issuer(_) | Place::Nowhere | Place::Credential => Vec::new(),
     }
 }
 
@@ -233,6 +295,8 @@ fn check(
         "the client authenticates with its certificate, and the binding shows none: choose Mtls"
     } else if profile.token_at == TokenAt::Nowhere && kind != BindingKind::Mtls {
         "without tokens the client certificate alone says who calls: choose Mtls as the binding"
+    } else if profile.token_at == TokenAt::Credential && kind.has_proof() {
+        "a credential that goes with each call cannot be bound to a proof key: choose Bearer, or Mtls"
     } else if assertions
         .into_iter()
         .any(|profile| profile.needs_issuer() && !has_issuer)
@@ -281,9 +345,20 @@ fn request_digest(
     profile.auth.identify(&mut digest);
     profile.request.identify(&mut digest);
     digest.text(binding.as_str());
-    let shape = &profile.quirks.token_answer;
-    digest.text(shape.access_token);
-    digest.bytes(&[confirm, fapi, shape.token_type_optional].map(u8::from));
+    let (asked, shape) = (&profile.quirks.token_request, &profile.quirks.token_answer);
+    let is_json = asked.encoding == BodyEncoding::Json;
+    let header = shape.in_header.as_ref().map_or("", HeaderName::as_str);
+    [asked.client_id, asked.client_secret, shape.access_token, header]
+        .iter()
+        .for_each(|text| digest.text(text));
+    let flags = [confirm, fapi, shape.token_type_optional, asked.grant_type, is_json];
+    digest.bytes(&flags.map(u8::from));
+    profile.credential_at.identify(&mut digest);
+    digest.count(profile.parts.len());
+    profile.parts.iter().for_each(|part| part.identify(&mut digest));
+    if let Some(companion) = &profile.companion {
+        companion.identify(&mut digest);
+    }
     digest.count(origins.len());
     origins.iter().for_each(|origin| digest.text(&origin.to_string()));
     digest.finish()

@@ -2,12 +2,14 @@
 
 mod builder;
 mod fapi;
+mod personal;
 mod pipeline;
 mod probe;
 mod request;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod verification;
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,8 +29,10 @@ use crate::token::introspection::Introspection;
 use crate::token::revocation::Revocation;
 
 pub use self::builder::ClientBuilder;
+pub use self::personal::PiiPolicy;
 pub use self::probe::{Outlook, Probe};
-pub use self::request::{RequestBuilder, TenantClient};
+pub use self::request::{AllowCredentialRoute, RequestBuilder, TenantClient};
+pub use self::verification::{Standing, Verification};
 pub use crate::exchange::answer::{Report, Response};
 
 pub(crate) use self::pipeline::Pipeline;

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request};
+use uuid::Uuid;
 
-use crate::binding::{Confirmation, Role, TokenBinding};
-use crate::carriers::{self, CarrierProfile};
+use crate::binding::{BindingKind, Confirmation, Role, TokenBinding};
+use crate::carriers::{self, CarrierProfile, CredentialRoute, Route, RouteClass, TracingValue};
 use crate::clock::Monotonic;
 use crate::credentials::CredentialError;
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::answer::{Report, Response};
 use crate::exchange::budget::Limits;
+use crate::exchange::fault::CarrierFault;
 use crate::exchange::quirks::BodyCode;
 use crate::exchange::{Draft, Env, Errand, drive, within};
 use crate::journal::{CallRecord, EventKind};
@@ -24,7 +26,8 @@ use crate::token::slot::Scope;
 use crate::token::source::TokenSource;
 use crate::transport::Stage;
 
-use super::request::text_of;
+use super::personal::{Personal, PiiPolicy};
+use super::request::{AllowCredentialRoute, text_of};
 use super::tokens::Revoked;
 
 /// Headers that select where a request goes, how it is framed or who sends it: never taken from a caller. See
@@ -81,6 +84,13 @@ pub(crate) struct Pipeline {
     pub(super) origins: Vec<Origin>,
     pub(super) limits: Limits,
     pub(super) profile: CarrierProfile,
+    /// The profile's credential routes, and its token endpoints.
+    pub(super) credential_routes: Vec<CredentialRoute>,
+    /// Headers that callers may not set.
+    pub(super) locked: Vec<HeaderName>,
+    pub(super) personal: Personal,
+    /// What calls of a class must at least be bound to.
+    pub(super) minima: Vec<(RouteClass, BindingKind)>,
     pub(super) revoked: Revoked,
 }
 
@@ -126,7 +136,8 @@ impl Pipeline {
 
     pub(super) async fn send(&self, tenant: &Tenant, request: Request<Bytes>) -> Result<Response, Error> {
         let (head, body) = request.into_parts();
-        self.send_parts(tenant, head.method, &text_of(&head.uri)?, head.headers, body)
+        let allowed = head.extensions.get::<AllowCredentialRoute>().is_some();
+        self.send_parts(tenant, head.method, &text_of(&head.uri)?, head.headers, body, allowed)
             .await
     }
 
@@ -137,6 +148,7 @@ impl Pipeline {
         address: &str,
         headers: HeaderMap,
         body: Bytes,
+        credential_route: bool,
     ) -> Result<Response, Error> {
         // TRACE has the request sent back, credentials and all (RFC 9110 9.3.8); CONNECT asks for a tunnel.
         if ["CONNECT", "TRACE"]
@@ -146,7 +158,13 @@ impl Pipeline {
             return Err(Error::before(ErrorKind::MethodRefused));
         }
         let target = self.target(address)?;
-        let headers = self.headers(headers)?;
+        if !credential_route && self.is_credential_route(&target) {
+            return Err(Error::before(ErrorKind::CredentialRoute));
+        }
+        let route = self.profile.route_of(&method, target.path());
+        self.judge_path(tenant, route)?;
+        let mut report = Report::default();
+        let (headers, idempotent) = self.headers(&method, headers, &mut report)?;
         if body.len() > self.limits.request_body {
             return Err(Error::before(ErrorKind::RequestTooLarge));
         }
@@ -159,20 +177,19 @@ impl Pipeline {
             tenant,
             method: &method,
             target: &target,
-            report: Some(Report::default()),
+            report: Some(report),
         };
-        let outcome = self
-            .call(
-                tenant,
-                &method,
-                &target,
-                headers,
-                body,
-                started,
-                deadline,
-                call.report.get_or_insert_default(),
-            )
-            .await;
+        let asked = Asked {
+            tenant,
+            method: &method,
+            target: &target,
+            headers,
+            body,
+            idempotent,
+            minimum: self.minimum(route),
+            deadline,
+        };
+        let outcome = self.call(asked, started, call.report.get_or_insert_default()).await;
         let mut report = call.report.take().unwrap_or_default();
         report.total = clock.monotonic().saturating_since(started);
         self.note(tenant, &method, &target, outcome.as_ref(), &report);
@@ -185,23 +202,12 @@ impl Pipeline {
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "one call's values, taken apart once")]
-    async fn call(
-        &self,
-        tenant: &Tenant,
-        method: &Method,
-        target: &Target,
-        headers: HeaderMap,
-        body: Bytes,
-        started: Monotonic,
-        deadline: Monotonic,
-        report: &mut Report,
-    ) -> Result<Response, Error> {
+    async fn call(&self, asked: Asked<'_>, started: Monotonic, report: &mut Report) -> Result<Response, Error> {
         let clock = &*self.parts.clock;
-        let lease = match self.lease_at_hand(tenant, started) {
+        let lease = match self.lease_at_hand(asked.tenant, started) {
             Some(lease) => lease,
             None => {
-                let waited = self.lease(tenant, deadline).await;
+                let waited = self.lease(asked.tenant, asked.deadline).await;
                 report.token_wait = clock.monotonic().saturating_since(started);
                 waited?
             }
@@ -209,6 +215,9 @@ impl Pipeline {
         // The mode is looked at when a lease is used, not only when it was made.
         if lease.binding() < self.source.strategy.minimum() {
             return Err(Error::before(ErrorKind::UnboundToken));
+        }
+        if lease.binding() < asked.minimum {
+            return Err(Error::before(ErrorKind::BelowMinimum));
         }
         lease.touch();
         describe(&lease, report);
@@ -218,20 +227,16 @@ impl Pipeline {
             transport: &*self.parts.transport,
             journal: &self.parts.journal,
             connection: &connection,
-            deadline,
+            deadline: asked.deadline,
             awaited: Awaited::Call,
             attempt_limit: self.limits.attempt,
             answer_limit: self.limits.answer,
+            manner: self.source.manner(),
         };
         let mut errand = Call {
             pipeline: self,
-            tenant,
-            method,
-            target,
-            headers,
-            body,
+            asked,
             lease,
-            deadline,
         };
         let outcome = drive(&env, &mut errand, report).await;
         describe(&errand.lease, report);
@@ -260,14 +265,70 @@ impl Pipeline {
         }
     }
 
-    fn headers(&self, mut headers: HeaderMap) -> Result<HeaderMap, Error> {
+    /// The caller's headers, checked, with those that the profile adds; and whether the carrier takes the call as one with
+    /// its repeats.
+    fn headers(
+        &self,
+        method: &Method,
+        mut headers: HeaderMap,
+        report: &mut Report,
+    ) -> Result<(HeaderMap, bool), Error> {
         if let Some(name) = headers.keys().find(|name| self.refuses(name)) {
             return Err(Error::before(ErrorKind::HeaderRefused(name.clone())));
         }
         for (name, value) in &self.profile.headers {
             headers.entry(name).or_insert_with(|| value.clone());
         }
-        Ok(headers)
+        for header in &self.profile.tracing {
+            if let Entry::Vacant(place) = headers.entry(&header.name) {
+                match &header.value {
+                    TracingValue::Constant(value) => drop(place.insert(value.clone())),
+                    TracingValue::CallId => {
+                        let id = *report.call_id.get_or_insert_with(Uuid::new_v4);
+                        place.insert(value_of(id)?);
+                    }
+                }
+            }
+        }
+        let Some(name) = self.profile.idempotency.as_ref().filter(|_| !method.is_safe()) else {
+            return Ok((headers, method.is_safe()));
+        };
+        if let Entry::Vacant(place) = headers.entry(name) {
+            let key = Uuid::new_v4();
+            report.idempotency_key = Some(key);
+            place.insert(value_of(key)?);
+        }
+        let given = headers.get(name).is_some_and(|value| !value.is_empty());
+        Ok((headers, given))
+    }
+
+    fn is_credential_route(&self, target: &Target) -> bool {
+        self.credential_routes.iter().any(|route| route.holds(target.path())) || self.source.names(target)
+    }
+
+    /// What becomes of a path that says something of a person, where it would stand in a proof (RFC 9449 4.2, `htu`).
+    fn judge_path(&self, tenant: &Tenant, route: Option<&Route>) -> Result<(), Error> {
+        let in_proof = self.source.strategy.kind().has_proof() && route.is_none_or(Route::is_personal);
+        match self.personal.of(tenant) {
+            PiiPolicy::Refuse if in_proof => Err(Error::before(ErrorKind::PersonalPath)),
+            PiiPolicy::Warn if in_proof => {
+                if self.parts.journal.is_heard() {
+                    let connection = self.scope.connection(tenant);
+                    self.parts.journal.record(&connection, || EventKind::PersonalPath {
+                        route: carriers::shown(route),
+                    });
+                }
+                Ok(())
+            }
+            PiiPolicy::Allow | PiiPolicy::Warn | PiiPolicy::Refuse => Ok(()),
+        }
+    }
+
+    /// What calls to a route must at least be bound to. A route that the profile does not know may do anything.
+    fn minimum(&self, route: Option<&Route>) -> BindingKind {
+        let counts = |class: &RouteClass| route.is_none_or(|route| route.class() == *class);
+        let minima = self.minima.iter().filter(|(class, _)| counts(class));
+        minima.map(|(_, kind)| *kind).max().unwrap_or(BindingKind::Bearer)
     }
 
     /// Whether a caller may not set this header. CGI and its heirs take `_` in a name for `-`, so it counts as that.
@@ -278,10 +339,7 @@ impl Pipeline {
             folded = name.replace('_', "-");
             name = &folded;
         }
-        REFUSED
-            .iter()
-            .chain(&self.profile.locked_headers)
-            .any(|known| known == name)
+        REFUSED.iter().chain(&self.locked).any(|known| known == name)
             || REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     }
 
@@ -312,6 +370,11 @@ impl Pipeline {
                 },
                 stage: outcome.map_or_else(Error::stage, |_| Stage::Answered),
                 error: outcome.err().map(Error::code),
+                fault: match outcome {
+                    Ok(response) => response.fault(),
+                    Err(error) => error.fault(),
+                }
+                .map(CarrierFault::kind),
                 attempts: report.attempts,
                 binding: report.binding,
                 jkt: report.jkt,
@@ -352,16 +415,32 @@ fn describe(lease: &Lease, report: &mut Report) {
     report.x5t = Confirmation::x5t(lease.confirmations());
 }
 
-/// One call: the caller's request, and the lease that it is sent with.
-struct Call<'a> {
-    pipeline: &'a Pipeline,
+fn value_of(id: Uuid) -> Result<HeaderValue, Error> {
+    let mut text = [0; uuid::fmt::Simple::LENGTH];
+    // Hexadecimal digits can stand in a header.
+    HeaderValue::from_str(id.simple().encode_lower(&mut text))
+        .map_err(|_illegal| Error::before(ErrorKind::Build("an id that cannot stand in a header")))
+}
+
+/// What a caller asks for, checked.
+struct Asked<'a> {
     tenant: &'a Tenant,
     method: &'a Method,
     target: &'a Target,
     headers: HeaderMap,
     body: Bytes,
-    lease: Arc<Lease>,
+    /// Whether the carrier carries it out once however often it comes.
+    idempotent: bool,
+    /// What its token must at least be bound to.
+    minimum: BindingKind,
     deadline: Monotonic,
+}
+
+/// One call: what is asked for, and the lease that it is sent with.
+struct Call<'a> {
+    pipeline: &'a Pipeline,
+    asked: Asked<'a>,
+    lease: Arc<Lease>,
 }
 
 impl Errand for Call<'_> {
@@ -370,11 +449,15 @@ impl Errand for Call<'_> {
     }
 
     fn method(&self) -> &Method {
-        self.method
+        self.asked.method
     }
 
     fn target(&self) -> &Target {
-        self.target
+        self.asked.target
+    }
+
+    fn is_idempotent(&self) -> bool {
+        self.asked.idempotent
     }
 
     fn binding(&self) -> &Arc<dyn TokenBinding> {
@@ -390,31 +473,37 @@ impl Errand for Call<'_> {
     }
 
     async fn draft(&mut self) -> Result<Draft, Error> {
-        let mut headers = self.headers.clone();
-        if let Some(authorization) = self.lease.authorization() {
-            headers.insert(header::AUTHORIZATION, authorization.clone());
-        }
+        let mut headers = self.asked.headers.clone();
+        let (profile, path) = (&self.pipeline.profile, self.asked.target.path());
+        let wanted = |name: &HeaderName| match &profile.companion {
+            Some(companion) if *name == companion.header => companion.goes_with(path),
+            _ => true,
+        };
+        self.lease.present(&profile.credential_at, &mut headers, wanted);
         Ok(Draft {
             headers,
-            body: self.body.clone(),
+            body: self.asked.body.clone(),
         })
     }
 
     async fn renew(&mut self) -> Result<bool, Error> {
         let pipeline = self.pipeline;
-        let slot = pipeline.parts.tokens.slot(&pipeline.scope, self.tenant);
+        let slot = pipeline.parts.tokens.slot(&pipeline.scope, self.asked.tenant);
         pipeline
             .parts
             .journal
             .record(&slot.connection.id, || EventKind::TokenRefused);
+        if !pipeline.source.may_replace(&self.lease, self.asked.deadline).await? {
+            return Ok(false);
+        }
         let replaced = async {
             match slot.replace(&self.lease, &pipeline.source).await? {
                 Some(lease) => Ok(pipeline.source.review(&slot, &lease).await?.then_some(lease)),
                 None => Ok(None),
             }
         };
-        let replaced = pipeline.in_time(self.deadline, replaced).await;
-        pipeline.parts.tokens.show(&pipeline.scope, self.tenant);
+        let replaced = pipeline.in_time(self.asked.deadline, replaced).await;
+        pipeline.parts.tokens.show(&pipeline.scope, self.asked.tenant);
         match replaced? {
             Some(lease) => {
                 self.lease = lease;
@@ -426,15 +515,15 @@ impl Errand for Call<'_> {
 
     fn doubted(&mut self) {
         let pipeline = self.pipeline;
-        let slot = pipeline.parts.tokens.slot(&pipeline.scope, self.tenant);
+        let slot = pipeline.parts.tokens.slot(&pipeline.scope, self.asked.tenant);
         slot.doubt(&self.lease, pipeline.parts.clock.monotonic());
-        pipeline.parts.tokens.show(&pipeline.scope, self.tenant);
+        pipeline.parts.tokens.show(&pipeline.scope, self.asked.tenant);
     }
 
     fn refused_again(&mut self) {
         let pipeline = self.pipeline;
-        let slot = pipeline.parts.tokens.slot(&pipeline.scope, self.tenant);
+        let slot = pipeline.parts.tokens.slot(&pipeline.scope, self.asked.tenant);
         slot.evict(&self.lease);
-        pipeline.parts.tokens.show(&pipeline.scope, self.tenant);
+        pipeline.parts.tokens.show(&pipeline.scope, self.asked.tenant);
     }
 }

@@ -38,6 +38,7 @@ impl TenantClient {
             target: path_or_url.to_owned(),
             headers: HeaderMap::new(),
             body: Ok(Bytes::new()),
+            credential_route: false,
         }
     }
 
@@ -80,9 +81,22 @@ pub struct RequestBuilder<'a> {
     target: String,
     headers: HeaderMap,
     body: Result<Bytes, ErrorKind>,
+    credential_route: bool,
 }
 
+/// In the extensions of a request for [`CarrierClient::send`]: it may go to a credential route, as with
+/// [`RequestBuilder::allow_credential_route`].
+#[derive(Clone, Copy, Debug)]
+pub struct AllowCredentialRoute;
+
 impl RequestBuilder<'_> {
+    /// Lets this request go to a part of the API that gives credentials out or changes them
+    /// ([`CredentialRoute`](crate::carriers::CredentialRoute)): what comes back may be a secret. Default: such a path is refused.
+    pub fn allow_credential_route(mut self) -> Self {
+        self.credential_route = true;
+        self
+    }
+
     /// Sets a header, in the place of an earlier one of that name.
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
@@ -117,12 +131,13 @@ impl RequestBuilder<'_> {
             target,
             headers,
             body,
+            credential_route,
         } = self;
         let body = body.map_err(Error::before)?;
         client
             .client
             .0
-            .send_parts(&client.tenant, method, &target, headers, body)
+            .send_parts(&client.tenant, method, &target, headers, body, credential_route)
             .await
     }
 }

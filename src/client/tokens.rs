@@ -300,7 +300,7 @@ impl Pipeline {
     }
 
     /// The lease that a call would go with, fetched where there is none.
-    async fn held(&self, tenant: &Tenant) -> Result<(Arc<Lease>, Arc<Connection>), Error> {
+    pub(super) async fn held(&self, tenant: &Tenant) -> Result<(Arc<Lease>, Arc<Connection>), Error> {
         let now = self.parts.clock.monotonic();
         let lease = match self.lease_at_hand(tenant, now) {
             Some(lease) => lease,

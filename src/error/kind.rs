@@ -11,6 +11,7 @@ use crate::grants::GrantError;
 use crate::keys::KeyError;
 use crate::owner::InvalidId;
 use crate::target::TargetError;
+use crate::throttle::Cause;
 use crate::token::answer::TokenAnswerError;
 use crate::token::assertion::AssertionError;
 use crate::token::consent::ConsentError;
@@ -40,6 +41,18 @@ pub enum ErrorKind {
     /// The caller set a header that only the library or the HTTP stack may set. User action: drop it.
     #[error("the header {0} must not be set by the caller")]
     HeaderRefused(HeaderName),
+    /// The path belongs to a part of the API that gives credentials out or changes them. Nothing was sent. User action: if
+    /// that is meant, say so with [`allow_credential_route`](crate::client::RequestBuilder::allow_credential_route).
+    #[error("the path belongs to the carrier's credential routes")]
+    CredentialRoute,
+    /// The path says something of a person and would stand in a proof, which the connection's
+    /// [`PiiPolicy`](crate::client::PiiPolicy) refuses. User action: use a route that has it in the query or body, or allow it.
+    #[error("a personal path would stand in a proof")]
+    PersonalPath,
+    /// What the token is tied to is less than this class of routes demands
+    /// ([`minimum_binding`](crate::client::ClientBuilder::minimum_binding)). Nothing was sent. User action: as with an unbound token.
+    #[error("the token is not bound as this route demands")]
+    BelowMinimum,
     /// The method is `CONNECT` or `TRACE`, which are not for requests with credentials. User action: use another method.
     #[error("the method must not be CONNECT or TRACE")]
     MethodRefused,
@@ -84,6 +97,11 @@ pub enum ErrorKind {
     /// used. User action: switch the client's registration at the issuer to DPoP, or choose `Mode::Off` knowingly.
     #[error("the issuer gave an unbound token where a binding is required")]
     UnboundToken,
+    /// The carrier gave no second token
+    /// ([`Companion`](crate::token::companion::Companion)) to who has the first. User action: see [`Error::fault`](crate::Error::fault);
+    /// check the credential's part that it is asked for with.
+    #[error("the carrier gave no second token")]
+    CompanionRefused,
     /// The issuer's answer about a token does not let the token be used (RFC 7662). User action: see the cause.
     #[error("the issuer's answer about the token")]
     Introspection(#[source] IntrospectionError),
@@ -121,6 +139,15 @@ pub enum ErrorKind {
     /// [`Error::retry_at`](crate::Error::retry_at); until then calls of this connection are refused without being sent.
     #[error("the server asks for a pause")]
     RateLimited,
+    /// The carrier blocks this account, or the address that requests come from, and nothing is sent until that is over: every
+    /// request would prolong it. User action: repeat at [`Error::retry_at`](crate::Error::retry_at); find out who asked too
+    /// often.
+    #[error("the carrier blocks requests for a while")]
+    Blocked,
+    /// The carrier limits how often it may be asked, and the request's turn would come too late. Nothing was sent. User action:
+    /// repeat at [`Error::retry_at`](crate::Error::retry_at), or wait longer ([`Limits::turn`](crate::exchange::budget::Limits::turn)).
+    #[error("{0}")]
+    OverBudget(Cause),
     /// The server says twice that it does not answer for this address (421). User action: tell its operator.
     #[error("the server does not answer for this address")]
     Misdirected,
@@ -243,6 +270,9 @@ impl ErrorKind {
             Self::Id(_) => "invalid_id",
             Self::ForeignOrigin => "foreign_origin",
             Self::HeaderRefused(_) => "header_refused",
+            Self::CredentialRoute => "credential_route",
+            Self::PersonalPath => "personal_path",
+            Self::BelowMinimum => "below_minimum",
             Self::MethodRefused => "method_refused",
             Self::RequestTooLarge => "request_too_large",
             Self::NotSerializable => "not_serializable",
@@ -259,6 +289,7 @@ impl ErrorKind {
             Self::NoCommonAlgorithm => "no_common_alg",
             Self::Metadata(_) => "metadata",
             Self::TokenAnswer(_) => "token_answer",
+            Self::CompanionRefused => "companion_refused",
             Self::Introspection(_) => "introspection",
             Self::UnboundToken => "unbound_token",
             Self::TokenRefused(_) => "token_refused",
@@ -269,6 +300,8 @@ impl ErrorKind {
             Self::ClockOffsetRefused { .. } => "clock_offset_refused",
             Self::Redirect => "redirect",
             Self::RateLimited => "rate_limited",
+            Self::Blocked => "blocked",
+            Self::OverBudget(_) => "over_budget",
             Self::Misdirected => "misdirected",
             Self::CoolingDown { .. } => "cooling_down",
             Self::Deadline(_) => "deadline",
@@ -289,6 +322,9 @@ impl ErrorKind {
             | Self::Id(_)
             | Self::ForeignOrigin
             | Self::HeaderRefused(_)
+            | Self::CredentialRoute
+            | Self::PersonalPath
+            | Self::OverBudget(_)
             | Self::MethodRefused
             | Self::RequestTooLarge
             | Self::NotSerializable
@@ -299,6 +335,8 @@ impl ErrorKind {
             | Self::NoCommonAlgorithm
             | Self::TokenRefused(_)
             | Self::UnboundToken
+            | Self::BelowMinimum
+            | Self::CompanionRefused
             | Self::Unauthorized => Culprit::Configuration,
             Self::CoolingDown { culprit, .. } => *culprit,
             Self::Credential(error) if error.is_missing() => Culprit::Configuration,
@@ -323,6 +361,7 @@ impl ErrorKind {
             | Self::ClockOffsetRefused { .. }
             | Self::Redirect
             | Self::RateLimited
+            | Self::Blocked
             | Self::Misdirected
             | Self::AnswerTooLarge { .. } => Culprit::Carrier,
             Self::Deadline(Awaited::Key | Awaited::Proof) => Culprit::KeyStore,
@@ -340,6 +379,9 @@ impl ErrorKind {
             Self::Id(_) => "encode the application's id with A-Z a-z 0-9 . _ -",
             Self::ForeignOrigin => "correct the URL, or add the origin to the profile if it is the carrier's",
             Self::HeaderRefused(_) => "drop the header: the library or the HTTP stack sets it",
+            Self::CredentialRoute => "say that it is meant, with allow_credential_route",
+            Self::PersonalPath => "use a route with that in the query or body, or allow personal paths",
+            Self::BelowMinimum => "bind the connection's tokens, or demand less of these routes",
             Self::MethodRefused => "use another method",
             Self::RequestTooLarge => "send less, or raise Limits::request_body",
             Self::NotSerializable => "correct the value that was to be sent as JSON",
@@ -359,6 +401,7 @@ impl ErrorKind {
             Self::Grant(_) => "mend the grant store, or repeat",
             Self::Consent(_) => "begin the consent anew; tell the shipper if it was refused",
             Self::NoCommonAlgorithm => "allow one of the issuer's algorithms",
+            Self::CompanionRefused => "check the credential's part that the second token is asked for with",
             Self::Introspection(_) => "ask for a new token, or look at the issuer",
             Self::Metadata(_) => "check the issuer's URL and its metadata",
             Self::TokenAnswer(TokenAnswerError::ScopeNotGranted) => "ask for fewer scopes, or have them granted",
@@ -374,6 +417,8 @@ impl ErrorKind {
             Self::ClockOffsetRefused { .. } => "set this machine's clock, or tell the server's operator",
             Self::Redirect => "call the new address, if it is the carrier's",
             Self::RateLimited => "repeat when the pause is over",
+            Self::Blocked => "wait until the block is over; find out who asked too often",
+            Self::OverBudget(_) => "repeat later, or let requests wait longer for their turn",
             Self::Misdirected => "tell the server's operator",
             Self::CoolingDown { .. } => "mend what the code names; calls go on by themselves",
             Self::Deadline(_) => "repeat if the stage allows it, or raise the limit",

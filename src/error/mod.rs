@@ -8,6 +8,7 @@ use std::fmt;
 use crate::binding::Role;
 use crate::clock::Timestamp;
 use crate::exchange::answer::{Report, Response};
+use crate::exchange::fault::{CarrierFault, FaultKind};
 use crate::grants::GrantError;
 use crate::transport::{Stage, TransportErrorKind};
 
@@ -29,6 +30,7 @@ struct Inner {
     role: Role,
     retry_at: Option<Timestamp>,
     answer: Option<Response>,
+    fault: Option<Box<CarrierFault>>,
     report: Option<Report>,
 }
 
@@ -41,6 +43,7 @@ impl Error {
             role: Role::ResourceServer,
             retry_at: None,
             answer: None,
+            fault: None,
             report: None,
         }))
     }
@@ -57,6 +60,15 @@ impl Error {
             ErrorKind::Grant(cause) => matches!(cause, GrantError::Missing | GrantError::NeedsConsent),
             _ => false,
         }
+    }
+
+    /// Whether the issuer refuses the client itself: its id or secret.
+    pub(crate) fn refuses_client(&self) -> bool {
+        let by_code = matches!(self.kind(), ErrorKind::TokenRefused(code) if code.as_str() == "invalid_client");
+        let by_fault = self
+            .fault()
+            .is_some_and(|fault| fault.kind() == FaultKind::WrongCredentials);
+        self.0.role == Role::AuthorizationServer && (by_code || by_fault)
     }
 
     /// Says which server the error is about.
@@ -88,7 +100,15 @@ impl Error {
 
     #[must_use]
     pub(crate) fn with_answer(mut self, answer: Response) -> Self {
+        self.0.fault.clone_from(&answer.fault);
         self.0.answer = Some(answer);
+        self
+    }
+
+    /// With what this answer means, and without the answer.
+    #[must_use]
+    pub(crate) fn with_fault_of(mut self, answer: &Response) -> Self {
+        self.0.fault.clone_from(&answer.fault);
         self
     }
 
@@ -119,6 +139,12 @@ impl Error {
     /// new token was needed that could not be had.
     pub fn response(&self) -> Option<&Response> {
         self.0.answer.as_ref()
+    }
+
+    /// What the refusal of the carrier, or of its issuer, means, as far as the profile knows it. With [`Stage::NotSent`] it is
+    /// the issuer's: why there is no token.
+    pub fn fault(&self) -> Option<&CarrierFault> {
+        self.0.fault.as_deref()
     }
 
     /// What the call took, where it came as far as asking for a token.
@@ -173,6 +199,7 @@ impl fmt::Debug for Error {
             .field("stage", &self.0.stage)
             .field("retry_at", &self.0.retry_at)
             .field("status", &self.0.answer.as_ref().map(Response::status))
+            .field("fault", &self.0.fault)
             .finish_non_exhaustive()
     }
 }

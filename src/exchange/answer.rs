@@ -6,11 +6,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
 use crate::binding::BindingKind;
 use crate::error::{Error, ErrorKind};
 use crate::jose::Thumbprint;
 use crate::transport::Stage;
+
+use super::fault::CarrierFault;
 
 /// The carrier's answer: status, headers, and the whole body.
 ///
@@ -20,6 +23,7 @@ pub struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    pub(crate) fault: Option<Box<CarrierFault>>,
     pub(crate) report: Report,
 }
 
@@ -47,6 +51,11 @@ impl Response {
         serde_json::from_slice(&self.body).map_err(|_category_only| Error::new(ErrorKind::NotJson, Stage::Answered))
     }
 
+    /// What a refusal means, as far as the carrier's profile knows it; `None` for an answer that refuses nothing.
+    pub fn fault(&self) -> Option<&CarrierFault> {
+        self.fault.as_deref()
+    }
+
     /// What the call took.
     pub fn report(&self) -> &Report {
         &self.report
@@ -69,6 +78,7 @@ impl From<http::Response<Bytes>> for Response {
             status: head.status,
             headers: head.headers,
             body,
+            fault: None,
             report: Report::default(),
         }
     }
@@ -80,6 +90,7 @@ impl fmt::Debug for Response {
             .field("status", &self.status)
             .field("headers", &self.headers.len())
             .field("body", &self.body.len())
+            .field("fault", &self.fault)
             .field("report", &self.report)
             .finish()
     }
@@ -106,6 +117,13 @@ pub struct Report {
     pub token_wait: Duration,
     /// Time spent making proofs, all attempts together.
     pub proof_time: Duration,
+    /// The id that the carrier got in its tracing header; `None` where it has none, or the caller set that.
+    pub call_id: Option<Uuid>,
+    /// The key with which the carrier carries the call out once however often it is sent; `None` where it has no such header, or
+    /// the caller set that. Send the same key again after [`Stage::MaybeSent`].
+    pub idempotency_key: Option<Uuid>,
+    /// Time spent waiting for a turn, where the carrier limits how often it may be asked.
+    pub turn_wait: Duration,
     /// The whole call.
     pub total: Duration,
 }

@@ -19,6 +19,9 @@ pub struct Limits {
     pub token_exchange: Duration,
     /// The whole call, the wait for a token included. Default 60 s.
     pub call: Duration,
+    /// How long a request waits for its turn where the carrier limits how often it may be asked
+    /// ([`throttle`](crate::throttle)). Zero refuses at once. Default 8 s.
+    pub turn: Duration,
     /// Octets of a request's body. Default 16 MiB.
     pub request_body: usize,
     /// Octets of an answer's body. Default 16 MiB.
@@ -37,6 +40,7 @@ impl Default for Limits {
             attempt: Duration::from_secs(30),
             token_exchange: Duration::from_secs(10),
             call: Duration::from_secs(60),
+            turn: Duration::from_secs(8),
             request_body: 16 << 20,
             answer: 16 << 20,
             token_answer: 256 << 10,
@@ -65,6 +69,7 @@ setters! {
     attempt: Duration,
     token_exchange: Duration,
     call: Duration,
+    turn: Duration,
     request_body: usize,
     answer: usize,
     token_answer: usize,

@@ -10,16 +10,15 @@ use crate::binding::{BindingKind, Learned, Role};
 use crate::clock::Timestamp;
 use crate::error::ErrorKind;
 use crate::json::Object;
+use crate::throttle::{Block, CountedBy};
 
 use super::challenge::{self, Challenge};
+use super::fault::MAX_ERROR_BODY;
 use super::quirks::BodyCode;
 use super::skew;
 
 /// The longest that a `Retry-After` closes a connection.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
-
-/// The longest body that a carrier's own error code is looked for in, in octets.
-const MAX_ERROR_BODY: usize = 64 * 1024;
 
 /// An answer, and what is needed of the request to judge it.
 #[derive(Debug)]
@@ -40,6 +39,8 @@ pub(crate) struct Facts<'a> {
     /// The offset that the proof was made with.
     pub(crate) offset_seconds: i64,
     pub(crate) not_processed: &'a [BodyCode],
+    /// Answers that mean a block.
+    pub(crate) blocks: &'a [Block],
 }
 
 /// What to do about it.
@@ -58,6 +59,8 @@ pub(crate) enum Verdict {
     Skew(i64),
     /// Repeat on a fresh connection.
     Misdirected,
+    /// Give up: the carrier blocks whoever it counts so, for this long.
+    Blocked(CountedBy, Duration),
     /// Give up. The time is how long the server wants to be left alone, where it says so.
     Fail(ErrorKind, Option<Duration>),
 }
@@ -69,6 +72,11 @@ pub(crate) fn classify(facts: &Facts<'_>) -> Verdict {
     }
     if status.is_redirection() {
         return Verdict::Fail(ErrorKind::Redirect, None);
+    }
+    if let Some(block) = facts.blocks.iter().find(|block| is_block(block, facts)) {
+        // What the carrier says itself may be longer.
+        let said = retry_after(facts.headers, facts.now).unwrap_or_default();
+        return Verdict::Blocked(block.counted_by, block.lasts.max(said));
     }
     match status {
         StatusCode::MISDIRECTED_REQUEST => Verdict::Misdirected,
@@ -165,16 +173,28 @@ fn proof_refused(facts: &Facts<'_>) -> Verdict {
     }
 }
 
+fn is_block(block: &Block, facts: &Facts<'_>) -> bool {
+    block.role == facts.role
+        && block.status == facts.status
+        && block
+            .code
+            .as_ref()
+            .is_none_or(|code| says_one_of(facts.body, std::slice::from_ref(code)))
+}
+
 fn says_not_processed(facts: &Facts<'_>) -> bool {
+    says_one_of(facts.body, facts.not_processed)
+}
+
+fn says_one_of(body: &[u8], codes: &[BodyCode]) -> bool {
     // An error body is short; a long one is not worth a JSON tree of many times its size.
-    if facts.not_processed.is_empty() || facts.body.len() > MAX_ERROR_BODY {
+    if codes.is_empty() || body.len() > MAX_ERROR_BODY {
         return false;
     }
-    let Ok(body) = serde_json::from_slice::<serde_json::Value>(facts.body) else {
+    let Ok(body) = serde_json::from_slice::<serde_json::Value>(body) else {
         return false;
     };
-    facts
-        .not_processed
+    codes
         .iter()
         .any(|known| body.pointer(&known.pointer).and_then(|v| v.as_str()) == Some(&*known.code))
 }

@@ -14,6 +14,9 @@ use super::skew::SkewBook;
 /// At most one renewal that a 401 caused in this time.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
+/// The revision of no credential.
+const NONE: u64 = u64::MAX;
+
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
@@ -25,6 +28,10 @@ pub(crate) struct Connection {
     issuer_pause: AtomicU64,
     /// When a 401 last caused a renewal, in milliseconds of monotonic time plus one; 0 for never.
     renewed: AtomicU64,
+    /// The revision of the credential that the carrier did not take though it was to replace another; [`NONE`] for none.
+    not_taken: AtomicU64,
+    /// The revision of the credential that was last asked with; [`NONE`] for none.
+    asked_with: AtomicU64,
 }
 
 impl Connection {
@@ -36,6 +43,8 @@ impl Connection {
             api_pause: AtomicU64::new(0),
             issuer_pause: AtomicU64::new(0),
             renewed: AtomicU64::new(0),
+            not_taken: AtomicU64::new(NONE),
+            asked_with: AtomicU64::new(NONE),
         }
     }
 
@@ -50,6 +59,36 @@ impl Connection {
                 bound
             }
         }
+    }
+
+    /// Whether the carrier did not take the credential of this revision, so that the one it replaces goes on.
+    pub(crate) fn is_not_taken(&self, revision: u64) -> bool {
+        self.not_taken.load(Ordering::Relaxed) == revision
+    }
+
+    /// The carrier did not take the credential of this revision; `false` where that is known.
+    pub(crate) fn not_taken(&self, revision: u64) -> bool {
+        self.not_taken.swap(revision, Ordering::Relaxed) != revision
+    }
+
+    /// Whether a credential goes on because the carrier did not take the one that is to replace it.
+    pub(crate) fn goes_back(&self) -> bool {
+        self.not_taken.load(Ordering::Relaxed) != NONE
+    }
+
+    /// A credential that was not taken is to be tried again; `false` where there is none.
+    pub(crate) fn try_again(&self) -> bool {
+        self.not_taken.swap(NONE, Ordering::Relaxed) != NONE
+    }
+
+    /// The credential of this revision is asked with.
+    pub(crate) fn asks_with(&self, revision: u64) {
+        self.asked_with.store(revision, Ordering::Relaxed);
+    }
+
+    /// Whether another credential than that of this revision was asked with last.
+    pub(crate) fn asked_with_other(&self, revision: u64) -> bool {
+        ![NONE, revision].contains(&self.asked_with.load(Ordering::Relaxed))
     }
 
     fn pause(&self, role: Role) -> &AtomicU64 {

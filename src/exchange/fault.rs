@@ -64,8 +64,9 @@ impl FaultKind {
     }
 
     /// What a status means where no carrier says otherwise (RFC 9110 15).
-    fn of_status(status: StatusCode) -> Self {
+    fn of_status(role: Role, status: StatusCode) -> Self {
         match status.as_u16() {
+            401 if role == Role::AuthorizationServer => Self::WrongCredentials,
             400 | 405 | 406 | 411 | 413..=415 | 422 => Self::Invalid,
             401 => Self::BadToken,
             402 => Self::Payment,
@@ -230,9 +231,7 @@ impl FaultShape {
         if !refused && code.is_none() {
             return None;
         }
-        let known = code
-            .as_deref()
-            .and_then(|code| self.codes.iter().find(|(known, _)| *known == code));
+        let known = code.as_deref().and_then(|code| self.meaning(role, code));
         let by_status = self
             .statuses
             .iter()
@@ -240,9 +239,9 @@ impl FaultShape {
             .map(|(_, _, kinds)| kinds.as_slice())
             .filter(|kinds| !kinds.is_empty());
         let may_mean = match (known, by_status) {
-            (Some((_, kind)), _) => vec![*kind],
+            (Some(kind), _) => vec![kind],
             (None, Some(kinds)) => kinds.to_vec(),
-            (None, None) => vec![FaultKind::of_status(status)],
+            (None, None) => vec![FaultKind::of_status(role, status)],
         };
         let kind = may_mean.first().copied().unwrap_or(FaultKind::Unknown);
         let passing = matches!(kind, FaultKind::Throttled | FaultKind::Blocked);
@@ -258,10 +257,24 @@ impl FaultShape {
         })
     }
 
+    fn meaning(&self, role: Role, code: &str) -> Option<FaultKind> {
+        let own = self
+            .codes
+            .iter()
+            .find(|(known, _)| known == code)
+            .map(|(_, kind)| *kind);
+        let of_oauth = || {
+            let known = OAUTH_CODES.iter().filter(|_| role == Role::AuthorizationServer);
+            let mut known = known.filter(|(known, _)| *known == code);
+            known.next().map(|(_, kind)| *kind)
+        };
+        own.or_else(of_oauth)
+    }
+
     fn texts(&self, headers: &HeaderMap, body: &[u8], refused: bool) -> (Option<String>, Option<String>) {
         let wanted = refused && body.len() <= MAX_ERROR_BODY;
         let json: Option<Value> = wanted.then(|| serde_json::from_slice(body).ok()).flatten();
-        for place in &self.places {
+        for place in self.places.iter().chain(&OAUTH) {
             let (code, message) = match place {
                 FaultPlace::Body { code, message } => {
                     let at = |pointer: &str| json.as_ref().and_then(|json| text_of(json.pointer(pointer)?));
@@ -279,6 +292,25 @@ impl FaultShape {
         (None, None)
     }
 }
+
+/// Where issuers write errors that keep to RFC 6749 5.2: looked at last.
+const OAUTH: [FaultPlace; 1] = [FaultPlace::Body {
+    code: Cow::Borrowed("/error"),
+    message: Cow::Borrowed("/error_description"),
+}];
+
+/// What they mean.
+const OAUTH_CODES: [(&str, FaultKind); 9] = [
+    ("invalid_client", FaultKind::WrongCredentials),
+    ("invalid_grant", FaultKind::BadToken),
+    ("invalid_request", FaultKind::Invalid),
+    ("invalid_scope", FaultKind::NotEntitled),
+    ("access_denied", FaultKind::NotEntitled),
+    ("unauthorized_client", FaultKind::NotEntitled),
+    ("unsupported_grant_type", FaultKind::Invalid),
+    ("slow_down", FaultKind::Throttled),
+    ("temporarily_unavailable", FaultKind::Unavailable),
+];
 
 /// Where code and message of an error stand.
 #[derive(Clone, Debug, PartialEq, Eq)]

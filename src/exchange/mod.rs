@@ -14,6 +14,7 @@ pub mod quirks;
 mod skew;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ use crate::clock::{Clock, Monotonic, Timestamp};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::journal::{AttemptRecord, EventKind, Journal, Repeat};
 use crate::target::Target;
+use crate::throttle::{Budget, Throttling};
 #[cfg(feature = "mtls")]
 use crate::transport::identity::IdentityError;
 use crate::transport::{Body, Outgoing, ReadError, Route, Stage, Transport, TransportError, TransportErrorKind};
@@ -36,6 +38,7 @@ use self::answer::{Report, Response};
 use self::budget::{MOST_ATTEMPTS, Spent};
 use self::classify::{Facts, Verdict};
 use self::connection::Connection;
+use self::fault::{CarrierFault, FaultShape};
 use self::quirks::BodyCode;
 
 pub(crate) use crate::clock::within;
@@ -52,6 +55,18 @@ pub(crate) struct Env<'a> {
     pub(crate) awaited: Awaited,
     pub(crate) attempt_limit: Duration,
     pub(crate) answer_limit: usize,
+    /// How the carrier throttles and fails.
+    pub(crate) manner: Manner<'a>,
+}
+
+/// How a carrier throttles and fails, and who keeps count of requests to it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Manner<'a> {
+    pub(crate) faults: &'a FaultShape,
+    pub(crate) throttling: &'a Throttling,
+    pub(crate) budget: &'a dyn Budget,
+    /// How long a request waits for its turn.
+    pub(crate) patience: Duration,
 }
 
 /// One request without its proof, built anew for each attempt.
@@ -74,6 +89,14 @@ pub(crate) trait Errand: Send {
     fn not_processed(&self) -> &[BodyCode] {
         &[]
     }
+    /// How long it waits for its turn, where others of its client wait as long as `usual`.
+    fn patience(&self, usual: Duration) -> Duration {
+        usual
+    }
+    /// Whether the server carries the request out once however often it comes.
+    fn is_idempotent(&self) -> bool {
+        self.method().is_safe()
+    }
     /// The request of the next attempt, with its credential and without its proof.
     fn draft(&mut self) -> impl Future<Output = Result<Draft, Error>> + Send;
     /// Gets a new token in the place of the one that was refused; false where that is not possible or not allowed now.
@@ -95,6 +118,7 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
     let mut cause: Option<Repeat> = None;
     loop {
         refuse_if_paused(env, role)?;
+        turn::take(env, role, errand.patience(env.manner.patience), report).await?;
         let binding = Arc::clone(errand.binding());
         refuse_if_not_shown(env.transport, &*binding).map_err(|kind| Error::before(kind).of(role))?;
         // The nonce of a challenge is for the next attempt; what follows that uses the newest one that the binding knows.
@@ -162,7 +186,7 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
             Ok(answer) => answer,
             Err(Failure::Transport(error)) => {
                 record(None, error.stage());
-                let repeatable = errand.method().is_safe() && error.stage() != Stage::Answered && passing(error.kind());
+                let repeatable = errand.is_idempotent() && error.stage() != Stage::Answered && passing(error.kind());
                 if repeatable && !spent.lost && report.attempts < MOST_ATTEMPTS {
                     spent.lost = true;
                     cause = Some(Repeat::Lost);
@@ -204,11 +228,14 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
             now: arrived,
             offset_seconds: offset,
             not_processed: errand.not_processed(),
+            blocks: &env.manner.throttling.blocks,
         });
+        let fault = fault(env, role, &head, &body, &verdict, arrived);
         let response = Response {
             status: head.status,
             headers: head.headers,
             body,
+            fault: fault.map(Box::new),
             report: Report::default(),
         };
         let fail =
@@ -274,7 +301,13 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
                 errand.doubted();
                 return fail(ErrorKind::Unauthorized, response);
             }
+            Verdict::Blocked(counted_by, lasts) => {
+                turn::blocked(env, role, counted_by, lasts).await;
+                let until = env.clock.now() + lasts;
+                return fail(ErrorKind::Blocked, response).map_err(|error| error.retry_at_opt(Some(until)));
+            }
             Verdict::Fail(kind, pause) => {
+                let pause = pause.or_else(|| env.manner.throttling.pause_after(role, response.status));
                 let until = pause.map(|pause| {
                     env.connection.pause_until(role, finished + pause);
                     env.clock.now() + pause
@@ -354,6 +387,23 @@ fn learn(
         });
     }
     learned
+}
+
+/// What a refusal means, by the carrier's profile.
+fn fault(
+    env: &Env<'_>,
+    role: Role,
+    head: &http::response::Parts,
+    body: &[u8],
+    verdict: &Verdict,
+    arrived: Timestamp,
+) -> Option<CarrierFault> {
+    let throttling = env.manner.throttling;
+    let wait = match verdict {
+        Verdict::Blocked(_, lasts) => Some(*lasts),
+        _ => classify::retry_after(&head.headers, arrived).or_else(|| throttling.pause_after(role, head.status)),
+    };
+    env.manner.faults.read(role, head.status, &head.headers, body, wait)
 }
 
 /// The head of an answer, when it came, and its body. `Err(None)` is a body that did not come in time.

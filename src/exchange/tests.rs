@@ -62,6 +62,7 @@ impl Answer<'_> {
             now: NOW,
             offset_seconds: self.offset_seconds,
             not_processed: &[BodyCode::new("/errors/0/code", "NOT.AUTHORIZED.ERROR")],
+            blocks: &[],
         })
     }
 }
@@ -94,6 +95,7 @@ fn code(verdict: &Verdict) -> &'static str {
         Verdict::Skew(_) => "skew",
         Verdict::Misdirected => "misdirected",
         Verdict::Doubt => "unauthorized",
+        Verdict::Blocked(..) => "blocked",
         Verdict::Fail(kind, _) => kind.code(),
     }
 }
@@ -138,6 +140,7 @@ fn every_vector_of_www_authenticate() {
             now: NOW,
             offset_seconds: 0,
             not_processed: &[],
+            blocks: &[],
         });
         let action = match &verdict {
             Verdict::Nonce(challenged) => {

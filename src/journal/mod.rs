@@ -16,9 +16,11 @@ use http::{Method, StatusCode};
 use crate::binding::nonce::NonceRefused;
 use crate::binding::{BindingKind, Role};
 use crate::clock::{Clock, Timestamp};
+use crate::exchange::fault::FaultKind;
 use crate::jose::Thumbprint;
 use crate::owner::{CarrierId, ConnectionId, Environment};
 use crate::target::Origin;
+use crate::throttle::CountedBy;
 use crate::transport::Stage;
 
 use self::fingerprint::Fingerprint;
@@ -68,6 +70,23 @@ pub enum EventKind {
     /// A token was asked for with an assertion that is weaker than it could be, since its profile says so: the token endpoint as
     /// its audience, a `typ` that is not explicit, or RS256.
     LegacyAssertion,
+    /// A carrier blocks whoever it counts so, and nothing is sent to this server until that is over.
+    Blocked {
+        /// Which server.
+        role: Role,
+        /// Whose requests it counts together.
+        counted_by: CountedBy,
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A credential that takes another's place was refused; the one that it replaces goes on
+    /// ([`Credential::replacing`](crate::credentials::Credential::replacing)).
+    CredentialNotTaken,
+    /// A path that says something of a person stood in a proof.
+    PersonalPath {
+        /// The route.
+        route: Arc<str>,
+    },
     /// A server's clock was found to differ, and proofs to it follow.
     ClockOffset {
         /// Which server.
@@ -164,14 +183,16 @@ pub struct CallRecord {
     /// The carrier's route, `/track/v1/details/{id}` for instance; `{unclassified}` where the profile does not know it.
     pub route: Arc<str>,
     /// A keyed digest of the proof's `htu`: equal for equal addresses of one connection, and not to be enumerated without
-    /// the key.
-    pub address: Fingerprint,
+    /// the key. `None` where the tenant's were erased.
+    pub address: Option<Fingerprint>,
     /// The last answer's status.
     pub status: Option<StatusCode>,
     /// How far the call came.
     pub stage: Stage,
     /// The error's code; `None` for an answer that was given to the caller.
     pub error: Option<&'static str>,
+    /// What the carrier's refusal means.
+    pub fault: Option<FaultKind>,
     /// Requests sent to the API.
     pub attempts: u32,
     /// What the token was tied to.

@@ -1,11 +1,13 @@
 //! Events as `tracing` records, under the target `shipbound`.
 
-use ::tracing::{debug, info, warn};
+use ::tracing::{debug, error, info, warn};
+
+use crate::exchange::fault::FaultKind;
 
 use super::{Event, EventKind, Sink};
 
 /// Writes every event to the `tracing` subscriber of the process: attempts at debug, calls and tokens at info, what needs
-/// a look at warn.
+/// a look at warn, what stops every tenant at error.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TracingSink;
 
@@ -41,10 +43,11 @@ impl Sink for TracingSink {
                 account,
                 method = %call.method,
                 route = &*call.route,
-                address = %call.address,
+                address = call.address.map(|address| address.to_string()),
                 status = call.status.map(|status| status.as_u16()),
                 stage = ?call.stage,
                 error = call.error,
+                fault = call.fault.map(FaultKind::as_str),
                 attempts = call.attempts,
                 binding = call.binding.map(|binding| binding.as_str()),
                 took_us = micros(call.took),
@@ -78,6 +81,29 @@ impl Sink for TracingSink {
             }
             EventKind::LegacyAssertion => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, "a client assertion of the older kind was used");
+            }
+            EventKind::Blocked {
+                role,
+                counted_by,
+                lasts,
+            } => {
+                error!(
+                    target: "shipbound",
+                    tenant,
+                    carrier,
+                    environment,
+                    account,
+                    ?role,
+                    ?counted_by,
+                    lasts_s = lasts.as_secs(),
+                    "the carrier blocks"
+                );
+            }
+            EventKind::CredentialNotTaken => {
+                warn!(target: "shipbound", tenant, carrier, environment, account, "a new credential was refused; the old one goes on");
+            }
+            EventKind::PersonalPath { route } => {
+                warn!(target: "shipbound", tenant, carrier, environment, account, route = &**route, "a personal path stood in a proof");
             }
             EventKind::ClockOffset { role, offset_seconds } => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, ?role, offset_seconds, "a server's clock differs");

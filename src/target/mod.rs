@@ -7,6 +7,7 @@
 
 pub mod danger;
 mod scan;
+pub(crate) mod widely;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

@@ -29,5 +29,9 @@ impl Budget for LocalBudget {
         Ok(Duration::ZERO)
     }
 
+    async fn look(&self, _demand: &Demand<'_>) -> Result<(), Spent> {
+        Ok(())
+    }
+
     async fn blocked(&self, _demand: &Demand<'_>, _counted_by: CountedBy, _lasts: Duration) {}
 }

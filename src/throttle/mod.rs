@@ -106,13 +106,30 @@ impl Throttling {
         self
     }
 
-    /// The limits that are held for requests to this server.
-    pub(crate) fn held(&self, role: Role) -> impl Iterator<Item = &Limit> {
-        let (limits, longest) = match role {
-            Role::AuthorizationServer => (&self.token, Duration::MAX),
-            Role::ResourceServer => (&self.api, LONGEST_HELD),
-        };
-        limits.iter().filter(move |limit| limit.window <= longest)
+    /// What of it is held here.
+    pub(crate) fn held(&self) -> Self {
+        let mut held = self.clone();
+        held.api.retain(|limit| limit.window <= LONGEST_HELD);
+        held
+    }
+
+    /// The limits of requests to this server.
+    pub(crate) fn of(&self, role: Role) -> &[Limit] {
+        match role {
+            Role::AuthorizationServer => &self.token,
+            Role::ResourceServer => &self.api,
+        }
+    }
+
+    /// How long the server is left alone after an answer that does not say so itself.
+    pub(crate) fn pause_after(&self, role: Role, status: StatusCode) -> Option<Duration> {
+        let counts = role == Role::ResourceServer && status == StatusCode::TOO_MANY_REQUESTS;
+        self.pause.filter(|_| counts)
+    }
+
+    /// Whether requests to this server are to be counted at all.
+    pub(crate) fn concerns(&self, role: Role) -> bool {
+        !self.of(role).is_empty() || self.blocks.iter().any(|block| block.role == role)
     }
 }
 
@@ -176,6 +193,16 @@ pub struct Spent {
     pub cause: Cause,
 }
 
+impl Spent {
+    /// It cannot be told whether a request may be sent: asked again in a second, perhaps.
+    pub(crate) const fn unavailable() -> Self {
+        Self {
+            after: Duration::from_secs(1),
+            cause: Cause::Unavailable,
+        }
+    }
+}
+
 /// Why a request may not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -192,6 +219,18 @@ pub enum Cause {
     Unavailable,
 }
 
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Blocked => "the carrier blocks requests for a while",
+            Self::Shared => "the requests that all tenants may send for now are used up",
+            Self::Tenant => "the requests that this tenant may send for now are used up",
+            Self::Connection => "the requests that this connection may send for now are used up",
+            Self::Unavailable => "it cannot be told whether a request may be sent now",
+        })
+    }
+}
+
 /// Keeps count of requests. [`LocalBudget`] does so for this process; a fleet behind one address needs one that all its
 /// processes share.
 #[async_trait]
@@ -202,6 +241,12 @@ pub trait Budget: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`Spent`] when the wait would be longer than `demand.patience`, or while the carrier blocks. Nothing was taken.
     async fn take(&self, demand: &Demand<'_>) -> Result<Duration, Spent>;
+
+    /// Whether a request that has waited may be sent now. Nothing is taken.
+    ///
+    /// # Errors
+    /// [`Spent`] with [`Cause::Blocked`] when the carrier has begun to block meanwhile.
+    async fn look(&self, demand: &Demand<'_>) -> Result<(), Spent>;
 
     /// The carrier has answered that it blocks: whoever it counts with `demand` by `counted_by` gets [`Cause::Blocked`] until
     /// that is over. Of two blocks the one that ends later counts.

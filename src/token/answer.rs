@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, HeaderName, StatusCode};
 use thiserror::Error;
 
 use crate::binding::BindingKind;
@@ -95,6 +95,9 @@ pub(crate) fn read(
     if status != StatusCode::OK {
         return Err(TokenAnswerError::Status);
     }
+    if let Some(name) = &shape.in_header {
+        return in_header(headers, name, wanted, shape);
+    }
     if !is_json(headers) {
         return Err(TokenAnswerError::ContentType);
     }
@@ -111,10 +114,7 @@ pub(crate) fn read(
             .filter(|token| !token.is_empty())
             .ok_or(TokenAnswerError::NoAccessToken)?,
     };
-    if token.len() > MAX_TOKEN {
-        return Err(TokenAnswerError::TokenTooLong);
-    }
-    let token = AccessToken::new(token).ok_or(TokenAnswerError::TokenSyntax)?;
+    let token = access_token(token)?;
     let kind = token_type(text(&object, "token_type")?, wanted, shape)?;
     refresh_token(&object)?;
     Ok(Granted {
@@ -123,6 +123,39 @@ pub(crate) fn read(
         lifetime: lifetime(&object, shape.lifetime, now)?,
         scope: text(&object, "scope")?.map(str::to_owned),
     })
+}
+
+/// A token that a carrier gives in a header field. It says no type, so it is a bearer token.
+fn in_header(
+    headers: &HeaderMap,
+    name: &HeaderName,
+    wanted: BindingKind,
+    shape: &TokenAnswerShape,
+) -> Result<Granted, TokenAnswerError> {
+    let mut fields = headers.get_all(name).iter();
+    let token = match (fields.next(), fields.next()) {
+        (Some(only), None) => only.to_str().map_err(|_illegal| TokenAnswerError::TokenSyntax)?,
+        (None, _) => return Err(TokenAnswerError::NoAccessToken),
+        (Some(_), Some(_)) => return Err(TokenAnswerError::DuplicateMember),
+    };
+    let lifetime = match shape.lifetime {
+        LifetimeAt::Fixed(seconds) => Some(Duration::from_secs(u64::from(seconds))),
+        LifetimeAt::Seconds(_) | LifetimeAt::UnixSeconds(_) => None,
+    };
+    Ok(Granted {
+        token: access_token(token)?,
+        kind: token_type(Some("bearer"), wanted, shape)?,
+        lifetime,
+        scope: None,
+    })
+}
+
+fn access_token(text: &str) -> Result<AccessToken, TokenAnswerError> {
+    match text.len() {
+        0 => Err(TokenAnswerError::NoAccessToken),
+        1..=MAX_TOKEN => AccessToken::new(text).ok_or(TokenAnswerError::TokenSyntax),
+        _ => Err(TokenAnswerError::TokenTooLong),
+    }
 }
 
 /// What becomes of the refresh token by an answer that holds tokens.

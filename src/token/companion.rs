@@ -1,9 +1,30 @@
 //! A second token, which a carrier's API gives to who has the first one, and which some calls need beside it.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use http::{HeaderMap, HeaderName, Method};
+use zeroize::Zeroizing;
+
+use crate::binding::{Role, TokenBinding};
+use crate::clock::Monotonic;
+use crate::credentials::CredentialError;
+use crate::crypto::Digest;
+use crate::error::{Error, ErrorKind};
+use crate::exchange::connection::Connection;
+use crate::exchange::{Draft, Errand};
+use crate::target::Target;
+use crate::transport::Stage;
+
+use super::client_auth::header_value;
+use super::form::JSON;
+use super::lease::Lease;
+use super::placed;
+use super::slot::Landed;
+use super::source::{Prepared, TokenSource};
 
 /// A token that is asked for at the API with each new access token, and that goes with some calls: USPS's payment
 /// authorization.
@@ -38,7 +59,7 @@ pub struct Companion {
     pub header: HeaderName,
     /// How long it lives.
     pub lifetime: Duration,
-    /// It goes with calls to paths that begin so. Default: with none.
+    /// It goes with calls to paths that begin so, as they are on the wire. Default: with none.
     pub paths: Vec<Cow<'static, str>>,
 }
 
@@ -66,5 +87,104 @@ impl Companion {
     pub fn for_paths_below(mut self, prefix: impl Into<Cow<'static, str>>) -> Self {
         self.paths.push(prefix.into());
         self
+    }
+
+    /// Writes what tells this token from others into a digest.
+    pub(crate) fn identify(&self, digest: &mut Digest) {
+        [&*self.path, &*self.body_part, &*self.pointer, self.header.as_str()]
+            .iter()
+            .for_each(|text| digest.text(text));
+    }
+
+    /// Whether calls to this path carry it.
+    pub(crate) fn goes_with(&self, path: &str) -> bool {
+        self.paths.iter().any(|prefix| path.starts_with(&**prefix))
+    }
+}
+
+impl TokenSource {
+    /// Asks the API for the second token, with the first one.
+    pub(super) async fn with_companion(
+        &self,
+        landed: Landed,
+        (companion, target): (&Companion, &Target),
+        prepared: &Prepared<'_>,
+        connection: &Arc<Connection>,
+        deadline: Monotonic,
+    ) -> Result<Landed, Error> {
+        let body = prepared
+            .credential
+            .part(&companion.body_part)
+            .ok_or_else(|| CredentialError::NoPart(companion.body_part.clone()))
+            .map_err(|error| Error::before(error.into()).of(Role::AuthorizationServer))?;
+        let asked = self.clock.monotonic();
+        let mut errand = Ask {
+            source: self,
+            target,
+            lease: &landed.lease,
+            body: Bytes::from_owner(Zeroizing::new(body.expose().as_bytes().to_vec())),
+        };
+        let response = self
+            .drive(&mut errand, connection, deadline)
+            .await
+            .map_err(Error::not_sent)?;
+        let refused = || Error::new(ErrorKind::CompanionRefused, Stage::NotSent).with_fault_of(&response);
+        if !response.status.is_success() {
+            return Err(refused());
+        }
+        let answer: Option<serde_json::Value> = serde_json::from_slice(&response.body).ok();
+        let value = answer.as_ref().and_then(|answer| answer.pointer(&companion.pointer));
+        let value = value.and_then(serde_json::Value::as_str).ok_or_else(refused)?;
+        let mut headers = placed::with_calls(&self.parts, &prepared.credential)
+            .map_err(|kind| Error::before(kind).of(Role::AuthorizationServer))?;
+        headers.push((
+            companion.header.clone(),
+            header_value(value).map_err(|_illegal| refused())?,
+        ));
+        Ok(Landed {
+            lease: Arc::new(landed.lease.beside(headers, asked, companion.lifetime)),
+            keep: landed.keep,
+        })
+    }
+}
+
+/// The request for a second token.
+struct Ask<'a> {
+    source: &'a TokenSource,
+    target: &'a Target,
+    lease: &'a Lease,
+    body: Bytes,
+}
+
+impl Errand for Ask<'_> {
+    fn role(&self) -> Role {
+        Role::ResourceServer
+    }
+
+    fn method(&self) -> &Method {
+        &Method::POST
+    }
+
+    fn target(&self) -> &Target {
+        self.target
+    }
+
+    fn binding(&self) -> &Arc<dyn TokenBinding> {
+        &self.lease.binding
+    }
+
+    fn ath(&self) -> Option<&str> {
+        self.lease.ath()
+    }
+
+    async fn draft(&mut self) -> Result<Draft, Error> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, JSON);
+        headers.insert(ACCEPT, JSON);
+        self.lease.present(&self.source.credential_at, &mut headers, |_| true);
+        Ok(Draft {
+            headers,
+            body: self.body.clone(),
+        })
     }
 }

@@ -135,6 +135,20 @@ impl TokenSource {
         }))
     }
 
+    /// Whether the issuer's metadata names this place as one of its endpoints.
+    pub(crate) fn names(&self, target: &Target) -> bool {
+        let Place::Issuer(issuer) = &self.at else {
+            return false;
+        };
+        // Endpoints are on these origins alone; the API is mostly on another.
+        if issuer.origin() != target.origin() && !self.origins.contains(target.origin()) {
+            return false;
+        }
+        let known = self.known();
+        let metadata = known.read.as_ref().map(|(_, metadata)| metadata);
+        metadata.is_some_and(|metadata| metadata.names(target))
+    }
+
     /// Whether the issuer has this endpoint.
     pub(super) fn has(&self, found: &Found<'_>, which: IssuerEndpoint) -> bool {
         match found {

@@ -3,13 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderValue;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use zeroize::Zeroizing;
 
 use crate::binding::{BindingKind, Confirmation, TokenBinding};
 use crate::clock::Monotonic;
+use crate::credentials::CredentialAt;
 use crate::exchange::connection::Connection;
 use crate::jose;
 
@@ -27,10 +30,12 @@ pub struct Lease {
     /// The newest `TokenSource::generation` in which the token's credential and consent were seen to be the connection's.
     pub(crate) generation: AtomicU64,
     pub(crate) binding: Arc<dyn TokenBinding>,
-    /// `None` where a certificate alone says who calls.
-    authorization: Option<HeaderValue>,
+    /// The token as calls carry it, mostly behind its scheme; `None` without a token.
+    credential: Option<HeaderValue>,
     /// The same octets: scheme, space, token, then the token's `ath`; empty without a token.
     text: Bytes,
+    /// What calls carry beside the token, or in its place.
+    also: Option<Box<[(HeaderName, HeaderValue)]>>,
     pub(crate) connection: Arc<Connection>,
     pub(crate) usable_until: Monotonic,
     /// The credential that the token was asked for with.
@@ -63,12 +68,13 @@ impl Lease {
         text.extend_from_slice(jose::ath(token).as_bytes());
         // One allocation for both, wiped when the last header that shares it is gone.
         let text = Bytes::from_owner(text);
-        let mut authorization = HeaderValue::from_maybe_shared(text.slice(..end)).ok()?;
-        authorization.set_sensitive(true);
+        let mut credential = HeaderValue::from_maybe_shared(text.slice(..end)).ok()?;
+        credential.set_sensitive(true);
         let generation = AtomicU64::new(generation);
         Some(Self {
-            authorization: Some(authorization),
+            credential: Some(credential),
             text,
+            also: None,
             binding,
             connection,
             usable_until,
@@ -84,17 +90,19 @@ impl Lease {
         binding: Arc<dyn TokenBinding>,
         connection: Arc<Connection>,
         usable_until: Monotonic,
+        (revision, generation): (u64, u64),
     ) -> Self {
         Self {
             renew_from: usable_until,
             flags: AtomicU8::new(0),
-            generation: AtomicU64::new(0),
+            generation: AtomicU64::new(generation),
             binding,
-            authorization: None,
+            credential: None,
             text: Bytes::new(),
+            also: None,
             connection,
             usable_until,
-            revision: 0,
+            revision,
         }
     }
 
@@ -132,9 +140,73 @@ impl Lease {
         self.generation.load(Ordering::Relaxed) == generation
     }
 
-    /// `None` where there are no tokens.
+    #[cfg(test)]
     pub(crate) fn authorization(&self) -> Option<&HeaderValue> {
-        self.authorization.as_ref()
+        self.credential.as_ref()
+    }
+
+    /// This lease, with further headers of its calls.
+    pub(crate) fn with(mut self, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
+        self.also = (!headers.is_empty()).then(|| headers.into());
+        self
+    }
+
+    /// This lease for a carrier that wants tokens at this place. One that is bound to a proof key stays in `Authorization` (RFC
+    /// 9449 7.1).
+    pub(crate) fn at(mut self, at: &CredentialAt) -> Self {
+        if self.is_alone_at(at).is_some() {
+            let bare = self.bare().map(HeaderValue::from_maybe_shared::<Bytes>);
+            if let Some(Ok(mut bare)) = bare {
+                bare.set_sensitive(true);
+                self.credential = Some(bare);
+            }
+        }
+        self
+    }
+
+    /// This lease with further headers, of which one lives for so long from `asked` on: it ends with that.
+    pub(crate) fn beside(&self, headers: Vec<(HeaderName, HeaderValue)>, asked: Monotonic, lives: Duration) -> Self {
+        let renew_from = self.renew_from.min(asked + lives.mul_f64(0.8));
+        Self {
+            renew_from,
+            flags: AtomicU8::new(0),
+            generation: AtomicU64::new(self.generation.load(Ordering::Relaxed)),
+            binding: Arc::clone(&self.binding),
+            credential: self.credential.clone(),
+            text: self.text.clone(),
+            also: Some(headers.into()),
+            connection: Arc::clone(&self.connection),
+            usable_until: self.usable_until.min(asked + lives),
+            revision: self.revision,
+        }
+    }
+
+    /// The header in which the token stands without its scheme.
+    fn is_alone_at<'a>(&self, at: &'a CredentialAt) -> Option<&'a HeaderName> {
+        match at {
+            CredentialAt::Header(name) if !self.binding.kind().has_proof() => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The token's octets.
+    fn bare(&self) -> Option<Bytes> {
+        let start = self.binding.kind().scheme().len() + 1;
+        let end = self.text.len().checked_sub(ATH)?;
+        (start <= end).then(|| self.text.slice(start..end))
+    }
+
+    /// Puts what calls carry into their headers. `wanted` says whether this call is one that carries such a header.
+    pub(crate) fn present(&self, at: &CredentialAt, headers: &mut HeaderMap, wanted: impl Fn(&HeaderName) -> bool) {
+        if let Some(credential) = &self.credential {
+            let name = self.is_alone_at(at).unwrap_or(&AUTHORIZATION);
+            headers.insert(name, credential.clone());
+        }
+        for (name, value) in self.also.iter().flatten() {
+            if wanted(name) {
+                headers.insert(name, value.clone());
+            }
+        }
     }
 
     pub(crate) fn ath(&self) -> Option<&str> {

@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::binding::BindingKind;
 use crate::json::{Object, Value};
 use crate::target::danger::Loopback;
+use crate::target::widely::Below;
 use crate::target::{Origin, Target, TargetError};
 
 use super::capabilities::{Capabilities, has_broken_certificate_flag};
@@ -271,6 +272,14 @@ impl Metadata {
             (Some(place), None) => place.as_ref().map_err(|error| *error),
             (None, _) => Err(MetadataError::NotOffered(which)),
         }
+    }
+
+    /// Whether this place is one of its endpoints, however its path is written.
+    pub(crate) fn names(&self, target: &Target) -> bool {
+        let aliases = self.aliases.iter().flat_map(BTreeMap::values);
+        let endpoints = self.conventional.values().chain(aliases).flatten();
+        let mut there = endpoints.filter(|endpoint| endpoint.origin() == target.origin());
+        there.any(|endpoint| Below::new(endpoint.path()).holds(target.path()))
     }
 
     /// Whether a client that shows a certificate, and takes no token that is bound more weakly than `minimum`, can work with

@@ -8,27 +8,31 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryFutureExt};
+use http::{HeaderName, HeaderValue};
 
 use crate::binding::{BindContext, BindingStrategy, Confirmation, Role, TokenBinding};
 use crate::clock::{Clock, Monotonic};
-use crate::credentials::{Credential, CredentialAt, CredentialPart, CredentialStore, KeyForm};
+use crate::credentials::{Credential, CredentialAt, CredentialError, CredentialPart, CredentialStore, KeyForm};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::answer::{Report, Response};
 use crate::exchange::budget::Limits;
 use crate::exchange::connection::Connection;
+use crate::exchange::fault::FaultShape;
 use crate::exchange::quirks::Quirks;
-use crate::exchange::{Env, Errand, drive, within};
+use crate::exchange::{Env, Errand, Manner, drive, within};
 use crate::grants::GrantStore;
 use crate::journal::{EventKind, Journal};
 use crate::keys::KeyStore;
 use crate::owner::Environment;
 use crate::target::danger::Loopback;
 use crate::target::{Origin, Target};
+use crate::throttle::{Budget, Throttling};
 use crate::transport::{Stage, Transport};
 
 use super::TokenRequest;
 use super::answer::{self, Granted, TokenAnswerError};
 use super::client_auth::ClientAuth;
+use super::companion::Companion;
 use super::discovery::{Found, Known};
 use super::errand::Post;
 use super::form::Form;
@@ -36,6 +40,7 @@ use super::grant::{GrantType, SubjectTokens};
 use super::lease::Lease;
 use super::left::LeftFlights;
 use super::metadata::{Issuer, IssuerEndpoint};
+use super::placed;
 use super::slot::{Fetch, Landed, Slot};
 
 /// How long a call with a good token waits to hear whether its credential and consent are still the same.
@@ -48,6 +53,10 @@ const RENEW_JITTER: f64 = 5.0;
 /// No early renewal sooner than this after a token was issued: an issuer that hands out the same ageing token again would
 /// otherwise be asked ever more often.
 const RENEW_INTERVAL: Duration = Duration::from_secs(30);
+
+/// A renewal ahead of need waits for its turn for this share of the time that others wait, so that renewals do not stand before
+/// calls that have no token.
+const EARLY_SHARE: u32 = 8;
 
 /// A token is not used in the last moments of its life, since the request takes time to arrive: this long, or a tenth of a
 /// short life.
@@ -78,6 +87,12 @@ pub(crate) struct TokenSource {
     pub(crate) parts: Vec<CredentialPart>,
     pub(crate) key_forms: Vec<KeyForm>,
     pub(crate) environment: Environment,
+    /// The second token, and where it is asked for.
+    pub(crate) companion: Option<(Companion, Target)>,
+    pub(crate) faults: FaultShape,
+    /// What is held here of the carrier's limits.
+    pub(crate) throttling: Throttling,
+    pub(crate) budget: Arc<dyn Budget>,
     /// Origins besides the issuer's own that its metadata may name.
     pub(crate) origins: Vec<Origin>,
     pub(crate) exempt: Vec<Loopback>,
@@ -104,6 +119,10 @@ pub(super) struct Prepared<'a> {
     pub(super) found: Found<'a>,
     pub(super) binding: Arc<dyn TokenBinding>,
     pub(super) credential: Credential,
+    /// How long the request waits for its turn.
+    pub(super) turn: Duration,
+    /// The revision of the credential in the store, also where the one that it replaces goes on.
+    revision: u64,
     /// [`TokenSource::generation`] before the credential was looked up.
     generation: u64,
 }
@@ -144,11 +163,13 @@ impl TokenSource {
         let bound = self.bind(connection, found.algorithms(), deadline).await?;
         let binding = connection.bind(bound);
         let generation = self.generation();
-        let credential = self.credential(connection, deadline).await?;
+        let (credential, revision) = self.current(connection, deadline).await?;
         Ok(Prepared {
             found,
             binding,
             credential,
+            turn: self.limits.turn,
+            revision,
             generation,
         })
     }
@@ -197,40 +218,97 @@ impl TokenSource {
             awaited: Awaited::Token,
             attempt_limit: self.limits.attempt,
             answer_limit: self.limits.token_answer,
+            manner: self.manner(),
         };
         drive(&env, errand, &mut Report::default()).await
     }
 
-    async fn ask(self: &Arc<Self>, connection: &Arc<Connection>, deadline: Monotonic) -> Result<Landed, Error> {
+    async fn ask(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        turn: Duration,
+        deadline: Monotonic,
+    ) -> Result<Landed, Error> {
         if let Place::Nowhere = self.at {
             let bound = self.bind(connection, None, deadline).await?;
-            return Ok(self.without_token(connection.bind(bound), connection));
+            return Ok(self.by_certificate(connection.bind(bound), connection));
         }
-        let prepared = self.prepared(connection, deadline).await?;
+        if let Place::Credential = self.at {
+            return self.by_credential(connection, deadline).await;
+        }
+        let mut prepared = self.prepared(connection, deadline).await?;
+        prepared.turn = turn;
         let asked = self.clock.monotonic();
-        let (granted, consent) = match self.request.grant_type() {
-            GrantType::RefreshToken => self.refresh(&prepared, connection, deadline).await?,
-            _ => {
-                let form = self.form(connection).await?;
-                let granted = self
-                    .token(
-                        &prepared,
-                        IssuerEndpoint::Token,
-                        (form, &self.auth),
-                        connection,
-                        deadline,
-                    )
-                    .await
-                    // The call itself has not been sent, whatever became of the request for its token.
-                    .map_err(Error::not_sent)?;
-                (granted, 0)
-            }
-        };
-        let landed = self.landed((granted, consent), &prepared, connection, asked)?;
+        let mut outcome = self.ask_with(&prepared, connection, deadline).await;
+        if let Err(error) = &outcome
+            && self.goes_back(&mut prepared, error, connection)
+        {
+            outcome = self.ask_with(&prepared, connection, deadline).await;
+        }
+        let mut landed = self.landed(outcome?, &prepared, connection, asked)?;
+        if let Some((companion, target)) = &self.companion {
+            landed = self
+                .with_companion(landed, (companion, target), &prepared, connection, deadline)
+                .await?;
+        }
         if self.confirm {
             self.confirm(&landed.lease, &prepared, connection, deadline).await?;
         }
         Ok(landed)
+    }
+
+    /// Asks for a token with what has been prepared; gives it with the consent that it comes from.
+    async fn ask_with(
+        &self,
+        prepared: &Prepared<'_>,
+        connection: &Arc<Connection>,
+        deadline: Monotonic,
+    ) -> Result<(Granted, u64), Error> {
+        if *self.request.grant_type() == GrantType::RefreshToken {
+            return self.refresh(prepared, connection, deadline).await;
+        }
+        let form = self.form(connection).await?;
+        let granted = self
+            .token(
+                prepared,
+                IssuerEndpoint::Token,
+                (form, &self.auth),
+                connection,
+                deadline,
+            )
+            .await
+            // The call itself has not been sent, whatever became of the request for its token.
+            .map_err(Error::not_sent)?;
+        Ok((granted, 0))
+    }
+
+    /// Goes back to the credential that the refused one replaces, where there is one.
+    fn goes_back(&self, prepared: &mut Prepared<'_>, error: &Error, connection: &Connection) -> bool {
+        let Some(previous) = prepared.credential.previous().cloned() else {
+            return false;
+        };
+        if !error.refuses_client() {
+            return false;
+        }
+        self.not_taken(prepared.revision, connection);
+        prepared.credential = previous;
+        true
+    }
+
+    /// Notes that the carrier did not take the credential of this revision.
+    pub(crate) fn not_taken(&self, revision: u64, connection: &Connection) {
+        if connection.not_taken(revision) {
+            self.journal.record(&connection.id, || EventKind::CredentialNotTaken);
+        }
+    }
+
+    pub(crate) fn manner(&self) -> Manner<'_> {
+        Manner {
+            faults: &self.faults,
+            throttling: &self.throttling,
+            budget: &*self.budget,
+            patience: self.limits.turn,
+        }
     }
 
     /// The form of a token request, as far as it is the same for every attempt.
@@ -283,6 +361,7 @@ impl TokenSource {
             credential: prepared.credential.clone(),
             form,
             by_grant: true,
+            turn: prepared.turn,
         };
         self.drive(&mut errand, connection, deadline).await
     }
@@ -326,7 +405,64 @@ impl TokenSource {
             .credentials
             .credential(&connection.id)
             .map_err(|error| Error::before(ErrorKind::Credential(error)).of(Role::AuthorizationServer));
-        self.in_time(deadline, Awaited::Credential, credential).await
+        let credential = self.in_time(deadline, Awaited::Credential, credential).await?;
+        let secret = credential.client_secret().map_or("", |secret| secret.expose());
+        match KeyForm::environment_of(&self.key_forms, secret) {
+            Some(other) if other != self.environment => {
+                Err(Error::before(ErrorKind::Credential(CredentialError::OtherEnvironment))
+                    .of(Role::AuthorizationServer))
+            }
+            _ => Ok(credential),
+        }
+    }
+
+    /// The credential to use now: the connection's, or the one that it replaces while the carrier does not take it; with the
+    /// revision of the connection's.
+    async fn current(&self, connection: &Connection, deadline: Monotonic) -> Result<(Credential, u64), Error> {
+        let credential = self.credential(connection, deadline).await?;
+        let revision = credential.revision();
+        connection.asks_with(revision);
+        let previous = credential.previous().filter(|_| connection.is_not_taken(revision));
+        let current = previous.cloned().unwrap_or(credential);
+        Ok((current, revision))
+    }
+
+    /// Whether the connection's credential is another one than what was last asked with.
+    pub(crate) async fn has_other_credential(&self, connection: &Connection) -> Result<bool, Error> {
+        let deadline = self.clock.monotonic() + self.limits.token_exchange;
+        let credential = self.credential(connection, deadline).await?;
+        Ok(connection.asked_with_other(credential.revision()))
+    }
+
+    /// Whether requests are made with a credential of the store at all.
+    pub(crate) fn asks_with_credential(&self) -> bool {
+        !matches!(self.at, Place::Nowhere)
+    }
+
+    /// Whether there are tokens, which are given for a credential.
+    pub(crate) fn gives_tokens(&self) -> bool {
+        matches!(self.at, Place::Endpoints(_) | Place::Issuer(_))
+    }
+
+    /// Whether a lease that the carrier refuses can be replaced by another. A credential that goes with calls itself is always
+    /// the same, unless it replaces one that is still good.
+    pub(crate) async fn may_replace(&self, lease: &Lease, deadline: Monotonic) -> Result<bool, Error> {
+        match self.at {
+            Place::Endpoints(_) | Place::Issuer(_) => return Ok(true),
+            Place::Nowhere => return Ok(false),
+            Place::Credential => {}
+        }
+        let credential = self.credential(&lease.connection, deadline).await?;
+        let revision = credential.revision();
+        if revision != lease.revision {
+            // It was changed meanwhile.
+            return Ok(true);
+        }
+        let goes_back = credential.previous().is_some() && !lease.connection.is_not_taken(revision);
+        if goes_back {
+            self.not_taken(revision, &lease.connection);
+        }
+        Ok(goes_back)
     }
 
     /// A number that moves whenever what tokens are asked for with has changed, for this connection or another.
@@ -420,21 +556,47 @@ impl TokenSource {
             Arc::clone(connection),
             renew_from.min(usable_until),
             usable_until,
-            (prepared.credential.revision() ^ consent, prepared.generation),
+            (prepared.revision ^ consent, prepared.generation),
         )
         .ok_or_else(unusable)?;
+        let also = placed::with_calls(&self.parts, &prepared.credential)
+            .map_err(|kind| Error::before(kind).of(Role::AuthorizationServer))?;
+        let lease = lease.at(&self.credential_at).with(also);
         Ok(Landed {
             lease: Arc::new(lease),
             keep: !lifetime.is_zero(),
         })
     }
 
-    /// What calls need that carry no token, for as long as the certificate is good.
-    fn without_token(&self, binding: Arc<dyn TokenBinding>, connection: &Arc<Connection>) -> Landed {
+    /// What calls need that carry nothing, for as long as the certificate is good.
+    fn by_certificate(&self, binding: Arc<dyn TokenBinding>, connection: &Arc<Connection>) -> Landed {
+        self.without_token(binding, connection, (0, 0), Vec::new())
+    }
+
+    /// What calls need that carry the credential itself.
+    async fn by_credential(&self, connection: &Arc<Connection>, deadline: Monotonic) -> Result<Landed, Error> {
+        let failed = |kind| Error::before(kind).of(Role::AuthorizationServer);
+        let bound = self.bind(connection, None, deadline).await?;
+        let binding = connection.bind(bound);
+        let generation = self.generation();
+        let (credential, revision) = self.current(connection, deadline).await?;
+        let mut headers = placed::without_token(&self.credential_at, &credential).map_err(failed)?;
+        headers.extend(placed::with_calls(&self.parts, &credential).map_err(failed)?);
+        Ok(self.without_token(binding, connection, (revision, generation), headers))
+    }
+
+    fn without_token(
+        &self,
+        binding: Arc<dyn TokenBinding>,
+        connection: &Arc<Connection>,
+        seen: (u64, u64),
+        headers: Vec<(HeaderName, HeaderValue)>,
+    ) -> Landed {
         let lifetime = self.left_of(&*binding).min(self.limits.longest_lifetime);
         let usable_until = self.clock.monotonic() + lifetime;
+        let lease = Lease::without_token(binding, Arc::clone(connection), usable_until, seen);
         Landed {
-            lease: Arc::new(Lease::without_token(binding, Arc::clone(connection), usable_until)),
+            lease: Arc::new(lease.with(headers)),
             keep: true,
         }
     }
@@ -459,12 +621,13 @@ fn draw() -> f64 {
 
 /// [`TokenSource`] as slots use it: flights outlive the callers that began them, so they hold the source.
 impl Fetch for Arc<TokenSource> {
-    fn fetch(&self, connection: &Arc<Connection>) -> BoxFuture<'static, Result<Landed, Error>> {
+    fn fetch(&self, connection: &Arc<Connection>, early: bool) -> BoxFuture<'static, Result<Landed, Error>> {
         let source = Self::clone(self);
         let connection = Arc::clone(connection);
         async move {
             let deadline = source.clock.monotonic() + source.limits.token_exchange;
-            let asked = source.ask(&connection, deadline);
+            let turn = source.limits.turn / if early { EARLY_SHARE } else { 1 };
+            let asked = source.ask(&connection, turn, deadline);
             let end = deadline + source.settling();
             // A panic of what was handed in would otherwise be everybody's who waits for this flight, again and again.
             let outcome = AssertUnwindSafe(source.in_time(end, Awaited::Token, asked))
