@@ -9,20 +9,33 @@ mod bnsf;
 mod bring;
 mod calls;
 mod canada_post;
+mod cargoson;
+mod dhl_ecommerce_americas;
+mod dhl_express;
+mod dhl_parcel_de;
+mod dhl_parcel_nl;
+mod dhl_tracking;
 mod dpd;
+mod easypost;
 mod fact;
 mod fedex;
 mod gls;
 mod ishare;
 mod known;
 mod maskinporten;
+mod nshift;
 mod one_record;
 mod postnord;
 mod profile;
 mod route;
 mod sendcloud;
+mod shipengine;
+#[cfg(test)]
+mod tests;
 mod ups;
 mod usps;
+
+use crate::owner::Environment;
 
 pub use self::calls::{LookUp, Replacement, TestCall, TracingHeader, TracingValue};
 pub use self::fact::{Certainty, Fact, Topic};
@@ -35,15 +48,58 @@ pub use self::amazon_shipping::{AmazonRegion, amazon_shipping};
 pub use self::bnsf::bnsf;
 pub use self::bring::bring;
 pub use self::canada_post::canada_post;
+pub use self::cargoson::cargoson;
+pub use self::dhl_ecommerce_americas::dhl_ecommerce_americas;
+pub use self::dhl_express::dhl_express;
+pub use self::dhl_parcel_de::dhl_parcel_de;
+pub use self::dhl_parcel_nl::dhl_parcel_nl;
+pub use self::dhl_tracking::dhl_tracking;
 pub use self::dpd::dpd;
-pub use self::fedex::fedex;
+pub use self::easypost::easypost;
+pub use self::fedex::{fedex, fedex_csp, fedex_parent_child};
 pub use self::gls::gls;
 pub use self::ishare::ishare;
 pub use self::maskinporten::maskinporten;
+pub use self::nshift::{nshift, nshift_delivery};
 pub use self::one_record::one_record;
 pub use self::postnord::postnord;
 pub use self::sendcloud::{sendcloud, sendcloud_key};
+pub use self::shipengine::shipengine;
 pub use self::ups::ups;
-pub use self::usps::usps;
+pub use self::usps::{usps, usps_labels};
 
 pub(crate) use self::known::shown;
+
+/// Every profile of this crate that needs nothing but an environment.
+pub fn all(environment: Environment) -> Vec<CarrierProfile> {
+    ALL.iter().map(|profile| profile(environment)).collect()
+}
+
+/// One line for each profile, in the order of the alphabet.
+const ALL: &[fn(Environment) -> CarrierProfile] = &[
+    #[cfg(feature = "mtls")]
+    bnsf,
+    bring,
+    canada_post,
+    cargoson,
+    dhl_ecommerce_americas,
+    dhl_express,
+    dhl_parcel_de,
+    dhl_parcel_nl,
+    dhl_tracking,
+    dpd,
+    easypost,
+    fedex,
+    fedex_csp,
+    fedex_parent_child,
+    gls,
+    nshift,
+    nshift_delivery,
+    postnord,
+    sendcloud,
+    sendcloud_key,
+    shipengine,
+    ups,
+    usps,
+    usps_labels,
+];
