@@ -121,8 +121,8 @@ impl InTheAir {
 
 /// How a slot can be filled.
 pub(crate) trait Fetch {
-    /// Begins to fetch a token for `connection`.
-    fn fetch(&self, connection: &Arc<Connection>) -> BoxFuture<'static, Result<Landed, Error>>;
+    /// Begins to fetch a token for `connection`; `early` where calls can go on with the one that there is.
+    fn fetch(&self, connection: &Arc<Connection>, early: bool) -> BoxFuture<'static, Result<Landed, Error>>;
     fn clock(&self) -> &dyn Clock;
     /// How long a flight may take.
     fn limit(&self) -> Duration;
@@ -313,8 +313,9 @@ impl Slot {
             let at = fetch.clock().now() + until.saturating_since(now);
             return Err(cooling_down(error, at));
         }
+        let early = state.lease.as_ref().is_some_and(|lease| now < lease.usable_until);
         let flight = fetch
-            .fetch(&self.connection)
+            .fetch(&self.connection, early)
             .map(|landed| landed.map(Arc::new))
             .boxed()
             .shared();
@@ -361,8 +362,14 @@ impl Slot {
         let asked = error.retry_at().map_or(Duration::ZERO, |at| {
             Duration::from_secs(u64::try_from(at.seconds_since(fetch.clock().now())).unwrap_or(0))
         });
-        let pause = pause.max(asked);
-        state.failures = state.failures.saturating_add(1);
+        // A turn that came too late is no failure of the issuer's, which was not asked.
+        let pause = match error.kind() {
+            ErrorKind::OverBudget(_) => asked,
+            _ => {
+                state.failures = state.failures.saturating_add(1);
+                pause.max(asked)
+            }
+        };
         state.cooling = Some((fetch.clock().monotonic() + pause, error.clone()));
         drop(state);
         fetch.failed(&self.connection, error, pause);
@@ -390,7 +397,7 @@ impl<F: Fetch> Drop for Passenger<'_, F> {
 
 fn cooling_down(last: &Error, at: crate::clock::Timestamp) -> Error {
     let kind = match last.kind() {
-        ErrorKind::RateLimited => ErrorKind::RateLimited,
+        known @ (ErrorKind::RateLimited | ErrorKind::Blocked | ErrorKind::OverBudget(_)) => known.clone(),
         other => ErrorKind::CoolingDown {
             code: other.code(),
             culprit: last.culprit(),
