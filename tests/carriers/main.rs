@@ -12,6 +12,8 @@ mod profiles;
 mod scene;
 
 use data::File;
+use shipbound::carriers::{self, CarrierProfile};
+use shipbound::owner::Environment;
 
 async fn keeps_to(name: &str) {
     let (known, file) = (profiles::known(name), File::read(name));
@@ -42,10 +44,34 @@ macro_rules! contracts {
 }
 
 contracts! {
+    amazon_shipping "amazon-shipping",
     bnsf "bnsf",
+    bring "bring",
+    canada_post "canada-post",
+    cargoson "cargoson",
+    dhl_ecommerce_americas "dhl-ecommerce-americas",
+    dhl_express "dhl-express",
+    dhl_parcel_de "dhl-parcel-de",
+    dhl_parcel_nl "dhl-parcel-nl",
+    dhl_tracking "dhl-tracking",
+    dpd "dpd",
+    easypost "easypost",
     fedex "fedex",
+    fedex_csp "fedex-csp",
+    fedex_parent_child "fedex-parent-child",
+    gls "gls",
+    ishare "ishare",
+    maskinporten "maskinporten",
+    nshift "nshift",
+    nshift_delivery "nshift-delivery",
+    one_record "one-record",
+    postnord "postnord",
+    sendcloud "sendcloud",
+    sendcloud_key "sendcloud-key",
+    shipengine "shipengine",
     ups "ups",
     usps "usps",
+    usps_labels "usps-labels",
 }
 
 #[test]
@@ -56,4 +82,24 @@ fn every_profile_has_a_file_and_a_test_and_every_file_a_profile() {
     table.sort_unstable();
     assert_eq!(tested, table, "tests, and the table of profiles");
     assert_eq!(tested, data::names(), "tests, and files");
+    // Profiles have no names of their own: there are as many of each carrier in the table as there are.
+    let ids = |profiles: Vec<CarrierProfile>| {
+        let mut ids: Vec<_> = profiles
+            .iter()
+            .map(|profile| profile.id().as_str().to_owned())
+            .collect();
+        ids.sort();
+        ids
+    };
+    for environment in [Environment::Sandbox, Environment::Production] {
+        let table = profiles::KNOWN.iter().map(|known| (known.profile)(environment));
+        let mut table = ids(table.collect());
+        for id in ids(carriers::all(environment)) {
+            let at = table.iter().position(|known| *known == id);
+            table.remove(at.unwrap_or_else(|| panic!("a profile of {id} is not in the table")));
+        }
+        // What is left takes more than an environment.
+        let left = ["airline", "amazon-shipping", "bnsf", "ishare-party", "maskinporten"];
+        assert_eq!(table, left);
+    }
 }
