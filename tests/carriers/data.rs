@@ -19,10 +19,14 @@ pub(crate) struct File {
     pub(crate) token: Option<Token>,
     pub(crate) call: Option<Call>,
     pub(crate) test_call: Option<TestCall>,
+    #[serde(default)]
     pub(crate) faults: Vec<Fault>,
     pub(crate) throttled: Option<Throttled>,
+    #[serde(default)]
     pub(crate) routes: Vec<KnownRoute>,
+    #[serde(default)]
     pub(crate) credential_routes: Vec<String>,
+    #[serde(default)]
     pub(crate) locked_headers: Vec<String>,
 }
 
