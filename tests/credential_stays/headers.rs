@@ -78,7 +78,8 @@ async fn whatever_a_header_says_it_is_the_clients_own_request() {
         let mut random = Random(seed);
         let world = World::new(plan).await;
         let tenant = world.tenant("acme").await;
-        tenant.get("/ship").send().await.unwrap();
+        let ready = tenant.get("/ship").send().await;
+        assert!(ready.is_ok(), "{}: {ready:?}", world.name);
         let locked: Vec<String> = world
             .client
             .carrier()

@@ -50,7 +50,8 @@ async fn whatever_a_server_redirects_to_nothing_is_sent_there() {
         let mut random = Random(seed);
         let world = World::new(plan).await;
         let tenant = world.tenant("acme").await;
-        tenant.get("/ship").send().await.unwrap();
+        let ready = tenant.get("/ship").send().await;
+        assert!(ready.is_ok(), "{}: {ready:?}", world.name);
         for round in 0..ROUNDS {
             let status = u16::try_from(300 + random.below(100)).unwrap();
             let place = place(&mut random, &world);

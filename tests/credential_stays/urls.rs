@@ -24,7 +24,8 @@ async fn whatever_an_address_says_a_credential_stays_where_it_belongs() {
         let world = World::new(plan).await;
         let tenant = world.tenant("acme").await;
         // With a token at hand the refusal alone stands between an address and the wire.
-        tenant.get("/ship").send().await.unwrap();
+        let ready = tenant.get("/ship").send().await;
+        assert!(ready.is_ok(), "{}: {ready:?}", world.name);
         let mut arrived = 0;
         for round in 0..ROUNDS {
             let text = match random.below(8) {
