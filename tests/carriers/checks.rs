@@ -9,12 +9,12 @@ use shipbound::error::ErrorKind;
 use shipbound::exchange::fault::{CarrierFault, FaultKind};
 use shipbound::journal::{CallRecord, EventKind};
 use shipbound::owner::Tenant;
-use shipbound::sandbox::Recorded;
+use shipbound::sandbox::{Endpoint, Recorded};
 use shipbound::token::TokenAt;
 use shipbound::transport::Stage;
 use shipbound::{Error, carriers};
 
-use crate::data::{At, Fault, File, Headers, Throttled, Token};
+use crate::data::{At, Fault, File, Headers, Throttled, TokenRequest};
 use crate::profiles::{Known, Login};
 use crate::scene::{Scene, on_wire};
 
@@ -35,12 +35,15 @@ pub(crate) async fn a_call_arrives_as_the_carrier_wants_it(known: &Known, file: 
     if let Some(token) = &file.token {
         let requests = scene.tokens();
         assert_eq!(requests.len(), 1, "{outcome:?}");
-        token_request(known, token, &requests[0]);
+        asked_for(known, &token.request, &requests[0]);
+        assertion(known, &requests[0]);
         let tenant = Tenant::from(scene.carrier.tenant().clone());
         let lease = scene.client.lease(&tenant).expect("the token is at hand");
-        let life = Duration::from_secs(token.lifetime_s);
-        // The last moments are not used: 5 s, or a tenth.
-        let usable = life - Duration::from_secs(5).min(life / 10);
+        // The last moments are not used: 5 s, or a tenth. A second token ends both.
+        let mut usable = token.life() - Duration::from_secs(5).min(token.life() / 10);
+        if let Some(companion) = &file.companion {
+            usable = usable.min(Duration::from_secs(companion.lifetime_s));
+        }
         assert_eq!(lease.usable_until(), Monotonic::ORIGIN + usable);
     }
     let Some(call) = &file.call else {
@@ -86,8 +89,8 @@ pub(crate) async fn a_call_arrives_as_the_carrier_wants_it(known: &Known, file: 
     assert_eq!(class, Some(call.class.as_str()));
 }
 
-fn token_request(known: &Known, token: &Token, arrived: &Recorded) {
-    let request = &token.request;
+/// A token request arrives as the file says.
+fn asked_for(known: &Known, request: &TokenRequest, arrived: &Recorded) {
     assert_eq!(
         (arrived.method().as_str(), on_wire(arrived)),
         (request.method.as_str(), request.path.clone())
@@ -110,6 +113,10 @@ fn token_request(known: &Known, token: &Token, arrived: &Recorded) {
         (None, None) => assert!(arrived.body().is_empty()),
         (Some(_), Some(_)) => panic!("a body is a form or JSON"),
     }
+}
+
+/// What an assertion says, where there is one.
+fn assertion(known: &Known, arrived: &Recorded) {
     let claims = arrived.assertion();
     let Login::Assertion {
         audience,
@@ -201,12 +208,22 @@ pub(crate) async fn a_fault_means_what_the_file_says(known: &Known, file: &File,
             );
             let error = outcome.as_ref().unwrap_err();
             assert_eq!(error.stage(), Stage::NotSent, "the call itself was not sent");
-            assert_eq!((tokens, scene.sandbox.api_requests()), (1, 0));
+            assert_eq!(
+                (tokens, scene.sandbox.api_requests()),
+                (1, 0),
+                "{}: {outcome:?}",
+                fault.name
+            );
         }
         At::Api => {
             let call = file.call.as_ref().expect("a call");
             let wanted = if file.token.is_some() { sent } else { 0 };
-            assert_eq!((tokens, scene.calls(call).len()), (wanted, sent));
+            assert_eq!(
+                (tokens, scene.calls(call).len()),
+                (wanted, sent),
+                "{}: {outcome:?}",
+                fault.name
+            );
             let record = last_call(&scene);
             assert_eq!(record.fault.map(FaultKind::as_str), Some(fault.kind.as_str()));
             // Nothing of what was said is left for the next call; a pause may be.
