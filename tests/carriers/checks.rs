@@ -8,7 +8,6 @@ use shipbound::clock::Monotonic;
 use shipbound::error::ErrorKind;
 use shipbound::exchange::fault::{CarrierFault, FaultKind};
 use shipbound::journal::{CallRecord, EventKind};
-use shipbound::owner::Tenant;
 use shipbound::sandbox::{Endpoint, Recorded};
 use shipbound::token::TokenAt;
 use shipbound::transport::Stage;
@@ -37,7 +36,7 @@ pub(crate) async fn a_call_arrives_as_the_carrier_wants_it(known: &Known, file: 
         assert_eq!(requests.len(), 1, "{outcome:?}");
         asked_for(known, &token.request, &requests[0]);
         assertion(known, &requests[0]);
-        let tenant = Tenant::from(scene.carrier.tenant().clone());
+        let tenant = scene.carrier.tenant().clone();
         let lease = scene.client.lease(&tenant).expect("the token is at hand");
         // The last moments are not used: 5 s, or a tenth. A second token ends both.
         let mut usable = token.life() - Duration::from_secs(5).min(token.life() / 10);
@@ -45,6 +44,20 @@ pub(crate) async fn a_call_arrives_as_the_carrier_wants_it(known: &Known, file: 
             usable = usable.min(Duration::from_secs(companion.lifetime_s));
         }
         assert_eq!(lease.usable_until(), Monotonic::ORIGIN + usable);
+    }
+    assert_eq!(
+        file.companion.is_some(),
+        profile.second_token().is_some(),
+        "a file has the second token that its profile has"
+    );
+    if let Some(companion) = &file.companion {
+        let requests = scene.sandbox.requests_at(Endpoint::Api);
+        asked_for(known, &companion.request, &requests[0]);
+        let mut values = requests[1].headers().values();
+        assert!(
+            values.any(|value| value == companion.token.as_str()),
+            "no header has the second token"
+        );
     }
     let Some(call) = &file.call else {
         assert!(
@@ -57,6 +70,11 @@ pub(crate) async fn a_call_arrives_as_the_carrier_wants_it(known: &Known, file: 
     let arrived = scene.calls(call);
     let all: Vec<_> = scene.sandbox.requests().iter().map(on_wire).collect();
     assert_eq!(arrived.len(), 1, "{} among {all:?}", call.arrives.path);
+    assert_eq!(
+        scene.sandbox.api_requests(),
+        1 + usize::from(file.companion.is_some()),
+        "{all:?}"
+    );
     let arrived = &arrived[0];
     headers(arrived, &call.arrives.headers, &call.arrives.absent_headers);
     for name in &call.arrives.present_headers {
@@ -174,7 +192,7 @@ pub(crate) async fn the_test_call_shows_a_good_credential(known: &Known, file: &
         has_call,
         "a file has the test call that its profile has"
     );
-    let tenant = Tenant::from(scene.carrier.tenant().clone());
+    let tenant = scene.carrier.tenant().clone();
     let verification = scene.client.verify_credentials(&tenant).await;
     assert!(verification.works(), "{verification}: {verification:?}");
     let expected = if has_call { "works" } else { "token_given" };

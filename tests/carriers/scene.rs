@@ -21,6 +21,7 @@ use shipbound::keys::{Backend, KeyStore, LocalKey, MemoryKeyStore, Purpose};
 use shipbound::owner::{AccountId, ConnectionId, DeploymentId, Environment, Owner, TenantId};
 use shipbound::sandbox::{Answer, Canned, Endpoint, Recorded, Sandbox, Who};
 use shipbound::secret::KeyMaterial;
+use shipbound::transport::identity::ClientIdentity;
 use shipbound::{CarrierClient, Client, Error, Parts};
 
 use crate::data::{Call, File};
@@ -227,6 +228,31 @@ fn now(profile: &CarrierProfile, file: &File) -> i64 {
     let end = token.answer.member(member).expect("the token's end");
     let end = end.as_i64().or_else(|| end.as_str()?.parse().ok()).unwrap();
     end - i64::try_from(token.life().as_secs()).unwrap()
+}
+
+/// Makes a client of a profile as it is, at the carrier's own servers.
+pub(crate) fn builds(known: &Known, environment: Environment) {
+    let profile = (known.profile)(environment);
+    let parts = Parts::builder()
+        .keys(MemoryKeyStore::new())
+        .grants(MemoryGrants::new())
+        .credentials(MemoryCredentials::new())
+        .build()
+        .unwrap();
+    let builder = Client::builder(profile, &parts);
+    let builder = match known.login {
+        Login::Certificate => builder.binding(Mtls::new(certificate())),
+        _ => builder.binding(Bearer),
+    };
+    let client = builder.build();
+    assert!(client.is_ok(), "{} in {environment:?}: {client:?}", known.name);
+}
+
+/// A client's certificate that no server knows.
+fn certificate() -> ClientIdentity {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/identities");
+    let key = KeyMaterial::new(fs::read(directory.join("p256.key")).unwrap());
+    ClientIdentity::from_pem(&fs::read(directory.join("p256.pem")).unwrap(), &key).unwrap()
 }
 
 /// A key for assertions by RS256, with its certificate in DER.
