@@ -3,12 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use http::HeaderName;
+
 use crate::binding::bearer::Bearer;
 use crate::binding::{BindingKind, BindingStrategy};
 use crate::carriers::{CarrierProfile, CredentialRoute, RouteClass};
 use crate::crypto::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::budget::Limits;
+use crate::exchange::quirks::BodyEncoding;
 use crate::owner::{AccountId, Tenant};
 use crate::parts::Parts;
 use crate::rollout::Mode;
@@ -342,9 +345,20 @@ fn request_digest(
     profile.auth.identify(&mut digest);
     profile.request.identify(&mut digest);
     digest.text(binding.as_str());
-    let shape = &profile.quirks.token_answer;
-    digest.text(shape.access_token);
-    digest.bytes(&[confirm, fapi, shape.token_type_optional].map(u8::from));
+    let (asked, shape) = (&profile.quirks.token_request, &profile.quirks.token_answer);
+    let is_json = asked.encoding == BodyEncoding::Json;
+    let header = shape.in_header.as_ref().map_or("", HeaderName::as_str);
+    [asked.client_id, asked.client_secret, shape.access_token, header]
+        .iter()
+        .for_each(|text| digest.text(text));
+    let flags = [confirm, fapi, shape.token_type_optional, asked.grant_type, is_json];
+    digest.bytes(&flags.map(u8::from));
+    profile.credential_at.identify(&mut digest);
+    digest.count(profile.parts.len());
+    profile.parts.iter().for_each(|part| part.identify(&mut digest));
+    if let Some(companion) = &profile.companion {
+        companion.identify(&mut digest);
+    }
     digest.count(origins.len());
     origins.iter().for_each(|origin| digest.text(&origin.to_string()));
     digest.finish()

@@ -1,10 +1,15 @@
 //! The vectors of cache keys: which two clients and tenants share a token, and which never do.
 
 mod build;
+mod carried;
 mod consent;
 mod ending;
+mod guarded;
 mod probe;
+mod replaced;
 mod setup;
+mod turns;
+mod verified;
 
 use std::sync::Arc;
 

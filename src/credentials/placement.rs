@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use http::HeaderName;
 
+use crate::crypto::Digest;
 use crate::owner::Environment;
 
 /// Where a call carries its token, or the credential itself where there are no tokens.
@@ -28,6 +29,19 @@ pub enum CredentialAt {
     },
 }
 
+impl CredentialAt {
+    /// Writes what tells this place from others into a digest.
+    pub(crate) fn identify(&self, digest: &mut Digest) {
+        let texts = match self {
+            Self::Authorization => ["authorization", "", ""],
+            Self::Header(name) => ["header", name.as_str(), ""],
+            Self::Basic => ["basic", "", ""],
+            Self::Headers { id, secret } => ["headers", id.as_str(), secret.as_str()],
+        };
+        texts.iter().for_each(|text| digest.text(text));
+    }
+}
+
 /// What a connection's credential holds beside id and secret, and where that goes: a child account's key, the account that
 /// a platform acts for.
 ///
@@ -48,6 +62,16 @@ pub struct CredentialPart {
 }
 
 impl CredentialPart {
+    /// Writes what tells this part from others into a digest.
+    pub(crate) fn identify(&self, digest: &mut Digest) {
+        let (kind, place) = match &self.at {
+            PartAt::TokenForm(name) => ("form", &**name),
+            PartAt::TokenHeader(name) => ("token header", name.as_str()),
+            PartAt::CallHeader(name) => ("call header", name.as_str()),
+        };
+        [&*self.name, kind, place].iter().for_each(|text| digest.text(text));
+    }
+
     /// A part without which nothing is sent.
     pub fn required(name: impl Into<Cow<'static, str>>, at: PartAt) -> Self {
         Self {

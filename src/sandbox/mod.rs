@@ -122,6 +122,7 @@
 //! Request bodies end at 16 MiB (413). The last 65 536 requests are kept, with bodies of 256 MiB in all, and
 //! as many handshakes, access tokens, refresh tokens, codes, pushed requests and pages.
 
+mod accounts;
 mod api;
 mod assertion;
 mod authority;
@@ -132,14 +133,14 @@ mod canned;
 mod check;
 mod client_auth;
 mod clients;
-mod dialect;
-pub mod fedex;
 mod form;
 mod gate;
 mod grants;
 mod handshake;
+pub mod imitations;
 mod issue;
 mod issuer;
+mod locate;
 mod memory;
 mod metadata;
 mod page;
@@ -154,8 +155,6 @@ mod seed;
 mod server;
 mod tls;
 mod token_status;
-pub mod ups;
-pub mod usps;
 
 use std::fmt;
 use std::sync::Arc;

@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::binding::{Role, TokenBinding};
 use crate::clock::Monotonic;
 use crate::credentials::CredentialError;
+use crate::crypto::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::connection::Connection;
 use crate::exchange::{Draft, Errand};
@@ -86,6 +87,13 @@ impl Companion {
     pub fn for_paths_below(mut self, prefix: impl Into<Cow<'static, str>>) -> Self {
         self.paths.push(prefix.into());
         self
+    }
+
+    /// Writes what tells this token from others into a digest.
+    pub(crate) fn identify(&self, digest: &mut Digest) {
+        [&*self.path, &*self.body_part, &*self.pointer, self.header.as_str()]
+            .iter()
+            .for_each(|text| digest.text(text));
     }
 
     /// Whether calls to this path carry it.

@@ -361,8 +361,14 @@ impl Slot {
         let asked = error.retry_at().map_or(Duration::ZERO, |at| {
             Duration::from_secs(u64::try_from(at.seconds_since(fetch.clock().now())).unwrap_or(0))
         });
-        let pause = pause.max(asked);
-        state.failures = state.failures.saturating_add(1);
+        // A turn that came too late is no failure of the issuer's, which was not asked.
+        let pause = match error.kind() {
+            ErrorKind::OverBudget(_) => asked,
+            _ => {
+                state.failures = state.failures.saturating_add(1);
+                pause.max(asked)
+            }
+        };
         state.cooling = Some((fetch.clock().monotonic() + pause, error.clone()));
         drop(state);
         fetch.failed(&self.connection, error, pause);
@@ -390,7 +396,7 @@ impl<F: Fetch> Drop for Passenger<'_, F> {
 
 fn cooling_down(last: &Error, at: crate::clock::Timestamp) -> Error {
     let kind = match last.kind() {
-        ErrorKind::RateLimited => ErrorKind::RateLimited,
+        known @ (ErrorKind::RateLimited | ErrorKind::Blocked | ErrorKind::OverBudget(_)) => known.clone(),
         other => ErrorKind::CoolingDown {
             code: other.code(),
             culprit: last.culprit(),

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 
 use crate::carriers::CarrierProfile;
-use crate::client::{CarrierClient, Client, ClientBuilder};
+use crate::client::{CarrierClient, Client, ClientBuilder, RequestBuilder, Response, TenantClient};
 use crate::clock::{ManualClock, Timestamp};
 use crate::credentials::{Credential, MemoryCredentials};
 use crate::error::Error;
 use crate::grants::{Grant, GrantState, GrantStore, Grants, MemoryGrants};
 use crate::jose::Algorithm;
+use crate::journal::memory::MemorySink;
 use crate::keys::{Backend, KeyStore, LocalKey, MemoryKeyStore, Purpose};
 use crate::owner::{CarrierId, Environment, Owner, Tenant, TenantId};
 use crate::parts::Parts;
@@ -25,6 +26,8 @@ pub(super) struct Setup {
     pub(super) script: Script,
     pub(super) keys: Arc<MemoryKeyStore>,
     pub(super) grants: Arc<MemoryGrants>,
+    pub(super) credentials: Arc<MemoryCredentials>,
+    pub(super) events: Arc<MemorySink>,
     pub(super) parts: Parts,
 }
 
@@ -38,7 +41,7 @@ impl Setup {
         let script = Script::default();
         let keys = Arc::new(MemoryKeyStore::with_clock(clock.clone()));
         let grants = Arc::new(grants);
-        let credentials = MemoryCredentials::new();
+        let (credentials, events) = (Arc::new(MemoryCredentials::new()), Arc::new(MemorySink::default()));
         for carrier in ["c1", "c2"] {
             let carrier = CarrierId::new(carrier).unwrap();
             let credential = Credential::new("id", "sEcReTmArKeR");
@@ -46,7 +49,8 @@ impl Setup {
         }
         let parts = Parts::builder()
             .shared_keys(keys.clone())
-            .credentials(credentials)
+            .shared_credentials(credentials.clone())
+            .shared_sink(events.clone())
             .shared_grants(grants.clone())
             .clock(clock.clone())
             .transport(script.clone())
@@ -57,6 +61,8 @@ impl Setup {
             script,
             keys,
             grants,
+            credentials,
+            events,
             parts,
         }
     }
@@ -84,6 +90,25 @@ impl Setup {
         let request = http::Request::get("/rates").body(bytes::Bytes::new()).unwrap();
         let sent = client.send(&tenant(), request).now_or_never().expect("nothing waits");
         sent.map(drop)
+    }
+
+    /// Gives the tenant this credential at the carrier `c1`.
+    pub(super) fn has(&self, credential: Credential) {
+        let carrier = CarrierId::new("c1").unwrap();
+        self.credentials
+            .put(tenant(), &carrier, Environment::Sandbox, credential);
+    }
+
+    /// A request of the tenant that meets these steps.
+    pub(super) fn send(
+        &self,
+        client: &Client,
+        request: impl FnOnce(&TenantClient) -> RequestBuilder<'_>,
+        steps: impl IntoIterator<Item = Step>,
+    ) -> Result<Response, Error> {
+        self.script.add(steps);
+        let client = client.for_tenant(tenant());
+        request(&client).send().now_or_never().expect("nothing waits")
     }
 
     /// The paths that were asked for since the last look.
