@@ -6,13 +6,26 @@
 #[cfg(feature = "mtls")]
 mod bnsf;
 mod calls;
+mod cargoson;
+mod dhl_ecommerce_americas;
+mod dhl_express;
+mod dhl_parcel_de;
+mod dhl_parcel_nl;
+mod dhl_tracking;
+mod easypost;
 mod fact;
 mod fedex;
 mod known;
+mod nshift;
 mod profile;
 mod route;
+mod shipengine;
+#[cfg(test)]
+mod tests;
 mod ups;
 mod usps;
+
+use crate::owner::Environment;
 
 pub use self::calls::{LookUp, Replacement, TestCall, TracingHeader, TracingValue};
 pub use self::fact::{Certainty, Fact, Topic};
@@ -22,8 +35,42 @@ pub use crate::exchange::fault::{CarrierFault, FaultKind, FaultPlace, FaultShape
 
 #[cfg(feature = "mtls")]
 pub use self::bnsf::bnsf;
-pub use self::fedex::fedex;
+pub use self::cargoson::cargoson;
+pub use self::dhl_ecommerce_americas::dhl_ecommerce_americas;
+pub use self::dhl_express::dhl_express;
+pub use self::dhl_parcel_de::dhl_parcel_de;
+pub use self::dhl_parcel_nl::dhl_parcel_nl;
+pub use self::dhl_tracking::dhl_tracking;
+pub use self::easypost::easypost;
+pub use self::fedex::{fedex, fedex_csp, fedex_parent_child};
+pub use self::nshift::{nshift, nshift_delivery};
+pub use self::shipengine::shipengine;
 pub use self::ups::ups;
-pub use self::usps::usps;
+pub use self::usps::{usps, usps_labels};
 
 pub(crate) use self::known::shown;
+
+/// Every profile of this crate that needs nothing but an environment.
+pub fn all(environment: Environment) -> Vec<CarrierProfile> {
+    ALL.iter().map(|profile| profile(environment)).collect()
+}
+
+/// One line for each profile, in the order of the alphabet.
+const ALL: &[fn(Environment) -> CarrierProfile] = &[
+    cargoson,
+    dhl_ecommerce_americas,
+    dhl_express,
+    dhl_parcel_de,
+    dhl_parcel_nl,
+    dhl_tracking,
+    easypost,
+    fedex,
+    fedex_csp,
+    fedex_parent_child,
+    nshift,
+    nshift_delivery,
+    shipengine,
+    ups,
+    usps,
+    usps_labels,
+];

@@ -176,6 +176,8 @@ pub struct FaultShape {
     pub places: Vec<FaultPlace>,
     /// What codes mean.
     pub codes: Vec<(Cow<'static, str>, FaultKind)>,
+    /// Codes that are known and say no more than their status does: FedEx's `NOT.AUTHORIZED.ERROR`.
+    pub vague: Vec<Cow<'static, str>>,
     /// What a status of a server can mean, the likeliest first, where the code does not tell. Default: as RFC 9110 has it.
     pub statuses: Vec<(Role, u16, Vec<FaultKind>)>,
 }
@@ -200,6 +202,13 @@ impl FaultShape {
         self
     }
 
+    /// A code that is known, and whose status tells what it can mean.
+    #[must_use]
+    pub fn vague(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.vague.push(code.into());
+        self
+    }
+
     /// What a status of a server can mean, the likeliest first.
     #[must_use]
     pub fn status(mut self, role: Role, status: u16, kinds: impl IntoIterator<Item = FaultKind>) -> Self {
@@ -218,6 +227,7 @@ impl FaultShape {
     ) -> Option<CarrierFault> {
         let refused = status.is_client_error() || status.is_server_error();
         let (code, message) = self.texts(headers, body, refused);
+        let code = code.map(name_of);
         if !refused && code.is_none() {
             return None;
         }
@@ -235,9 +245,10 @@ impl FaultShape {
         };
         let kind = may_mean.first().copied().unwrap_or(FaultKind::Unknown);
         let passing = matches!(kind, FaultKind::Throttled | FaultKind::Blocked);
+        let vague = |code: &str| self.vague.iter().any(|vague| *vague == code);
         Some(CarrierFault {
             kind,
-            known_code: known.is_some(),
+            known_code: known.is_some() || code.as_deref().is_some_and(vague),
             retryable: passing || status == StatusCode::SERVICE_UNAVAILABLE,
             retry_after,
             code: code.map(|code| legal(&code)).filter(|code| !code.is_empty()),
@@ -347,6 +358,14 @@ fn text_of(value: &Value) -> Option<String> {
     }
 }
 
+/// Of a code that is a URL, as the `type` of RFC 9457 is, its last segment.
+fn name_of(code: String) -> String {
+    match code.rsplit_once('/') {
+        Some((before, name)) if before.starts_with("https://") => name.to_owned(),
+        _ => code,
+    }
+}
+
 fn legal(code: &str) -> Box<str> {
     let is_legal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     code.chars()
@@ -354,4 +373,43 @@ fn legal(code: &str) -> Box<str> {
         .take_while(is_legal)
         .collect::<String>()
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(shape: &FaultShape, role: Role, status: u16, body: &str) -> CarrierFault {
+        let status = StatusCode::from_u16(status).unwrap();
+        shape
+            .read(role, status, &HeaderMap::new(), body.as_bytes(), None)
+            .unwrap()
+    }
+
+    #[test]
+    fn a_vague_code_is_known_and_means_what_its_status_means_there() {
+        let shape = FaultShape::at(FaultPlace::body("/code", "/message"))
+            .vague("FORBIDDEN")
+            .status(Role::AuthorizationServer, 403, [FaultKind::Blocked]);
+        let body = r#"{"code":"FORBIDDEN"}"#;
+        let at_token = read(&shape, Role::AuthorizationServer, 403, body);
+        let at_api = read(&shape, Role::ResourceServer, 403, body);
+        assert_eq!(at_token.kind(), FaultKind::Blocked);
+        assert_eq!(at_api.kind(), FaultKind::NotEntitled);
+        assert_eq!(at_api.to_string(), "not_entitled (FORBIDDEN)");
+        let unknown = read(&shape, Role::ResourceServer, 403, r#"{"code":"ELSE"}"#);
+        assert!(!unknown.has_known_code());
+    }
+
+    #[test]
+    fn a_code_that_is_a_url_goes_by_its_last_segment() {
+        let shape =
+            FaultShape::at(FaultPlace::body("/type", "/title")).code("401.0000007", FaultKind::WrongCredentials);
+        let body = r#"{"type":"https://api.carrier.example/docs/errors/401.0000007","title":"Invalid credentials"}"#;
+        let fault = read(&shape, Role::ResourceServer, 401, body);
+        assert_eq!(fault.code(), Some("401.0000007"));
+        assert_eq!(fault.may_mean(), [FaultKind::WrongCredentials]);
+        let plain = read(&shape, Role::ResourceServer, 400, r#"{"type":"a/b"}"#);
+        assert_eq!(plain.code(), Some("a"));
+    }
 }

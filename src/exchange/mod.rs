@@ -89,6 +89,10 @@ pub(crate) trait Errand: Send {
     fn not_processed(&self) -> &[BodyCode] {
         &[]
     }
+    /// How long it waits for its turn, where others of its client wait as long as `usual`.
+    fn patience(&self, usual: Duration) -> Duration {
+        usual
+    }
     /// Whether the server carries the request out once however often it comes.
     fn is_idempotent(&self) -> bool {
         self.method().is_safe()
@@ -114,7 +118,7 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
     let mut cause: Option<Repeat> = None;
     loop {
         refuse_if_paused(env, role)?;
-        turn::take(env, role, report).await?;
+        turn::take(env, role, errand.patience(env.manner.patience), report).await?;
         let binding = Arc::clone(errand.binding());
         refuse_if_not_shown(env.transport, &*binding).map_err(|kind| Error::before(kind).of(role))?;
         // The nonce of a challenge is for the next attempt; what follows that uses the newest one that the binding knows.

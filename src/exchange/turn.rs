@@ -11,14 +11,14 @@ use super::answer::Report;
 use super::{Env, within};
 
 /// Waits for the request's turn, or refuses it.
-pub(super) async fn take(env: &Env<'_>, role: Role, report: &mut Report) -> Result<(), Error> {
+pub(super) async fn take(env: &Env<'_>, role: Role, patience: Duration, report: &mut Report) -> Result<(), Error> {
     let manner = &env.manner;
     if !manner.throttling.concerns(role) {
         return Ok(());
     }
     let began = env.clock.monotonic();
     let left = env.deadline.saturating_since(began);
-    let demand = demand(env, role, manner.patience.min(left));
+    let demand = demand(env, role, patience.min(left));
     let taken = within(env.clock, env.deadline, manner.budget.take(&demand)).await;
     // Whoever keeps the budget elsewhere may not answer at all.
     let wait = taken

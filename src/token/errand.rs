@@ -1,6 +1,7 @@
 //! Requests to the issuer, as the driver sends them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::ACCEPT;
@@ -38,6 +39,8 @@ pub(super) struct Post<'a> {
     pub(super) form: Form,
     /// Whether the form asks for a token by the source's grant, which may be an assertion of its own.
     pub(super) by_grant: bool,
+    /// How long it waits for its turn.
+    pub(super) turn: Duration,
 }
 
 impl Errand for Post<'_> {
@@ -55,6 +58,10 @@ impl Errand for Post<'_> {
 
     fn binding(&self) -> &Arc<dyn TokenBinding> {
         &self.binding
+    }
+
+    fn patience(&self, usual: Duration) -> Duration {
+        self.turn.min(usual)
     }
 
     async fn draft(&mut self) -> Result<Draft, Error> {
@@ -122,6 +129,7 @@ impl TokenSource {
             credential: prepared.credential.clone(),
             form,
             by_grant: false,
+            turn: prepared.turn,
         };
         self.drive(&mut errand, connection, deadline).await
     }

@@ -121,8 +121,8 @@ impl InTheAir {
 
 /// How a slot can be filled.
 pub(crate) trait Fetch {
-    /// Begins to fetch a token for `connection`.
-    fn fetch(&self, connection: &Arc<Connection>) -> BoxFuture<'static, Result<Landed, Error>>;
+    /// Begins to fetch a token for `connection`; `early` where calls can go on with the one that there is.
+    fn fetch(&self, connection: &Arc<Connection>, early: bool) -> BoxFuture<'static, Result<Landed, Error>>;
     fn clock(&self) -> &dyn Clock;
     /// How long a flight may take.
     fn limit(&self) -> Duration;
@@ -313,8 +313,9 @@ impl Slot {
             let at = fetch.clock().now() + until.saturating_since(now);
             return Err(cooling_down(error, at));
         }
+        let early = state.lease.as_ref().is_some_and(|lease| now < lease.usable_until);
         let flight = fetch
-            .fetch(&self.connection)
+            .fetch(&self.connection, early)
             .map(|landed| landed.map(Arc::new))
             .boxed()
             .shared();

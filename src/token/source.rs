@@ -54,6 +54,10 @@ const RENEW_JITTER: f64 = 5.0;
 /// otherwise be asked ever more often.
 const RENEW_INTERVAL: Duration = Duration::from_secs(30);
 
+/// A renewal ahead of need waits for its turn for this share of the time that others wait, so that renewals do not stand before
+/// calls that have no token.
+const EARLY_SHARE: u32 = 8;
+
 /// A token is not used in the last moments of its life, since the request takes time to arrive: this long, or a tenth of a
 /// short life.
 const LAST_MOMENTS: Duration = Duration::from_secs(5);
@@ -115,6 +119,8 @@ pub(super) struct Prepared<'a> {
     pub(super) found: Found<'a>,
     pub(super) binding: Arc<dyn TokenBinding>,
     pub(super) credential: Credential,
+    /// How long the request waits for its turn.
+    pub(super) turn: Duration,
     /// The revision of the credential in the store, also where the one that it replaces goes on.
     revision: u64,
     /// [`TokenSource::generation`] before the credential was looked up.
@@ -162,6 +168,7 @@ impl TokenSource {
             found,
             binding,
             credential,
+            turn: self.limits.turn,
             revision,
             generation,
         })
@@ -216,7 +223,12 @@ impl TokenSource {
         drive(&env, errand, &mut Report::default()).await
     }
 
-    async fn ask(self: &Arc<Self>, connection: &Arc<Connection>, deadline: Monotonic) -> Result<Landed, Error> {
+    async fn ask(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        turn: Duration,
+        deadline: Monotonic,
+    ) -> Result<Landed, Error> {
         if let Place::Nowhere = self.at {
             let bound = self.bind(connection, None, deadline).await?;
             return Ok(self.by_certificate(connection.bind(bound), connection));
@@ -225,6 +237,7 @@ impl TokenSource {
             return self.by_credential(connection, deadline).await;
         }
         let mut prepared = self.prepared(connection, deadline).await?;
+        prepared.turn = turn;
         let asked = self.clock.monotonic();
         let mut outcome = self.ask_with(&prepared, connection, deadline).await;
         if let Err(error) = &outcome
@@ -348,6 +361,7 @@ impl TokenSource {
             credential: prepared.credential.clone(),
             form,
             by_grant: true,
+            turn: prepared.turn,
         };
         self.drive(&mut errand, connection, deadline).await
     }
@@ -607,12 +621,13 @@ fn draw() -> f64 {
 
 /// [`TokenSource`] as slots use it: flights outlive the callers that began them, so they hold the source.
 impl Fetch for Arc<TokenSource> {
-    fn fetch(&self, connection: &Arc<Connection>) -> BoxFuture<'static, Result<Landed, Error>> {
+    fn fetch(&self, connection: &Arc<Connection>, early: bool) -> BoxFuture<'static, Result<Landed, Error>> {
         let source = Self::clone(self);
         let connection = Arc::clone(connection);
         async move {
             let deadline = source.clock.monotonic() + source.limits.token_exchange;
-            let asked = source.ask(&connection, deadline);
+            let turn = source.limits.turn / if early { EARLY_SHARE } else { 1 };
+            let asked = source.ask(&connection, turn, deadline);
             let end = deadline + source.settling();
             // A panic of what was handed in would otherwise be everybody's who waits for this flight, again and again.
             let outcome = AssertUnwindSafe(source.in_time(end, Awaited::Token, asked))

@@ -128,6 +128,19 @@ fn each_request_takes_its_turn_within_the_limits_that_are_held() {
 }
 
 #[test]
+fn a_renewal_ahead_of_need_does_not_stand_before_calls_without_a_token() {
+    let (setup, told, client) = scene();
+    setup.send(&client, |t| t.get("/rates"), [token(), done()]).unwrap();
+    setup.clock.advance(Duration::from_secs(3_400));
+    setup.send(&client, |t| t.get("/rates"), [token(), done()]).unwrap();
+    let turn = Limits::default().turn;
+    let asked = told.asked.lock().unwrap();
+    let at_issuer = asked.iter().filter(|(role, ..)| *role == Role::AuthorizationServer);
+    let patience: Vec<_> = at_issuer.map(|(_, _, patience)| *patience).collect();
+    assert_eq!(patience, [turn, turn / 8]);
+}
+
+#[test]
 fn a_request_waits_for_its_turn_and_looks_again_when_it_comes() {
     let (setup, told, client) = scene();
     told.answers.lock().unwrap().push_back(Ok(Duration::from_secs(3)));

@@ -77,7 +77,7 @@ impl Fake {
 }
 
 impl Fetch for Fake {
-    fn fetch(&self, _connection: &Arc<Connection>) -> BoxFuture<'static, Outcome> {
+    fn fetch(&self, _connection: &Arc<Connection>, _early: bool) -> BoxFuture<'static, Outcome> {
         self.fetches.fetch_add(1, Ordering::Relaxed);
         self.answers
             .lock()
