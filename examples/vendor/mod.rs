@@ -55,9 +55,13 @@ impl Variables {
         }
     }
 
-    fn names(&self) -> impl Iterator<Item = &'static str> {
+    fn all(&self) -> impl Iterator<Item = &'static str> {
         let parts = self.parts.iter().map(|(_, variable)| *variable);
         self.id.into_iter().chain([self.secret]).chain(parts)
+    }
+
+    fn names(&self) -> String {
+        self.all().collect::<Vec<_>>().join(", ")
     }
 
     /// The credential that they hold; `None` where none of them is set.
@@ -65,7 +69,7 @@ impl Variables {
     /// # Errors
     /// The name of one that is not set beside others that are.
     fn read(&self) -> Result<Option<Credential>, String> {
-        if self.names().all(|name| variable(name).is_none()) {
+        if self.all().all(|name| variable(name).is_none()) {
             return Ok(None);
         }
         let needed = |name: &str| variable(name).ok_or_else(|| format!("{name} is not set, and others are"));
@@ -96,22 +100,16 @@ pub(crate) fn today() -> String {
 /// The whole of an example: reads its arguments, asks, prints. Exit status 0 only if the carrier took the credential and the
 /// call.
 pub(crate) async fn run<const APIS: usize>(example: &str, apis: [Api; APIS]) -> ExitCode {
-    let arguments = match Arguments::read(&apis) {
-        Some(arguments) => arguments,
-        None => {
-            eprint!("{}", usage(example, &apis));
-            return ExitCode::from(2);
-        }
-    };
-    if arguments.help {
-        print!("{}", usage(example, &apis));
-        return ExitCode::SUCCESS;
-    }
-    let chosen = arguments.api;
-    let Some(api) = apis.into_iter().nth(chosen) else {
+    let usage = usage(example, &apis);
+    let Some(arguments) = Arguments::read(apis.into()) else {
+        eprint!("{usage}");
         return ExitCode::from(2);
     };
-    match ask(api, &arguments).await {
+    if arguments.help {
+        print!("{usage}");
+        return ExitCode::SUCCESS;
+    }
+    match ask(arguments).await {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -121,31 +119,28 @@ pub(crate) async fn run<const APIS: usize>(example: &str, apis: [Api; APIS]) -> 
     }
 }
 
-async fn ask(api: Api, arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
+async fn ask(arguments: Arguments) -> Result<bool, Box<dyn Error>> {
+    let api = arguments.api;
     let acme = TenantId::new("acme")?;
     let own = if arguments.wrong_key {
         None
     } else {
         api.variables.read()?
     };
-    let imitation = match own {
-        Some(_) => None,
-        None => Some(Sandbox::start().await?),
-    };
     // With an imitation the profile differs in its hosts, and the transport in whom it trusts. Nothing else does.
     let parts = Parts::builder().keys(MemoryKeyStore::new());
-    let (profile, credential, parts) = match (own, &imitation) {
-        (Some(own), _) => (api.profile, own, parts),
-        (None, Some(imitation)) => {
+    let (profile, credential, parts, imitation) = match own {
+        Some(own) => (api.profile, own, parts, None),
+        None => {
+            let imitation = Sandbox::start().await?;
             let credential = imitation.credential_for(&api.profile, &acme);
             if arguments.wrong_key {
                 // The carrier has given the shipper another since.
                 imitation.rotate_secret(&acme);
             }
             let parts = parts.transport(imitation.transport()?);
-            (imitation.profile(api.profile), credential, parts)
+            (imitation.profile(api.profile), credential, parts, Some(imitation))
         }
-        (None, None) => return Err("neither a credential nor an imitation".into()),
     };
     let credentials = MemoryCredentials::new();
     credentials.put(acme.clone(), profile.id(), profile.environment(), credential);
@@ -154,7 +149,7 @@ async fn ask(api: Api, arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
         .build()?;
 
     let mut out = Output::new(arguments.json);
-    out.carrier(&profile, imitation.is_some(), api.variables.secret);
+    out.carrier(&profile, imitation.is_some(), &api.variables.names());
     out.credential(&client.verify_credentials(&Tenant::from(acme.clone())).await);
     let answer = (api.question)(&client.for_tenant(acme)).send().await;
     out.call(&profile, answer.as_ref());
@@ -167,36 +162,36 @@ async fn ask(api: Api, arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
 }
 
 struct Arguments {
-    /// Which of the APIs.
-    api: usize,
+    api: Api,
     wrong_key: bool,
     json: bool,
     help: bool,
 }
 
 impl Arguments {
-    fn read(apis: &[Api]) -> Option<Self> {
+    /// The first API, unless another is named.
+    fn read(apis: Vec<Api>) -> Option<Self> {
         use lexopt::prelude::{Long, Short, ValueExt};
-        let mut arguments = Self {
-            api: 0,
-            wrong_key: false,
-            json: false,
-            help: false,
-        };
+        let (mut api, mut wrong_key, mut json, mut help) = (0, false, false, false);
         let mut parser = lexopt::Parser::from_env();
         while let Some(argument) = parser.next().ok()? {
             match argument {
                 Long("api") if apis.len() > 1 => {
                     let name = parser.value().ok()?.string().ok()?;
-                    arguments.api = apis.iter().position(|api| api.name == name)?;
+                    api = apis.iter().position(|api| api.name == name)?;
                 }
-                Long("wrong-key") => arguments.wrong_key = true,
-                Long("json") => arguments.json = true,
-                Long("help") | Short('h') => arguments.help = true,
+                Long("wrong-key") => wrong_key = true,
+                Long("json") => json = true,
+                Long("help") | Short('h') => help = true,
                 _ => return None,
             }
         }
-        Some(arguments)
+        Some(Self {
+            api: apis.into_iter().nth(api)?,
+            wrong_key,
+            json,
+            help,
+        })
     }
 }
 
@@ -211,8 +206,7 @@ fn usage(example: &str, apis: &[Api]) -> String {
          Tries a credential at the carrier's test system and makes one call that costs nothing. The credential is in\n"
     );
     for api in apis {
-        let variables: Vec<_> = api.variables.names().collect();
-        text.push_str(&format!("  {}: {}\n", api.profile.name(), variables.join(", ")));
+        text.push_str(&format!("  {}: {}\n", api.profile.name(), api.variables.names()));
     }
     text.push_str(
         "Without these an imitation on this machine is asked; --wrong-key asks that with a credential that has ended.\n\

@@ -21,8 +21,8 @@ impl Output {
         }
     }
 
-    /// Whom the example talks to; `variable` is one that would change that.
-    pub(crate) fn carrier(&self, profile: &CarrierProfile, is_imitation: bool, variable: &str) {
+    /// Whom the example talks to; `variables` are those that would change that.
+    pub(crate) fn carrier(&self, profile: &CarrierProfile, is_imitation: bool, variables: &str) {
         let (id, name) = (profile.id().as_str(), profile.name());
         self.line(
             || json!({"event": "carrier", "carrier": id, "name": name, "imitation": is_imitation}),
@@ -49,7 +49,7 @@ impl Output {
                     "error": error,
                 })
             },
-            || format!("  credential  {sentence}"),
+            || item("credential", &sentence),
         );
     }
 
@@ -81,7 +81,7 @@ impl Output {
                 let status = status.map_or("no answer".to_owned(), |status| status.to_string());
                 let refused = fault.map_or(String::new(), |fault| format!(": {fault}"));
                 let told = error.map_or(String::new(), |error| format!("; {error}: {}", error.advice()));
-                format!("  call        {status} after {attempts} attempt(s){refused}{told}")
+                item("call", &format!("{status} after {attempts} attempt(s){refused}{told}"))
             },
         );
     }
@@ -100,7 +100,7 @@ impl Output {
         };
         self.line(
             || json!({"event": "look_up", "how": name, "told": format!("{route}{words}")}),
-            || format!("  look up     {route}{words}"),
+            || item("look up", &format!("{route}{words}")),
         );
     }
 
@@ -138,6 +138,22 @@ impl Output {
             println!("{}", text());
         }
     }
+}
+
+/// A name and what is told of it, in lines of at most 100 columns unless a word is longer.
+fn item(name: &str, text: &str) -> String {
+    let mut lines = format!("  {name:<10}");
+    let mut column = lines.len();
+    for word in text.split(' ') {
+        if column + 1 + word.len() > 100 {
+            lines.push_str("\n            ");
+            column = 12;
+        }
+        lines.push(' ');
+        lines.push_str(word);
+        column += 1 + word.len();
+    }
+    lines
 }
 
 fn kind(fault: &CarrierFault) -> &'static str {
