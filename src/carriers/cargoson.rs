@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method, header};
 
 use crate::binding::Role;
-use crate::exchange::fault::{FaultKind, FaultPlace, FaultShape};
+use crate::exchange::fault::{FaultKind, FaultShape};
 use crate::owner::{CarrierId, Environment};
 use crate::throttle::Throttling;
 use crate::token::TokenAt;
@@ -49,8 +49,7 @@ pub fn cargoson(environment: Environment) -> CarrierProfile {
         Route::label("/api/bookings/{reference:personal}/return_labels").only(Method::POST),
     ])
     .faults(
-        FaultShape::at(FaultPlace::body("/code", "/message"))
-            .or_at(FaultPlace::body("/status", "/error"))
+        FaultShape::default()
             .status(Role::ResourceServer, 401, [FaultKind::WrongCredentials])
             .status(Role::ResourceServer, 403, [FaultKind::NotEntitled]),
     )

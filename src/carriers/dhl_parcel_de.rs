@@ -115,7 +115,6 @@ fn routes() -> Vec<Route> {
 fn faults() -> FaultShape {
     FaultShape::at(FaultPlace::body("/statusCode", "/detail"))
         .or_at(FaultPlace::body("/status/statusCode", "/status/detail"))
-        .or_at(FaultPlace::body("/status", "/detail"))
         .vague("400")
         .vague("401")
         .vague("403")

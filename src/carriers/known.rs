@@ -65,9 +65,9 @@ impl CarrierProfile {
     /// Keeps callers from these parts of the API unless they ask for them by name. The token endpoints of the profile are
     /// among them already.
     #[must_use]
-    pub fn credential_routes(mut self, routes: impl IntoIterator<Item = &'static str>) -> Self {
-        self.credential_routes
-            .extend(routes.into_iter().map(CredentialRoute::new));
+    pub fn credential_routes<R: AsRef<str>>(mut self, routes: impl IntoIterator<Item = R>) -> Self {
+        let routes = routes.into_iter().map(|route| CredentialRoute::new(route.as_ref()));
+        self.credential_routes.extend(routes);
         self
     }
 
@@ -226,6 +226,13 @@ impl CarrierProfile {
         self.idempotency.as_ref()
     }
 
+    /// That header for a call of this method to this path, as it is on the wire; `None` where the carrier takes none
+    /// ([`Route::unkeyed`]), so that the call must not be sent a second time.
+    pub fn idempotency_header_of(&self, method: &Method, path: &str) -> Option<&HeaderName> {
+        let keyed = self.route_of(method, path).is_none_or(Route::is_keyed);
+        self.idempotency.as_ref().filter(|_| keyed)
+    }
+
     /// How to find out what became of a request without an answer.
     pub fn how_to_look_up(&self) -> &LookUp {
         &self.look_up
@@ -260,4 +267,38 @@ impl CarrierProfile {
 /// How a route is shown in events: without what is personal in it.
 pub(crate) fn shown(route: Option<&Route>) -> Arc<str> {
     route.map_or_else(|| Arc::from("{unclassified}"), Route::shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::owner::{CarrierId, Environment};
+    use crate::token::TokenAt;
+
+    #[test]
+    fn a_route_without_a_key_has_none_and_all_others_have_the_profiles() {
+        let key = HeaderName::from_static("x-key");
+        let (id, base) = (CarrierId::of_profile("acme"), "https://api.carrier.example/v2");
+        let bare = CarrierProfile::custom(id, Environment::Sandbox, base, TokenAt::Credential)
+            .routes([Route::payment("/v2/one-click").unkeyed(), Route::label("/v2/shipments")]);
+        let keyed = bare.clone().idempotency(key.clone());
+        for (path, expected) in [
+            ("/v2/one-click", None),
+            ("/v2/shipments", Some(&key)),
+            ("/v2/unknown", Some(&key)),
+        ] {
+            assert_eq!(keyed.idempotency_header_of(&Method::POST, path), expected, "{path}");
+            assert_eq!(bare.idempotency_header_of(&Method::POST, path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn credential_routes_may_be_computed() {
+        let (id, base) = (CarrierId::of_profile("acme"), "https://api.carrier.example/v2");
+        let profile = CarrierProfile::custom(id, Environment::Sandbox, base, TokenAt::Credential)
+            .credential_routes([format!("{}/keys", "/v2")])
+            .credential_routes(["/hooks"]);
+        assert!(profile.is_credential_route("/v2/keys/1") && profile.is_credential_route("/hooks"));
+        assert!(!profile.is_credential_route("/v2/rates"));
+    }
 }

@@ -3,22 +3,32 @@
 //! A profile has no flow of its own: what happens to a request is decided elsewhere, the same for all. Whoever writes one for
 //! another carrier uses the same words as the files here.
 
+mod amazon_shipping;
 #[cfg(feature = "mtls")]
 mod bnsf;
+mod bring;
 mod calls;
+mod canada_post;
 mod cargoson;
 mod dhl_ecommerce_americas;
 mod dhl_express;
 mod dhl_parcel_de;
 mod dhl_parcel_nl;
 mod dhl_tracking;
+mod dpd;
 mod easypost;
 mod fact;
 mod fedex;
+mod gls;
+mod ishare;
 mod known;
+mod maskinporten;
 mod nshift;
+mod one_record;
+mod postnord;
 mod profile;
 mod route;
+mod sendcloud;
 mod shipengine;
 #[cfg(test)]
 mod tests;
@@ -33,17 +43,27 @@ pub use self::profile::CarrierProfile;
 pub use self::route::{CredentialRoute, Route, RouteClass, SegmentClass};
 pub use crate::exchange::fault::{CarrierFault, FaultKind, FaultPlace, FaultShape};
 
+pub use self::amazon_shipping::{AmazonRegion, amazon_shipping};
 #[cfg(feature = "mtls")]
 pub use self::bnsf::bnsf;
+pub use self::bring::bring;
+pub use self::canada_post::canada_post;
 pub use self::cargoson::cargoson;
 pub use self::dhl_ecommerce_americas::dhl_ecommerce_americas;
 pub use self::dhl_express::dhl_express;
 pub use self::dhl_parcel_de::dhl_parcel_de;
 pub use self::dhl_parcel_nl::dhl_parcel_nl;
 pub use self::dhl_tracking::dhl_tracking;
+pub use self::dpd::dpd;
 pub use self::easypost::easypost;
 pub use self::fedex::{fedex, fedex_csp, fedex_parent_child};
+pub use self::gls::gls;
+pub use self::ishare::ishare;
+pub use self::maskinporten::maskinporten;
 pub use self::nshift::{nshift, nshift_delivery};
+pub use self::one_record::one_record;
+pub use self::postnord::postnord;
+pub use self::sendcloud::{sendcloud, sendcloud_key};
 pub use self::shipengine::shipengine;
 pub use self::ups::ups;
 pub use self::usps::{usps, usps_labels};
@@ -57,18 +77,25 @@ pub fn all(environment: Environment) -> Vec<CarrierProfile> {
 
 /// One line for each profile, in the order of the alphabet.
 const ALL: &[fn(Environment) -> CarrierProfile] = &[
+    bring,
+    canada_post,
     cargoson,
     dhl_ecommerce_americas,
     dhl_express,
     dhl_parcel_de,
     dhl_parcel_nl,
     dhl_tracking,
+    dpd,
     easypost,
     fedex,
     fedex_csp,
     fedex_parent_child,
+    gls,
     nshift,
     nshift_delivery,
+    postnord,
+    sendcloud,
+    sendcloud_key,
     shipengine,
     ups,
     usps,

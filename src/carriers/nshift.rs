@@ -63,11 +63,7 @@ pub fn nshift(environment: Environment) -> CarrierProfile {
         .credential_routes(["/idp/connect/token"])
         .faults(
             FaultShape::at(FaultPlace::body("/issues/0/issueCode", "/issues/0/description"))
-                .or_at(FaultPlace::body("/error", "/error_description"))
                 .or_at(FaultPlace::body("/status", "/detail"))
-                .code("invalid_client", FaultKind::WrongCredentials)
-                .code("unauthorized_client", FaultKind::NotEntitled)
-                .code("invalid_scope", FaultKind::NotEntitled)
                 .code("MISSING_POSTAL_CODE", FaultKind::Invalid)
                 .status(Role::ResourceServer, 401, [FaultKind::BadToken])
                 .status(Role::ResourceServer, 403, [FaultKind::NotEntitled])

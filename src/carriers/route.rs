@@ -60,6 +60,7 @@ enum Segment {
 pub struct Route {
     class: RouteClass,
     method: Option<Method>,
+    keyed: bool,
     template: Arc<str>,
     segments: Arc<[Segment]>,
 }
@@ -91,6 +92,7 @@ impl Route {
         Self {
             class,
             method: None,
+            keyed: true,
             template: shown.join("/").into(),
             segments: segments.into(),
         }
@@ -116,6 +118,18 @@ impl Route {
     pub fn only(mut self, method: Method) -> Self {
         self.method = Some(method);
         self
+    }
+
+    /// The carrier takes no idempotency key here, though it does elsewhere: a call that is sent twice may be carried out twice.
+    #[must_use]
+    pub fn unkeyed(mut self) -> Self {
+        self.keyed = false;
+        self
+    }
+
+    /// Whether the profile's idempotency key counts here. Default: it does.
+    pub fn is_keyed(&self) -> bool {
+        self.keyed
     }
 
     /// What calls to it do.
@@ -174,6 +188,14 @@ impl fmt::Debug for Route {
     }
 }
 
+/// The path of a URL in a profile, without a slash at its end: of a base, what stands before the paths of callers on the wire.
+pub(super) fn path_of(url: &str) -> &str {
+    let url = url.split(['?', '#']).next().unwrap_or_default();
+    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let path = after_scheme.find('/').and_then(|slash| after_scheme.get(slash..));
+    path.unwrap_or_default().trim_end_matches('/')
+}
+
 /// A part of a carrier's API that gives credentials out, changes them, or has the carrier send data elsewhere: its token
 /// endpoints, its API-key routes, the registration of webhooks. Calls to it need
 /// [`allow_credential_route`](crate::client::RequestBuilder::allow_credential_route).
@@ -222,6 +244,19 @@ mod tests {
             assert!(!route.matches(&Method::GET, path), "{path}");
         }
         assert!(!Route::read("/a").only(Method::GET).matches(&Method::POST, "/a"));
+    }
+
+    #[test]
+    fn a_bases_path_is_what_calls_begin_with() {
+        for (base, path) in [
+            ("https://1r.example.com", ""),
+            ("https://1r.example.com/", ""),
+            ("https://1r.example.com:8443/one/record/", "/one/record"),
+            ("https://1r.example.com/connect/token?a=/b", "/connect/token"),
+            ("https://1r.example.com?a=/b", ""),
+        ] {
+            assert_eq!(path_of(base), path, "{base}");
+        }
     }
 
     #[test]

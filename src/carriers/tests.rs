@@ -232,9 +232,11 @@ fn calls_that_are_known_by_name_are_routes() {
             assert!(is_there(profile, method, route), "{}: {route}", named(profile));
             assert!(!by.is_empty());
             let path = route.split('?').next().unwrap();
-            let known = profile.known_routes().iter().find(|known| known.template() == path);
-            assert!(
-                known.is_none_or(|known| known.class() == RouteClass::Read),
+            let known = |known: &&Route| known.template() == path && known.method().is_none_or(|own| own == method);
+            let known = profile.known_routes().iter().find(known).unwrap();
+            assert_eq!(
+                known.class(),
+                RouteClass::Read,
                 "{}: a look-up changes nothing",
                 named(profile)
             );
@@ -337,7 +339,7 @@ fn a_credential_has_one_place_for_each_part() {
 }
 
 #[test]
-fn a_lookup_of_parts_of_a_fedex_child_is_spelt_as_fedex_has_it() {
+fn the_parts_of_a_fedex_child_are_spelt_as_fedex_has_them() {
     use crate::credentials::PartAt;
     let at = |profile: CarrierProfile| -> Vec<_> { profile.parts().iter().map(|part| part.at.clone()).collect() };
     let wanted = [

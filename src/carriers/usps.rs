@@ -175,11 +175,8 @@ fn routes() -> Vec<Route> {
 fn faults() -> FaultShape {
     FaultShape::at(FaultPlace::body("/error/errors/0/title", "/error/errors/0/detail"))
         .or_at(FaultPlace::body("/error/code", "/error/message"))
-        // Of the token endpoint.
-        .or_at(FaultPlace::body("/error", "/error_description"))
         .code("invalid_token", FaultKind::BadToken)
         .code("invalid_refresh_token", FaultKind::BadToken)
-        .code("invalid_client", FaultKind::WrongCredentials)
         .vague("401")
         .vague("403")
         .vague("404")

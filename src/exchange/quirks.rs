@@ -92,6 +92,9 @@ pub struct TokenAnswerShape {
     pub lifetime: LifetimeAt,
     /// The header field that holds the access token, in the place of the body, which is not looked at then. Default: none.
     pub in_header: Option<HeaderName>,
+    /// Whether the token may have any visible characters (RFC 6749 A.12 without the space) in the place of those that may
+    /// follow a scheme in `Authorization`: Amazon's tokens have a `|`. For tokens that go into a header of their own. Default: no.
+    pub any_characters: bool,
     /// Whether `token_type` may be absent; what has no type is a bearer token, and is refused where a binding is required.
     /// Default: no.
     pub token_type_optional: bool,
@@ -103,6 +106,7 @@ impl Default for TokenAnswerShape {
             access_token: "access_token",
             lifetime: LifetimeAt::Seconds("expires_in"),
             in_header: None,
+            any_characters: false,
             token_type_optional: false,
         }
     }

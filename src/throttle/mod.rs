@@ -183,23 +183,37 @@ pub struct Demand<'a> {
     pub patience: Duration,
 }
 
+impl<'a> Demand<'a> {
+    /// One request of this connection to this server, to be kept to all of these limits.
+    pub const fn new(connection: &'a ConnectionId, role: Role, limits: &'a [Limit], patience: Duration) -> Self {
+        Self {
+            connection,
+            role,
+            limits,
+            patience,
+        }
+    }
+}
+
 /// Why a request may not be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Spent {
-    /// When it may be asked for again.
+    /// After what time it may be asked for again.
     pub after: Duration,
     /// Why.
     pub cause: Cause,
 }
 
 impl Spent {
+    /// Not before this time has passed.
+    pub const fn new(after: Duration, cause: Cause) -> Self {
+        Self { after, cause }
+    }
+
     /// It cannot be told whether a request may be sent: asked again in a second, perhaps.
     pub(crate) const fn unavailable() -> Self {
-        Self {
-            after: Duration::from_secs(1),
-            cause: Cause::Unavailable,
-        }
+        Self::new(Duration::from_secs(1), Cause::Unavailable)
     }
 }
 
@@ -215,7 +229,7 @@ pub enum Cause {
     Tenant,
     /// The connection's own budget is.
     Connection,
-    /// Whoever keeps the budget does not answer. Requests are not sent on a guess.
+    /// Whoever keeps the budget does not answer, or has no room to count for one more. Requests are not sent on a guess.
     Unavailable,
 }
 
@@ -235,20 +249,24 @@ impl fmt::Display for Cause {
 /// processes share.
 #[async_trait]
 pub trait Budget: fmt::Debug + Send + Sync {
-    /// Takes a request out of all limits that `demand` names, or out of none: gives how long to wait before it is sent. Who is
-    /// told to wait has a place; those who come later do not overtake.
+    /// Takes a request out of all limits that `demand` names, or out of none: gives how long to wait, from this answer on, before
+    /// it is sent. Who is told to wait has a place; those who come later are sent earlier only where that does not cost him his
+    /// place. A place that is given up stays taken.
     ///
     /// # Errors
-    /// [`Spent`] when the wait would be longer than `demand.patience`, or while the carrier blocks. Nothing was taken.
+    /// [`Spent`] when the wait would be longer than `demand.patience`, when too many wait, or while the carrier blocks. Nothing
+    /// was taken.
     async fn take(&self, demand: &Demand<'_>) -> Result<Duration, Spent>;
 
-    /// Whether a request that has waited may be sent now. Nothing is taken.
+    /// Whether a request that has waited for its place may be sent now: a block that has begun meanwhile does not call places
+    /// back. Nothing is taken.
     ///
     /// # Errors
     /// [`Spent`] with [`Cause::Blocked`] when the carrier has begun to block meanwhile.
     async fn look(&self, demand: &Demand<'_>) -> Result<(), Spent>;
 
     /// The carrier has answered that it blocks: whoever it counts with `demand` by `counted_by` gets [`Cause::Blocked`] until
-    /// that is over. Of two blocks the one that ends later counts.
+    /// that is over. Of two blocks the one that ends later counts. What is granted after a block begins with one request and
+    /// goes on evenly, since the carrier may block still.
     async fn blocked(&self, demand: &Demand<'_>, counted_by: CountedBy, lasts: Duration);
 }

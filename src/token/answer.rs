@@ -114,7 +114,7 @@ pub(crate) fn read(
             .filter(|token| !token.is_empty())
             .ok_or(TokenAnswerError::NoAccessToken)?,
     };
-    let token = access_token(token)?;
+    let token = access_token(token, shape)?;
     let kind = token_type(text(&object, "token_type")?, wanted, shape)?;
     refresh_token(&object)?;
     Ok(Granted {
@@ -143,17 +143,21 @@ fn in_header(
         LifetimeAt::Seconds(_) | LifetimeAt::UnixSeconds(_) => None,
     };
     Ok(Granted {
-        token: access_token(token)?,
+        token: access_token(token, shape)?,
         kind: token_type(Some("bearer"), wanted, shape)?,
         lifetime,
         scope: None,
     })
 }
 
-fn access_token(text: &str) -> Result<AccessToken, TokenAnswerError> {
+fn access_token(text: &str, shape: &TokenAnswerShape) -> Result<AccessToken, TokenAnswerError> {
+    let token = match shape.any_characters {
+        true => AccessToken::of_any_characters,
+        false => AccessToken::new,
+    };
     match text.len() {
         0 => Err(TokenAnswerError::NoAccessToken),
-        1..=MAX_TOKEN => AccessToken::new(text).ok_or(TokenAnswerError::TokenSyntax),
+        1..=MAX_TOKEN => token(text).ok_or(TokenAnswerError::TokenSyntax),
         _ => Err(TokenAnswerError::TokenTooLong),
     }
 }

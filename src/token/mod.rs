@@ -47,7 +47,7 @@ pub const MAX_TOKEN: usize = 16 * 1024;
 const NOT_OF_THE_API: [&str; 2] = ["openid", "offline_access"];
 
 /// An access token: opaque, redacted, wiped. Its characters are those that may follow a scheme in `Authorization`
-/// (`token68`, RFC 9110 11.2).
+/// (`token68`, RFC 9110 11.2), or any visible ones where the carrier's profile says so.
 pub(crate) struct AccessToken(Zeroizing<String>);
 
 impl AccessToken {
@@ -56,6 +56,12 @@ impl AccessToken {
         let body = text.trim_end_matches('=');
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'+' | b'/');
         (!body.is_empty() && body.bytes().all(legal)).then(|| Self(Zeroizing::new(text.to_owned())))
+    }
+
+    /// `None` where the text has characters that are not visible (RFC 6749 A.12), or a space, which headers lose at their ends.
+    pub(crate) fn of_any_characters(text: &str) -> Option<Self> {
+        let legal = |byte: u8| matches!(byte, 0x21..=0x7e);
+        (!text.is_empty() && text.bytes().all(legal)).then(|| Self(Zeroizing::new(text.to_owned())))
     }
 
     pub(crate) fn expose(&self) -> &str {

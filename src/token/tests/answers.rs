@@ -7,15 +7,18 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
 use super::World;
+use crate::binding::BindingKind;
 use crate::binding::bearer::Bearer;
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::quirks::TokenAnswerShape;
 use crate::testing::{Step, group, headers, id, text};
-use crate::token::answer::TokenAnswerError;
+use crate::token::answer::{self, TokenAnswerError};
 use crate::token::client_auth::ClientAuth;
 use crate::token::{MAX_TOKEN, TokenRequest};
 
@@ -234,5 +237,25 @@ fn the_secret_travels_in_one_way_and_the_token_request_has_no_ath() {
         let basic = seen[0].headers.get("authorization");
         assert_eq!(basic.is_some(), auth == ClientAuth::Basic);
         assert!(basic.is_none_or(|value| value.is_sensitive()));
+    }
+}
+
+#[test]
+fn a_token_for_a_header_of_its_own_may_have_any_visible_characters() {
+    let read = |token: &str, any_characters| {
+        let body = serde_json::json!({"access_token": token, "token_type": "bearer"}).to_string();
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let shape = TokenAnswerShape {
+            any_characters,
+            ..TokenAnswerShape::default()
+        };
+        let (kind, now) = (BindingKind::Bearer, Timestamp::UNIX_EPOCH);
+        let granted = answer::read(StatusCode::OK, &headers, body.as_bytes(), kind, &shape, now);
+        granted.map(|granted| granted.token.expose().to_owned())
+    };
+    assert_eq!(read("Atza|IQ!x", true).unwrap(), "Atza|IQ!x");
+    assert_eq!(read("Atza|IQ!x", false), Err(TokenAnswerError::TokenSyntax));
+    for token in ["Atza|I Q", " x", "x\n", "x\u{7f}", "\u{e9}"] {
+        assert_eq!(read(token, true), Err(TokenAnswerError::TokenSyntax), "{token:?}");
     }
 }
