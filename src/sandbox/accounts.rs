@@ -17,8 +17,8 @@ impl Sandbox {
     /// The credential of the tenant's client in the shape that this profile wants, the same ever after.
     ///
     /// Without tokens it is an API key, or an id with its secret; keys begin as the profile says that those of its environment do
-    /// ([`CarrierProfile::key_forms`]). Each required part is made up, and of the others those that the carrier's imitation
-    /// knows. Otherwise it is what [`credential`](Self::credential) gives.
+    /// ([`CarrierProfile::key_forms`]). Each required part is made up, and of the others, with
+    /// the body for a second token, those that the carrier's imitation knows. Otherwise it is what [`credential`](Self::credential) gives.
     pub fn credential_for(&self, profile: &CarrierProfile, tenant: &TenantId) -> Credential {
         let main = self.credential(tenant);
         let account = self.account(profile, tenant, main.client_id());
@@ -60,10 +60,12 @@ impl Sandbox {
             account.key = Some(ClientSecret::new(format!("{prefix}{}", secret())));
         }
         let imitation = imitations::of(profile.id().as_str());
-        for part in profile.parts() {
-            let known = imitation.and_then(|imitation| imitation.part(&part.name, tenant, &secret));
-            let value = known.or_else(|| part.required.then(secret));
-            let value = value.map(|value| (part.name.to_string(), ClientSecret::new(value)));
+        let parts = profile.parts().iter().map(|part| (&part.name, part.required));
+        let body = profile.second_token().map(|second| (&second.body_part, false));
+        for (name, required) in parts.chain(body) {
+            let known = imitation.and_then(|imitation| imitation.part(name, tenant, &secret));
+            let value = known.or_else(|| required.then(secret));
+            let value = value.map(|value| (name.to_string(), ClientSecret::new(value)));
             account.parts.extend(value);
         }
         let place = Place {
