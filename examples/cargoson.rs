@@ -18,7 +18,11 @@ async fn main() -> ExitCode {
     let cargoson = Api {
         name: "cargoson",
         profile: carriers::cargoson(Environment::Sandbox),
-        variables: Variables::key("CARGOSON_API_KEY"),
+        variables: Variables {
+            id: None,
+            secret: "CARGOSON_API_KEY",
+            parts: &[],
+        },
         question: services,
     };
     vendor::run("cargoson", [cargoson]).await

@@ -20,40 +20,54 @@ async fn main() -> ExitCode {
     let express = Api {
         name: "express",
         profile: carriers::dhl_express(Environment::Sandbox),
-        variables: Variables::client("DHL_EXPRESS_USERNAME", "DHL_EXPRESS_PASSWORD"),
+        variables: Variables {
+            id: Some("DHL_EXPRESS_USERNAME"),
+            secret: "DHL_EXPRESS_PASSWORD",
+            parts: &[],
+        },
         question: address,
     };
     let parcel_de = Api {
         name: "parcel-de",
         profile: carriers::dhl_parcel_de(Environment::Sandbox),
         variables: Variables {
+            id: Some("DHL_PARCEL_DE_CLIENT_ID"),
+            secret: "DHL_PARCEL_DE_CLIENT_SECRET",
             parts: &[
                 ("username", "DHL_PARCEL_DE_USERNAME"),
                 ("password", "DHL_PARCEL_DE_PASSWORD"),
             ],
-            ..Variables::client("DHL_PARCEL_DE_CLIENT_ID", "DHL_PARCEL_DE_CLIENT_SECRET")
         },
         question: hello,
     };
     let ecommerce_americas = Api {
         name: "ecommerce-americas",
         profile: carriers::dhl_ecommerce_americas(Environment::Sandbox),
-        variables: Variables::client(
-            "DHL_ECOMMERCE_AMERICAS_CLIENT_ID",
-            "DHL_ECOMMERCE_AMERICAS_CLIENT_SECRET",
-        ),
+        variables: Variables {
+            id: Some("DHL_ECOMMERCE_AMERICAS_CLIENT_ID"),
+            secret: "DHL_ECOMMERCE_AMERICAS_CLIENT_SECRET",
+            parts: &[],
+        },
         question: products,
     };
     let tracking = Api {
         name: "tracking",
         profile: carriers::dhl_tracking(Environment::Sandbox),
-        variables: Variables::key("DHL_TRACKING_API_KEY"),
+        variables: Variables {
+            id: None,
+            secret: "DHL_TRACKING_API_KEY",
+            parts: &[],
+        },
         question: parcel,
     };
     let parcel_nl = Api {
         name: "parcel-nl",
         profile: carriers::dhl_parcel_nl(Environment::Sandbox),
-        variables: Variables::client("DHL_PARCEL_NL_USER_ID", "DHL_PARCEL_NL_KEY"),
+        variables: Variables {
+            id: Some("DHL_PARCEL_NL_USER_ID"),
+            secret: "DHL_PARCEL_NL_KEY",
+            parts: &[],
+        },
         question: labels,
     };
     vendor::run("dhl", [express, parcel_de, ecommerce_americas, tracking, parcel_nl]).await

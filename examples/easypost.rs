@@ -18,7 +18,11 @@ async fn main() -> ExitCode {
     let easypost = Api {
         name: "easypost",
         profile: carriers::easypost(Environment::Sandbox),
-        variables: Variables::key("EASYPOST_API_KEY"),
+        variables: Variables {
+            id: None,
+            secret: "EASYPOST_API_KEY",
+            parts: &[],
+        },
         question: addresses,
     };
     vendor::run("easypost", [easypost]).await

@@ -19,7 +19,11 @@ async fn main() -> ExitCode {
     let fedex = Api {
         name: "fedex",
         profile: carriers::fedex(Environment::Sandbox),
-        variables: Variables::client("FEDEX_CLIENT_ID", "FEDEX_CLIENT_SECRET"),
+        variables: Variables {
+            id: Some("FEDEX_CLIENT_ID"),
+            secret: "FEDEX_CLIENT_SECRET",
+            parts: &[],
+        },
         question: postal_code,
     };
     vendor::run("fedex", [fedex]).await

@@ -18,7 +18,11 @@ async fn main() -> ExitCode {
     let nshift = Api {
         name: "nshift",
         profile: carriers::nshift(Environment::Sandbox),
-        variables: Variables::client("NSHIFT_CLIENT_ID", "NSHIFT_CLIENT_SECRET"),
+        variables: Variables {
+            id: Some("NSHIFT_CLIENT_ID"),
+            secret: "NSHIFT_CLIENT_SECRET",
+            parts: &[],
+        },
         question: shipments,
     };
     vendor::run("nshift", [nshift]).await

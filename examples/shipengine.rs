@@ -17,7 +17,11 @@ async fn main() -> ExitCode {
     let shipengine = Api {
         name: "shipengine",
         profile: carriers::shipengine(Environment::Sandbox),
-        variables: Variables::key("SHIPENGINE_API_KEY"),
+        variables: Variables {
+            id: None,
+            secret: "SHIPENGINE_API_KEY",
+            parts: &[],
+        },
         question: own_carriers,
     };
     vendor::run("shipengine", [shipengine]).await

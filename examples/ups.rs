@@ -17,7 +17,11 @@ async fn main() -> ExitCode {
     let ups = Api {
         name: "ups",
         profile: carriers::ups(Environment::Sandbox),
-        variables: Variables::client("UPS_CLIENT_ID", "UPS_CLIENT_SECRET"),
+        variables: Variables {
+            id: Some("UPS_CLIENT_ID"),
+            secret: "UPS_CLIENT_SECRET",
+            parts: &[],
+        },
         question: parcel,
     };
     vendor::run("ups", [ups]).await

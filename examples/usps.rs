@@ -18,7 +18,11 @@ async fn main() -> ExitCode {
     let usps = Api {
         name: "usps",
         profile: carriers::usps(Environment::Sandbox),
-        variables: Variables::client("USPS_CLIENT_ID", "USPS_CLIENT_SECRET"),
+        variables: Variables {
+            id: Some("USPS_CLIENT_ID"),
+            secret: "USPS_CLIENT_SECRET",
+            parts: &[],
+        },
         question: city,
     };
     vendor::run("usps", [usps]).await

@@ -39,22 +39,6 @@ pub(crate) struct Variables {
 }
 
 impl Variables {
-    pub(crate) const fn client(id: &'static str, secret: &'static str) -> Self {
-        Self {
-            id: Some(id),
-            secret,
-            parts: &[],
-        }
-    }
-
-    pub(crate) const fn key(secret: &'static str) -> Self {
-        Self {
-            id: None,
-            secret,
-            parts: &[],
-        }
-    }
-
     fn all(&self) -> impl Iterator<Item = &'static str> {
         let parts = self.parts.iter().map(|(_, variable)| *variable);
         self.id.into_iter().chain([self.secret]).chain(parts)

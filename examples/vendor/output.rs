@@ -27,9 +27,7 @@ impl Output {
         self.line(
             || json!({"event": "carrier", "carrier": id, "name": name, "imitation": is_imitation}),
             || match is_imitation {
-                true => {
-                    format!("An imitation of {name}, on this machine ({variable} and what goes with it: see --help)")
-                }
+                true => format!("An imitation of {name} (for {name} itself set {variables})"),
                 false => format!("{name}, {} system", profile.environment().as_str()),
             },
         );
@@ -112,11 +110,8 @@ impl Output {
             || {
                 let call = |call: &Option<String>| call.clone().unwrap_or_else(|| "by hand".to_owned());
                 let steps = how.steps.len();
-                format!(
-                    "  replace     ended {}, made {}; {steps} steps",
-                    call(&revoke),
-                    call(&replace)
-                )
+                let told = format!("ended {}, made {}; {steps} steps", call(&revoke), call(&replace));
+                item("replace", &told)
             },
         );
     }
