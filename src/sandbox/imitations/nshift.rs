@@ -65,7 +65,7 @@ impl Imitation for Nshift {
         let path = call.request.path();
         let below = |root: &str| is_below(path, root);
         Some(match call.method() {
-            "GET" if below(SHIPMENT_DATA) => Canned::json(200, &json!({"shipments": []})),
+            "GET" | "POST" if below(SHIPMENT_DATA) => Canned::json(200, &json!({"shipments": []})),
             "POST" if below(CHECKOUT) => {
                 let price = json!({"value": 89.0, "currency": "NOK"});
                 Canned::json(200, &json!({"options": [{"id": "home-delivery", "price": price}]}))
