@@ -2,12 +2,15 @@
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
 mod prover;
+#[path = "support/random.rs"]
+mod random;
 
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method};
 use prover::{NOW, Prover, TOKEN, URI};
+use random::Random;
 use serde_json::json;
 use shipbound::clock::{ManualClock, Timestamp};
 use shipbound::jose::{PublicJwk, Thumbprint, verify_compact};
@@ -15,33 +18,6 @@ use shipbound::verify::htu::{HtuMatch, matches, normalize};
 use shipbound::verify::{
     MemoryReplayLog, NoncePolicy, ProofVerifier, Received, StatelessNonces, TokenConfirmation, TokenFacts,
 };
-
-/// xorshift64*: small, seeded, the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(limit).unwrap()).unwrap()
-    }
-
-    fn octets(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next().to_le_bytes()[0]).collect()
-    }
-
-    /// A text of pieces that mean something to parsers.
-    fn pieces(&mut self, pieces: &[&str], most: usize) -> String {
-        (0..=self.below(most))
-            .map(|_| pieces[self.below(pieces.len())])
-            .collect()
-    }
-}
 
 fn verifier(nonces: NoncePolicy) -> ProofVerifier {
     let clock = Arc::new(ManualClock::at(Timestamp::from_unix_seconds(NOW)));

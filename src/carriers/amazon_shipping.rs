@@ -144,11 +144,16 @@ fn routes() -> [Route; 19] {
     ]
 }
 
-fn facts() -> [Fact; 12] {
+fn facts() -> [Fact; 13] {
     const MODEL: &str = "amzn/selling-partner-api-models, shippingV2.json";
     const CONNECT: &str = "developer-docs.amazon.com, connecting to the Selling Partner API";
     const DAY: &str = "2026-11-27";
     [
+        Fact::inferred(
+            Topic::Binding,
+            "nothing on bound tokens or client certificates was found in its documentation",
+            "2026-11-22",
+        ),
         Fact::documented(Topic::Hosts, CONNECT, DAY),
         Fact::documented(Topic::Credential, CONNECT, DAY),
         Fact::documented(

@@ -194,10 +194,14 @@ impl CarrierProfile {
         self
     }
 
-    /// This profile with its origins replaced and nothing else: its API at `api`, its token endpoint at `issuer`, paths and
-    /// quirks as they are.
+    /// This profile with its origins replaced and nothing else: its API at `api`, its issuer's endpoints at `issuer`, both
+    /// origins without a path, and its own paths and quirks as they are. For tests against servers of your own on loopback, which
+    /// `exempt` gives leave to talk to; against the sandbox, [`Sandbox::profile`](crate::sandbox::Sandbox::profile) does it.
+    ///
+    /// Further origins are taken away. An issuer that has metadata is `issuer` as it is given.
+    #[must_use]
     #[cfg(feature = "sandbox")]
-    pub(crate) fn moved_to(mut self, api: &str, issuer: &str, exempt: Vec<Loopback>) -> Self {
+    pub fn moved_to(mut self, api: &str, issuer: &str, exempt: Vec<Loopback>) -> Self {
         let moved = |url: &str, origin: &str| {
             let path = url
                 .split_once("://")

@@ -112,6 +112,13 @@ impl Error {
         self
     }
 
+    /// With what the answer meant that led to `cause`.
+    #[must_use]
+    pub(crate) fn with_fault_as(mut self, cause: &Self) -> Self {
+        self.0.fault.clone_from(&cause.0.fault);
+        self
+    }
+
     #[must_use]
     pub(crate) fn with_report(mut self, report: Report) -> Self {
         self.0.report = Some(report);

@@ -113,7 +113,7 @@ impl TokenSource {
             }
         };
         match (ended, consent) {
-            (Ok(()), Some(consent)) => failed(consent),
+            (Ok(()), Some(consent)) => failed(consent).with_fault_as(&error),
             _ => error.not_sent(),
         }
     }
