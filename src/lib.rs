@@ -44,6 +44,7 @@
 //! | know what an issuer can do, end a token, check one | [`Client::probe`], [`CarrierClient::revoke`], [`Client::introspect`] |
 //! | renew tokens and certificates ahead of need | [`upkeep`] |
 //! | watch what happens | [`journal`] |
+//! | write a profile of your own, buy labels safely | [`guide`] |
 //! | check proofs and client certificates in a service of your own | [`verify`] |
 #![cfg_attr(feature = "sandbox", doc = "| test without a carrier | [`sandbox`] |")]
 #![cfg_attr(not(feature = "sandbox"), doc = "| test without a carrier | `sandbox` (a feature) |")]
@@ -76,6 +77,7 @@ mod crypto;
 pub mod error;
 pub mod exchange;
 pub mod grants;
+pub mod guide;
 pub mod jose;
 pub mod journal;
 mod json;

@@ -179,8 +179,21 @@ example_onboard() {
   json_lines "$logs/onboard-$1.json"
 }
 
-# The examples that would talk to a real carrier fall back on their imitation when no credentials are there.
-example_carrier() { env -i PATH="$PATH" HOME="$HOME" "$target/debug/examples/$1"; }
+# The examples that would talk to a real carrier fall back on their imitation when no credentials are there; one whose credential
+# has ended says so.
+example_carrier() {
+  local words="$*" alone=(env -i PATH="$PATH" HOME="$HOME" "$target/debug/examples/$1" "${@:2}") status=0
+  "${alone[@]}"
+  "${alone[@]}" --json >"$logs/${words// /-}.json"
+  json_lines "$logs/${words// /-}.json"
+  "${alone[@]}" --wrong-key || status=$?
+  [ "$status" -eq 1 ] || { echo "exit status $status with a wrong key; expected 1"; return 1; }
+}
+
+example_dhl() {
+  local api
+  for api in express parcel-de ecommerce-americas tracking parcel-nl; do example_carrier dhl --api "$api"; done
+}
 
 # Every proof among the vectors, one JSON line each, gets the verdict that the vectors ask for.
 example_verify_proof() {
@@ -283,6 +296,12 @@ step 'example onboard, USPS' example_onboard usps
 step 'example onboard, an issuer' example_onboard issuer
 step 'example fedex' example_carrier fedex
 step 'example ups' example_carrier ups
+step 'example dhl' example_dhl
+step 'example usps' example_carrier usps
+step 'example easypost' example_carrier easypost
+step 'example shipengine' example_carrier shipengine
+step 'example nshift' example_carrier nshift
+step 'example cargoson' example_carrier cargoson
 step 'example verify_proof' example_verify_proof
 step 'example call' example_call
 

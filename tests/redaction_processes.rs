@@ -42,7 +42,12 @@ fn examples_with_a_sandbox_of_their_own() {
         ("quickstart", &["--json"], 0),
         ("quickstart", &["--json", "--without-check", "cnf"], 1),
         ("fedex", &[], 0),
-        ("ups", &[], 0),
+        ("fedex", &["--wrong-key"], 1),
+        ("ups", &["--json"], 0),
+        ("dhl", &[], 0),
+        ("dhl", &["--api", "parcel-de", "--wrong-key"], 1),
+        ("shipengine", &["--json"], 0),
+        ("shipengine", &["--json", "--wrong-key"], 1),
     ] {
         let mut command = example(name);
         command

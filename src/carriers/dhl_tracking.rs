@@ -54,7 +54,8 @@ pub fn dhl_tracking(environment: Environment) -> CarrierProfile {
     )
     .throttling(
         Throttling::default()
-            .api(Limit::new(1, Duration::from_secs(1), CountedBy::Connection))
+            // DHL counts one a second as they arrive, and not all are on their way for as long.
+            .api(Limit::new(1, Duration::from_millis(1_250), CountedBy::Connection))
             .api(Limit::new(250, Duration::from_secs(24 * 60 * 60), CountedBy::Connection))
             .pause(Duration::from_secs(5)),
     )

@@ -1,34 +1,18 @@
 //! The carrier's API: who may call it, and what it answers.
 
-use http::{HeaderMap, header};
-use serde_json::json;
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
 
+use super::accounts::Holder;
 use super::canned::{Canned, Route};
 use super::check::{Passed, Refusal, challenge, supply};
+use super::imitations::plain::Plain;
+use super::imitations::{Call, Callers, Imitation};
 use super::record::{Arrived, Recorded};
 use super::registry::Token;
 use super::script::Endpoint;
 use super::server::{Outcome, Place, Shared, oauth_error};
-use super::{fedex, ups, usps};
 use crate::clock::Clock;
-
-/// In whose manner a path speaks.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Dialect {
-    Plain,
-    FedEx,
-    Ups,
-    Usps,
-}
-
-fn dialect(path: &str) -> Dialect {
-    match path {
-        path if fedex::owns(path) || path == fedex::TOKEN => Dialect::FedEx,
-        path if ups::owns(path) || path == ups::TOKEN || path == ups::REFRESH => Dialect::Ups,
-        path if usps::owns(path) || path == usps::TOKEN => Dialect::Usps,
-        _ => Dialect::Plain,
-    }
-}
 
 /// Scheme and token of the only `Authorization` field.
 fn credentials(headers: &HeaderMap) -> Option<(&str, &str)> {
@@ -39,16 +23,42 @@ fn credentials(headers: &HeaderMap) -> Option<(&str, &str)> {
     }
 }
 
-/// The client that the presented token was issued to, whether or not the token is still good.
-pub(super) fn client_of(shared: &Shared, headers: &HeaderMap) -> Option<String> {
-    let (_, token) = credentials(headers)?;
-    shared.tokens.find(token).map(|token| token.client)
+/// The token that was presented, whether or not it is still good.
+fn presented(shared: &Shared, headers: &HeaderMap) -> Option<Token> {
+    let (_, text) = credentials(headers)?;
+    shared.tokens.find(text)
+}
+
+/// Who speaks to this call, where its path is `at`'s, and which client it comes from: by its credential, or by the token that
+/// it presents, whether or not that is still good.
+pub(super) fn caller(
+    shared: &Shared,
+    at: &'static dyn Imitation,
+    head: &Parts,
+) -> (&'static dyn Imitation, Option<String>) {
+    let token = presented(shared, &head.headers);
+    let (client, is_own) = match at.callers() {
+        Callers::Credentials(shown) => {
+            let shown = shown(&head.headers);
+            let client = shown.and_then(|shown| shared.accounts.holder(at, &shared.clients, &shown));
+            let is_own = client.is_some();
+            (client, is_own)
+        }
+        Callers::Tokens(_) => {
+            let is_own = token.as_ref().is_some_and(|token| token.carrier == at.id());
+            (token.as_ref().map(|token| token.client.clone()), is_own)
+        }
+    };
+    let tests_own = || shared.routes.find(&head.method, head.uri.path()).is_some();
+    match at.has_common_paths() && !is_own && tests_own() {
+        true => (&Plain, token.map(|token| token.client)),
+        false => (at, client),
+    }
 }
 
 enum Answers {
     Users(Route),
-    Builtin(Canned),
-    Nobody,
+    Imitations,
 }
 
 /// Serves a call.
@@ -56,64 +66,105 @@ pub(super) async fn serve(shared: &Shared, place: &Place, request: &Recorded) ->
     if !place.api {
         return Outcome::refused(Canned::empty(404), "not_found");
     }
-    let dialect = dialect(request.path());
-    let builtin = || match dialect {
-        Dialect::FedEx => fedex::serve(request),
-        Dialect::Ups => ups::serve(request),
-        Dialect::Usps => usps::serve(request),
-        Dialect::Plain => None,
-    };
+    let arrived = &request.arrived;
+    let imitation = arrived.imitation;
     let answers = match shared.routes.find(request.method(), request.path()) {
         Some(open) if !open.guarded => return Outcome::accepted(open.answer(request), Vec::new()),
         Some(route) => Answers::Users(route),
-        None => builtin().map_or(Answers::Nobody, Answers::Builtin),
+        None => match imitation.open(request) {
+            Some(open) => return Outcome::accepted(open, Vec::new()),
+            None => Answers::Imitations,
+        },
     };
-    let passed = match authorize(shared, &request.arrived).await {
+    let token = presented(shared, &arrived.headers);
+    let shown = match imitation.callers() {
+        Callers::Credentials(shown) => shown(&arrived.headers),
+        Callers::Tokens(_) => None,
+    };
+    let passed = match imitation.callers() {
+        Callers::Tokens(_) => authorize(shared, arrived, token.as_ref()).await,
+        Callers::Credentials(_) => known(arrived),
+    };
+    let passed = match passed {
         Ok(passed) => passed,
-        Err(refusal) => return refuse(dialect, refusal),
+        Err(refusal) => return refuse(imitation, refusal),
     };
-    if dialect == Dialect::FedEx && shared.settings.vendor_limits {
-        let client = request.client_id().unwrap_or_default();
-        if shared.limits.call_throttled(client, shared.clock.monotonic()) {
-            return Outcome::refused(fedex::throttled(), "TOO.MANY.REQUESTS");
-        }
+    let call = Call {
+        request,
+        holder: Holder {
+            client: request.client_id().unwrap_or_default(),
+            tenant: request.tenant(),
+            carrier: imitation.id(),
+            accounts: &shared.accounts,
+        },
+        shown: shown.as_ref(),
+        token: token.as_ref(),
+        shared,
+    };
+    if let Some(refused) = throttled(imitation, &call) {
+        return refused;
+    }
+    if let Some(refused) = imitation.refuses(&call) {
+        return Outcome::refused(supply(refused, passed.nonce.as_ref()), "not_admitted");
     }
     let canned = match answers {
         Answers::Users(route) => route.answer(request),
-        Answers::Builtin(canned) => canned,
-        Answers::Nobody => match dialect {
-            Dialect::FedEx => fedex::not_found(request.method()),
-            Dialect::Ups => ups::not_found(),
-            Dialect::Usps => usps::not_found(),
-            Dialect::Plain => Canned::json(404, &json!({"error": "not_found"})),
-        },
+        Answers::Imitations => imitation
+            .serve(&call)
+            .unwrap_or_else(|| imitation.not_found(request.method())),
     };
     Outcome::accepted(supply(canned, passed.nonce.as_ref()), passed.checks)
 }
 
-async fn authorize(shared: &Shared, request: &Arrived) -> Result<Passed, Refusal> {
-    let token = credentials(&request.headers)
-        .and_then(|(_, text)| shared.tokens.find(text))
-        .filter(|token: &Token| token.active(&*shared.clock));
+fn throttled(imitation: &dyn Imitation, call: &Call<'_>) -> Option<Outcome> {
+    if !call.shared.settings.vendor_limits {
+        return None;
+    }
+    let (limits, now) = (imitation.limits(call), call.shared.clock.monotonic());
+    let counted = &call.shared.limits;
+    let wait = counted.call_throttled(imitation.id(), call.holder.client, &limits, now)?;
+    Some(Outcome::refused(imitation.throttled(wait), "throttled"))
+}
+
+async fn authorize(shared: &Shared, request: &Arrived, token: Option<&Token>) -> Result<Passed, Refusal> {
+    let token = token.filter(|token| token.active(&*shared.clock));
     shared
         .api_checks
-        .resource(request, token.as_ref(), shared.settings.require_dpop)
+        .resource(request, token, shared.settings.require_dpop)
         .await
 }
 
-fn refuse(dialect: Dialect, refusal: Refusal) -> Outcome {
-    let body = match dialect {
-        Dialect::FedEx => fedex::expired_token(),
-        Dialect::Ups => ups::expired_token(),
-        Dialect::Usps => usps::expired_token(),
-        Dialect::Plain => oauth_error(
+/// A credential that goes with the call is bound to nothing.
+fn known(request: &Arrived) -> Result<Passed, Refusal> {
+    match request.client {
+        Some(_) => Ok(Passed {
+            jkt: None,
+            checks: Vec::new(),
+            nonce: None,
+        }),
+        None => Err(Refusal {
+            reason: "invalid_credential",
+            status: StatusCode::UNAUTHORIZED,
+            error: None,
+            challenges: Vec::new(),
+            dpop: false,
+            nonce: None,
+        }),
+    }
+}
+
+fn refuse(imitation: &dyn Imitation, refusal: Refusal) -> Outcome {
+    let is_plain = imitation.id() == Plain.id();
+    let body = match is_plain {
+        true => oauth_error(
             refusal.status,
             refusal.error.unwrap_or("unauthorized"),
             "see WWW-Authenticate",
         ),
+        false => imitation.refused(),
     };
-    // FedEx and UPS send no challenge, USPS one of its own; a bound caller gets one, as it would if they supported DPoP.
-    let tells = dialect == Dialect::Plain || refusal.dpop;
+    // Carriers send no challenge, or one of their own; a bound caller gets one, as it would if they supported DPoP.
+    let tells = is_plain || refusal.dpop;
     let mut canned = Canned {
         status: refusal.status,
         ..body
@@ -128,28 +179,18 @@ fn refuse(dialect: Dialect, refusal: Refusal) -> Outcome {
 
 /// What a script's `invalid_token` says to this request.
 pub(super) fn invalid_token(request: &Arrived) -> Canned {
-    let dialect = dialect(&request.path);
+    let imitation = request.imitation;
     if request.endpoint != Endpoint::Api {
-        return match dialect {
-            Dialect::FedEx => fedex::bad_credentials(),
-            Dialect::Ups => ups::bad_client(),
-            Dialect::Plain | Dialect::Usps => oauth_error(
-                http::StatusCode::UNAUTHORIZED,
-                "invalid_client",
-                "the client is refused",
-            ),
-        };
+        return imitation.bad_credentials();
     }
     let dpop = credentials(&request.headers).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("dpop"));
-    let body = match dialect {
-        Dialect::FedEx => fedex::expired_token(),
-        Dialect::Ups => ups::expired_token(),
-        Dialect::Usps => usps::expired_token(),
-        Dialect::Plain => oauth_error(http::StatusCode::UNAUTHORIZED, "invalid_token", "the token is refused"),
-    };
-    match (dpop, dialect) {
-        (true, _) => body.header("www-authenticate", &challenge("invalid_token")),
-        (false, Dialect::Plain) => body.header("www-authenticate", "Bearer error=\"invalid_token\""),
-        (false, _) => body,
+    match dpop {
+        true => imitation
+            .refused()
+            .header("www-authenticate", &challenge("invalid_token")),
+        false if imitation.id() == Plain.id() => imitation
+            .refused()
+            .header("www-authenticate", "Bearer error=\"invalid_token\""),
+        false => imitation.refused(),
     }
 }

@@ -8,8 +8,10 @@ use serde_json::{Map, Value};
 
 use super::Sandbox;
 use super::canned::Canned;
-use super::dialect::{self, Dialect};
 use super::form::Fields;
+use super::imitations::Imitation;
+use super::imitations::plain::Plain;
+use super::locate::locate;
 use super::page;
 use super::profiles::{origin_of, path_of};
 use super::record::Arrived;
@@ -101,7 +103,7 @@ pub(super) enum Failure {
 }
 
 /// Reads the parameters of a request of this client.
-pub(super) fn read(client: &Registration, dialect: Dialect, fields: &Fields) -> Result<Request, Failure> {
+pub(super) fn read(client: &Registration, imitation: &dyn Imitation, fields: &Fields) -> Result<Request, Failure> {
     if fields.repeated() {
         return Err(Failure::Page("repeated_parameter"));
     }
@@ -109,7 +111,7 @@ pub(super) fn read(client: &Registration, dialect: Dialect, fields: &Fields) -> 
     if !client.redirect_uris.iter().any(|own| is_registered(own, redirect_uri)) {
         return Err(Failure::Page("redirect_uri"));
     }
-    let own = dialect == Dialect::OAuth;
+    let own = imitation.id() == Plain.id();
     let text = |name: &str| fields.get(name).map(str::to_owned);
     let mut request = Request {
         client_id: client.client_id.clone(),
@@ -175,7 +177,7 @@ pub(super) fn push(shared: &Shared, request: Request) -> (String, Duration) {
 }
 
 /// Serves the page (`GET`), or takes the decision that was made there (`POST`).
-pub(super) fn serve(shared: &Shared, dialect: Dialect, arrived: &Arrived, says: &Says) -> Outcome {
+pub(super) fn serve(shared: &Shared, arrived: &Arrived, says: &Says) -> Outcome {
     let tampered = match says {
         Says::RedirectWith(Value::Object(parameters)) => parameters.clone(),
         _ => Map::new(),
@@ -183,7 +185,7 @@ pub(super) fn serve(shared: &Shared, dialect: Dialect, arrived: &Arrived, says: 
     match arrived.method {
         Method::GET => {
             let fields = Fields::of_query(arrived.query.as_deref());
-            match requested(shared, dialect, &fields) {
+            match requested(shared, arrived.imitation, &fields) {
                 Ok(request) => {
                     let ticket = shared.seed.text(32);
                     let (scope, uri) = (request.scope.as_deref(), &request.redirect_uri);
@@ -213,7 +215,7 @@ pub(super) fn serve(shared: &Shared, dialect: Dialect, arrived: &Arrived, says: 
 }
 
 /// The request that a browser brings: by value, or by the reference that it was pushed for.
-fn requested(shared: &Shared, dialect: Dialect, fields: &Fields) -> Result<Request, Failure> {
+fn requested(shared: &Shared, imitation: &dyn Imitation, fields: &Fields) -> Result<Request, Failure> {
     let client = fields.get("client_id").and_then(|id| shared.clients.find(id));
     let client = client.ok_or(Failure::Page("client_id"))?;
     if let Some(uri) = fields.get("request_uri") {
@@ -225,8 +227,8 @@ fn requested(shared: &Shared, dialect: Dialect, fields: &Fields) -> Result<Reque
             .map(|(request, _)| request)
             .ok_or(Failure::Page("request_uri"));
     }
-    let request = read(&client, dialect, fields)?;
-    match shared.settings.require_par && dialect == Dialect::OAuth {
+    let request = read(&client, imitation, fields)?;
+    match shared.settings.require_par && imitation.id() == Plain.id() {
         true => Err(Failure::Redirect {
             to: Box::new(request),
             error: "invalid_request",
@@ -309,11 +311,11 @@ impl Sandbox {
             issuer: origin == origin_of(self.issuer()),
             api: origin == self.api(),
         };
-        let (Endpoint::Authorization, dialect) = dialect::locate(shared, &place, path_of(url)) else {
+        let (Endpoint::Authorization, imitation) = locate(shared, &place, path_of(url)) else {
             return None;
         };
         let query = url.split_once('?').map(|(_, query)| query);
-        let request = requested(shared, dialect, &Fields::of_query(query)).ok()?;
+        let request = requested(shared, imitation, &Fields::of_query(query)).ok()?;
         let tenant = shared.clients.tenant_of(&request.client_id);
         let tampered = match shared.scripts.take(tenant.as_ref(), Endpoint::Authorization) {
             Some(super::Answer {

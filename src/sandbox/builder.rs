@@ -238,8 +238,8 @@ impl SandboxBuilder {
         self
     }
 
-    /// How long tokens live: one hour by default. The imitations of UPS and USPS say
-    /// 14399 s and 28799 s, whatever is set here, and keep to it.
+    /// How long tokens live: one hour by default. Carriers whose tokens have another life are imitated with that, whatever is
+    /// set here.
     pub fn token_lifetime(mut self, lifetime: Duration) -> Self {
         self.0.lifetime = lifetime;
         self
@@ -313,9 +313,14 @@ impl SandboxBuilder {
         self
     }
 
-    /// Whether FedEx's limits hold (`true`, the default): more than 3 token requests a second for 5 s, or more than one a
-    /// second for 2 min, block the address from the token endpoint for 10 min, longer while requests go on; more than 1 400
-    /// calls in 10 s of a client get 429. By the sandbox's clock.
+    /// Whether the imitated carriers' limits hold (`true`, the default), by the sandbox's clock:
+    ///
+    /// - FedEx: more than 3 token requests a second for 5 s, or more than one a second for 2 min, block the address from the
+    ///   token endpoint for 10 min, longer while requests go on; 1 400 calls of a client in 10 s.
+    /// - USPS: 60 calls an hour of each client and API.
+    /// - ShipEngine: 200 calls a minute, 20 with a key of the sandbox (`TEST_`).
+    /// - EasyPost: 5 calls a second where things are listed.
+    /// - DHL Tracking Unified: one call a second, and 250 a day, which ends at midnight GMT.
     pub fn vendor_limits(mut self, limits: bool) -> Self {
         self.0.vendor_limits = limits;
         self

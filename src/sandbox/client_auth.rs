@@ -9,13 +9,12 @@ use x509_cert::Certificate;
 use x509_cert::der::Decode;
 
 use super::assertion::{self, AssertionClaims, Expected, Use, Wrong};
-use super::dialect::Dialect;
 use super::form::{self, Fields};
 use super::handshake::Peer;
+use super::imitations::{Callers, ClientShown, Imitation, Refresh};
 use super::record::Arrived;
 use super::registration::{AuthMethod, Registration};
 use super::server::{Outcome, Shared, oauth_error};
-use super::ups;
 use crate::clock::{Clock, Timestamp};
 use crate::crypto;
 use crate::json::Object;
@@ -65,6 +64,8 @@ enum Shown<'a> {
     Assertion(&'a str),
     /// Its id alone; a certificate may be on the connection.
     Id(&'a str),
+    /// A refresh token, which says itself whose it is.
+    Refresh(&'a str),
 }
 
 /// Why a client was not authenticated.
@@ -73,8 +74,8 @@ enum Failure {
     Twice,
     /// The client is unknown, or does not prove to be the one.
     Client { basic: bool, reason: &'static str },
-    /// UPS wants `Authorization: Basic`.
-    NoAuthorization,
+    /// It shows nothing.
+    Nothing,
 }
 
 impl Failure {
@@ -86,12 +87,12 @@ impl Failure {
 /// The client that sent this, if it proves to be the one that it says; else the refusal.
 pub(super) fn authenticate(
     shared: &Shared,
-    dialect: Dialect,
+    imitation: &dyn Imitation,
     request: &Arrived,
     fields: &Fields,
 ) -> Result<Arc<Registration>, Box<Outcome>> {
     let authenticated =
-        shown(dialect, request, fields).and_then(|shown| prove(shared, dialect, request, fields, shown));
+        shown(imitation, request, fields).and_then(|shown| prove(shared, imitation, request, fields, shown));
     authenticated.map_err(|failure| {
         let (canned, reason) = match failure {
             Failure::Twice => (
@@ -102,11 +103,11 @@ pub(super) fn authenticate(
                 ),
                 "invalid_request",
             ),
-            Failure::NoAuthorization => (ups::no_authorization(), "invalid_client"),
-            Failure::Client { basic: false, reason } => (dialect.bad_client(), reason),
+            Failure::Nothing => (imitation.no_credentials(), "invalid_client"),
+            Failure::Client { basic: false, reason } => (imitation.bad_credentials(), reason),
             Failure::Client { basic: true, reason } => (
-                dialect
-                    .bad_client()
+                imitation
+                    .bad_credentials()
                     .header("www-authenticate", "Basic realm=\"sandbox\""),
                 reason,
             ),
@@ -115,7 +116,10 @@ pub(super) fn authenticate(
     })
 }
 
-fn shown<'a>(dialect: Dialect, request: &Arrived, fields: &'a Fields) -> Result<Shown<'a>, Failure> {
+fn shown<'a>(imitation: &dyn Imitation, request: &Arrived, fields: &'a Fields) -> Result<Shown<'a>, Failure> {
+    let Callers::Tokens(endpoint) = imitation.callers() else {
+        return Err(Failure::Nothing);
+    };
     let by_header = basic(&request.headers);
     let id = fields.get("client_id");
     let by_body = id.zip(fields.get("client_secret")).map(|(id, secret)| Claimed {
@@ -123,18 +127,25 @@ fn shown<'a>(dialect: Dialect, request: &Arrived, fields: &'a Fields) -> Result<
         secret: secret.to_owned(),
         basic: false,
     });
-    let by_id = id.ok_or(Failure::client("invalid_client"));
+    let by_certificate = id.filter(|_| request.peer.certificate.is_some()).map(Shown::Id);
     let code = fields.get("grant_type") == Some("authorization_code");
-    match dialect {
-        Dialect::FedEx if by_header.is_some() => Err(Failure::client("invalid_client")),
-        Dialect::FedEx => by_body.map(Shown::Secret).map_or_else(|| by_id.map(Shown::Id), Ok),
-        Dialect::Ups => match by_header {
+    if let (Refresh::Always(_), Some("refresh_token")) = (endpoint.refresh, fields.get("grant_type")) {
+        return fields.get("refresh_token").map(Shown::Refresh).ok_or(Failure::Nothing);
+    }
+    match endpoint.client {
+        ClientShown::Body if by_header.is_some() => Err(Failure::client("invalid_client")),
+        ClientShown::Body => by_body.map(Shown::Secret).or(by_certificate).ok_or(Failure::Nothing),
+        ClientShown::BasicOrBody => {
+            let secret = by_header.or(by_body).map(Shown::Secret);
+            secret.or(by_certificate).ok_or(Failure::Nothing)
+        }
+        ClientShown::Basic => match by_header {
             Some(claimed) => Ok(Shown::Secret(claimed)),
             // UPS with PKCE leaves Basic out.
-            None if code && fields.get("code_verifier").is_some() => by_id.map(Shown::Id),
-            None => Err(Failure::NoAuthorization),
+            None if code && fields.get("code_verifier").is_some() => id.map(Shown::Id).ok_or(Failure::Nothing),
+            None => Err(Failure::Nothing),
         },
-        Dialect::OAuth | Dialect::Usps => {
+        ClientShown::AsRegistered => {
             let assertion = fields.get("client_assertion");
             match (by_header, by_body, assertion) {
                 (Some(claimed), None, None) if id.is_some_and(|other| other != claimed.id) => Err(Failure::Twice),
@@ -143,7 +154,7 @@ fn shown<'a>(dialect: Dialect, request: &Arrived, fields: &'a Fields) -> Result<
                     Ok(Shown::Assertion(assertion))
                 }
                 (None, None, Some(_)) => Err(Failure::client("client_assertion_type")),
-                (None, None, None) => by_id.map(Shown::Id),
+                (None, None, None) => id.map(Shown::Id).ok_or(Failure::Nothing),
                 _ => Err(Failure::Twice),
             }
         }
@@ -152,7 +163,7 @@ fn shown<'a>(dialect: Dialect, request: &Arrived, fields: &'a Fields) -> Result<
 
 fn prove(
     shared: &Shared,
-    dialect: Dialect,
+    imitation: &dyn Imitation,
     request: &Arrived,
     fields: &Fields,
     shown: Shown<'_>,
@@ -180,13 +191,23 @@ fn prove(
                 Err(Wrong(reason)) => Err(Failure::client(reason)),
             }
         }
-        Shown::Id(id) => known(id)
-            .filter(|client| match client.method {
-                AuthMethod::Nothing => dialect != Dialect::FedEx,
-                AuthMethod::Secret(_) => dialect == Dialect::Ups,
-                _ => client.has_certificate(shared, &request.peer),
-            })
-            .ok_or(Failure::client("invalid_client")),
+        Shown::Id(id) => {
+            let way = match imitation.callers() {
+                Callers::Tokens(endpoint) => endpoint.client,
+                Callers::Credentials(_) => return Err(Failure::Nothing),
+            };
+            known(id)
+                .filter(|client| match client.method {
+                    AuthMethod::Nothing => matches!(way, ClientShown::AsRegistered | ClientShown::Basic),
+                    AuthMethod::Secret(_) => way == ClientShown::Basic,
+                    _ => client.has_certificate(shared, &request.peer),
+                })
+                .ok_or(Failure::client("invalid_client"))
+        }
+        Shown::Refresh(text) => {
+            let client = shared.tokens.holder(text).and_then(|id| known(&id));
+            client.ok_or(Failure::client("invalid_grant"))
+        }
     }
 }
 
@@ -220,7 +241,7 @@ impl Registration {
         matches!(self.method, AuthMethod::Nothing)
     }
 
-    fn has_secret(&self, secret: &str) -> bool {
+    pub(super) fn has_secret(&self, secret: &str) -> bool {
         match &self.method {
             AuthMethod::Secret(own) => crypto::constant_time_eq(own.expose().as_bytes(), secret.as_bytes()),
             _ => false,

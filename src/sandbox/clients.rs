@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Sandbox;
 use super::registration::Registration;
 use super::registry::{BoundTo, Grant};
-use crate::carriers::CarrierProfile;
-use crate::credentials::{Credential, MemoryCredentials};
+use crate::credentials::Credential;
 use crate::owner::TenantId;
 use crate::secret::{ClientSecret, RefreshToken};
 
@@ -18,28 +17,15 @@ impl Sandbox {
         self.shared.clients.ensure(tenant.as_str(), tenant, self.new_secret())
     }
 
-    /// A store with the credentials of these tenants' main accounts at this carrier, each as [`credential`](Self::credential)
-    /// gives it.
-    pub fn credentials<'a>(
-        &self,
-        profile: &CarrierProfile,
-        tenants: impl IntoIterator<Item = &'a TenantId>,
-    ) -> MemoryCredentials {
-        let store = MemoryCredentials::new();
-        for tenant in tenants {
-            let credential = self.credential(tenant);
-            store.put(tenant.clone(), profile.id(), profile.environment(), credential);
-        }
-        store
-    }
-
     /// Registers one more client of a tenant, or gives a client another secret and tenant.
     pub fn add_client(&self, tenant: &TenantId, id: &str, secret: ClientSecret) -> Credential {
         self.register(Registration::secret(id, secret).tenant(tenant))
     }
 
-    /// Gives the tenant's client a new secret: the old one is refused from now on.
+    /// Gives the tenant's client a new secret: the old one is refused from now on. Its API keys are refused as well; new ones
+    /// come from [`credential_for`](Self::credential_for).
     pub fn rotate_secret(&self, tenant: &TenantId) -> Credential {
+        self.shared.accounts.forget_keys(tenant.as_str());
         self.add_client(tenant, tenant.as_str(), self.new_secret())
     }
 
@@ -95,6 +81,17 @@ impl Clients {
 
     pub(super) fn find(&self, id: &str) -> Option<Arc<Registration>> {
         self.with(|clients| clients.get(id).cloned())
+    }
+
+    /// The client whose secret this is. All are compared, each in constant time.
+    pub(super) fn with_secret(&self, secret: &str) -> Option<String> {
+        self.with(|clients| {
+            let mut found = None;
+            for client in clients.values().filter(|client| client.has_secret(secret)) {
+                found = Some(client.client_id.clone());
+            }
+            found
+        })
     }
 
     pub(super) fn tenant_of(&self, id: &str) -> Option<TenantId> {

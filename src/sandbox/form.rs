@@ -11,10 +11,7 @@ pub(super) struct Fields(Vec<(String, String)>);
 impl Fields {
     /// The fields of a form, or the text members of a JSON object (USPS takes both).
     pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Self {
-        let json = headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
-        if !json {
+        if !is_json(headers) {
             return Self(parse(body));
         }
         let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
@@ -23,6 +20,31 @@ impl Fields {
         let text = |value: Value| value.as_str().map(str::to_owned);
         let members = members.into_iter();
         Self(members.filter_map(|(name, value)| Some((name, text(value)?))).collect())
+    }
+
+    /// As [`read`](Self::read), where nothing but JSON is taken.
+    pub(super) fn read_json(headers: &HeaderMap, body: &[u8]) -> Self {
+        match is_json(headers) {
+            true => Self::read(headers, body),
+            false => Self(Vec::new()),
+        }
+    }
+
+    /// These under other names, each given behind its own. What had another name before is left out.
+    pub(super) fn renamed(self, names: &[(&str, &str)]) -> Self {
+        let renamed = |name: &str| names.iter().find(|(own, _)| *own == name);
+        let fields = self.0.into_iter();
+        Self(
+            fields
+                .filter_map(|(name, value)| Some((renamed(&name)?.1.to_owned(), value)))
+                .collect(),
+        )
+    }
+
+    /// These and one more.
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// Those of a query.
@@ -45,6 +67,11 @@ impl Fields {
         let mut named = self.0.iter().filter(|(field, _)| field == name);
         named.next().map(|(_, value)| value.as_str())
     }
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
 }
 
 /// The fields in the order in which they came. What is not UTF-8 after decoding is replaced.

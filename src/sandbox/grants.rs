@@ -9,13 +9,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::assertion::{AssertionClaims, Use, Wrong};
 use super::client_auth::check_assertion;
-use super::dialect::Dialect;
 use super::form::Fields;
+use super::imitations::{Imitation, Refresh, TokenEndpoint};
 use super::record::Arrived;
 use super::registration::Registration;
 use super::registry::{BoundTo, Grant};
 use super::server::Shared;
-use super::ups;
 use crate::clock::Clock;
 use crate::crypto;
 use crate::json::Value;
@@ -36,6 +35,12 @@ pub(super) const TYPES: [&str; 5] = [
     JWT_BEARER,
     TOKEN_EXCHANGE,
 ];
+
+/// Those and `password`, which the issuer's metadata does not tell of (RFC 9700 2.4).
+pub(super) const SERVED: [&str; 6] = {
+    let [one, two, three, four, five] = TYPES;
+    [one, two, three, four, five, "password"]
+};
 
 /// What a request is entitled to.
 pub(super) struct Granted {
@@ -73,35 +78,31 @@ impl From<&'static str> for Refused {
 }
 
 /// Whether the request's grant says itself whose it is, so that no client authentication goes with it (RFC 7523 3.1).
-pub(super) fn is_assertion(dialect: Dialect, fields: &Fields) -> bool {
-    dialect == Dialect::OAuth && fields.get("grant_type") == Some(JWT_BEARER)
+pub(super) fn is_assertion(endpoint: &TokenEndpoint, fields: &Fields) -> bool {
+    endpoint.grants.contains(&JWT_BEARER) && fields.get("grant_type") == Some(JWT_BEARER)
 }
 
 /// What an authenticated client's request is entitled to.
 pub(super) fn granted(
     shared: &Shared,
     client: &Registration,
-    dialect: Dialect,
+    (imitation, endpoint): (&dyn Imitation, &TokenEndpoint),
     request: &Arrived,
     fields: &Fields,
 ) -> Result<Granted, Refused> {
     let kind = fields.get("grant_type").ok_or("invalid_request")?;
-    let public = client.is_public();
-    // UPS redeems refresh tokens at a path of their own, and nothing else there.
-    if dialect == Dialect::Ups && (kind == "refresh_token") != (request.path == ups::REFRESH) {
+    if !endpoint.grants.contains(&kind) || !imitation.redeems(kind, &request.path) {
         return Err("unsupported_grant_type".into());
     }
-    match (kind, dialect) {
-        ("client_credentials", _) | ("csp_credentials" | "client_pc_credentials", Dialect::FedEx) if public => {
-            return Err("unauthorized_client".into());
-        }
-        ("client_credentials", _) | ("csp_credentials" | "client_pc_credentials", Dialect::FedEx) => {}
-        ("password", Dialect::OAuth) if fields.get("username").is_some() && fields.get("password").is_some() => {}
-        ("refresh_token", Dialect::OAuth | Dialect::Ups | Dialect::Usps) => return refreshed(shared, client, fields),
-        ("authorization_code", Dialect::OAuth | Dialect::Ups | Dialect::Usps) => return code(shared, client, fields),
-        (TOKEN_EXCHANGE, Dialect::OAuth) if public => return Err("unauthorized_client".into()),
-        (TOKEN_EXCHANGE, Dialect::OAuth) => return exchanged(shared, fields),
-        _ => return Err("unsupported_grant_type".into()),
+    let named = ["username", "password"].iter().all(|name| fields.get(name).is_some());
+    match kind {
+        "refresh_token" => return refreshed(shared, client, fields),
+        "authorization_code" => return code(shared, client, fields),
+        "password" if !named => return Err("invalid_request".into()),
+        "password" => {}
+        _ if client.is_public() => return Err("unauthorized_client".into()),
+        TOKEN_EXCHANGE => return exchanged(shared, fields),
+        _ => {}
     }
     Ok(Granted {
         scope: fields.get("scope").map(str::to_owned),
@@ -240,33 +241,35 @@ fn exchanged(shared: &Shared, fields: &Fields) -> Result<Granted, Refused> {
 pub(super) fn redeem(
     shared: &Shared,
     client: &Registration,
-    dialect: Dialect,
+    endpoint: &TokenEndpoint,
     granted: &Granted,
     proved: BoundTo,
 ) -> Result<Option<(RefreshToken, u64)>, Refused> {
     let next = RefreshToken::new(shared.seed.secret(32));
-    let lifetime = match dialect {
-        Dialect::Ups | Dialect::Usps => Some(ups::REFRESH_LIFETIME),
-        _ => None,
+    let expires = endpoint
+        .refresh
+        .lifetime()
+        .map(|lifetime| shared.clock.monotonic() + lifetime);
+    let first = |family: u64| Grant {
+        client: client.client_id.clone(),
+        scope: granted.scope.clone(),
+        family,
+        bound_to: if client.is_public() { proved } else { BoundTo::default() },
+        count: 0,
+        expires,
+        successor: None,
     };
-    let expires = lifetime.map(|lifetime| shared.clock.monotonic() + lifetime);
     match &granted.source {
+        Source::Client if matches!(endpoint.refresh, Refresh::Always(_)) => {
+            shared.tokens.put_grant(&next, first(shared.tokens.new_family()));
+            Ok(Some((next, 0)))
+        }
         Source::Client | Source::Exchanged => Ok(None),
         Source::Code { text, family } => {
             if !shared.authorizations.use_code(text) {
                 return Err("invalid_grant".into());
             }
-            let public = client.is_public();
-            let grant = Grant {
-                client: client.client_id.clone(),
-                scope: granted.scope.clone(),
-                family: *family,
-                bound_to: if public { proved } else { BoundTo::default() },
-                count: 0,
-                expires,
-                successor: None,
-            };
-            shared.tokens.put_grant(&next, grant);
+            shared.tokens.put_grant(&next, first(*family));
             Ok(Some((next, 0)))
         }
         Source::Refresh { .. } if !shared.settings.rotate_refresh => Ok(None),

@@ -5,7 +5,7 @@
 //! [`verify`](crate::verify) room: signature, `htm`, `htu`, `iat`, `jti`, nonce, `ath` and the token's `cnf`. A third server
 //! asks for client certificates, [if wanted](SandboxBuilder::mtls).
 //!
-//! FedEx, UPS and USPS are [imitated](self#imitations) beside that. Tests add routes and answers of their own
+//! Twelve carriers' APIs are [imitated](self#imitations) beside that. Tests add routes and answers of their own
 //! ([`Sandbox::route`]), say what is answered next ([`Sandbox::script`]), and look at what arrived ([`Sandbox::requests`]).
 //!
 //! ```
@@ -95,33 +95,46 @@
 //!
 //! A [script](Sandbox::script) is a list of [`Answer`]s for one tenant (or [anyone](Who::Anyone)) at one [`Endpoint`]. They
 //! are given in order, then service is normal again. A tenant's own script comes first, then the one for anyone. A tenant is
-//! known by its client id at the issuer, and by its token at the API.
+//! known by its client id at the issuer, and by its token or credential at the API.
 //!
 //! # Imitations
 //!
-//! | | FedEx | UPS | USPS |
-//! |---|---|---|---|
-//! | token endpoint | `POST /oauth/token`, id and secret in the body | `POST /security/v1/oauth/token`, Basic | `POST /oauth2/v3/token`, form or JSON |
-//! | its answer | `bearer`, integer `expires_in`, scope `CXS` | every value a string, `issued_at` in ms, 14399 s | 28799 s, `status` |
-//! | codes | none | `GET /security/v1/oauth/authorize`; with PKCE no Basic | `GET /oauth2/v3/authorize` |
-//! | refresh | none | `POST /security/v1/oauth/refresh`, 7 days | at the token endpoint, 7 days |
-//! | revocation | none | none | `POST /oauth2/v3/revoke`, by a token or the secret |
-//! | refused token | 401 `NOT.AUTHORIZED.ERROR`, no challenge | 401 `250002`, no challenge | 401 `invalid_token`, `Bearer realm` |
-//! | rate | `POST /rate/v1/rates/quotes` | `POST /api/rating/{version}/Rate` | |
-//! | ship | `POST /ship/v1/shipments` | `POST /api/shipments/{version}/ship` | |
-//! | track | `POST /track/v1/trackingnumbers` | `GET /api/track/v1/details/{number}`, with `transId` and `transactionSrc` | |
-//! | address | `POST /country/v1/postal/validate` | `POST /api/addressvalidation/{version}/{option}` | `GET /addresses/v3/city-state` |
-//! | limits | as [`SandboxBuilder::vendor_limits`] says | none | none |
+//! Of these carriers ([`imitations`] has their refusals, for scripts):
 //!
-//! They answer on the API's origin (the token endpoints on the issuer's, too). Unlike the vendors they issue bound tokens
-//! when a proof comes along, unless [`Vendors::AsToday`] is set; refusals of bound calls then have a challenge beside the
-//! vendor's body.
+//! | | callers show | a token is given | the probe | rates, labels |
+//! |---|---|---|---|---|
+//! | FedEx | token | `POST /oauth/token`, id and secret in the body; child accounts: `child_Key`, `child_secret` | `POST /country/v1/postal/validate` | `/rate/v1/`, `/ship/v1/`, `/track/v1/` |
+//! | UPS | token | `POST /security/v1/oauth/token`, Basic; all values texts; 14399 s | `GET /api/track/v1/details/{number}` with `transId`, `transactionSrc` | `/api/rating/`, `/api/shipments/` |
+//! | DHL Express | Basic | | `GET /mydhlapi/address-validate` | `/mydhlapi/rates`, `/shipments`; all below `/mydhlapi/test`, too |
+//! | DHL Parcel DE | token | `POST /parcel/de/account/auth/ropc/v1/token`, `password`; 1799 s | `GET ../ropc/v1/hello` | `POST /parcel/de/shipping/v2/orders`, dry with `?validate=true` |
+//! | DHL eCommerce Americas | token | `POST /auth/v4/accesstoken`, in the body or Basic | `POST /shipping/v4/products` | `POST /shipping/v4/label` |
+//! | DHL Tracking Unified | `DHL-API-Key` | | `GET /track/shipments?trackingNumber=` | |
+//! | DHL Parcel NL/BE | token | `POST /authenticate/api-key`, JSON; camelCase, ends at `accessTokenExpiration`; 900 s | `GET /labels` | `POST /labels`, `/shipments` |
+//! | USPS | token, labels a payment authorization as well | `POST /oauth2/v3/token`, form or JSON; 28799 s | `GET /addresses/v3/city-state` | `POST /payments/v3/payment-authorization`, `/labels/v3/label` |
+//! | EasyPost | key, Bearer or Basic | | `GET /v2/addresses` | `POST /v2/shipments` |
+//! | ShipEngine | `API-Key`, perhaps `On-Behalf-Of` | | `GET /v1/carriers` | `POST /v1/rates`, `/v1/labels` |
+//! | nShift | token | `POST /idp/connect/token`, id and secret in the body | `GET /track/shipmentdata/..` | `POST /checkout/..`, `/ShipServer/..` |
+//! | Cargoson | key as Bearer, `Accept: application/vnd.api.v1` | | `GET /api/services/list` | `POST /api/freightPrices/list`, 204 without prices |
+//!
+//! UPS and USPS also give codes and refresh tokens of consent (`/security/v1/oauth/authorize`, `/oauth2/v3/authorize`), for seven
+//! days. UPS redeems them at `/security/v1/oauth/refresh`, and codes with PKCE without Basic; USPS has revocation at
+//! `/oauth2/v3/revoke`, by a token or the secret. DHL Parcel NL gives a refresh token with each token, redeemed at
+//! `/authenticate/refresh-token`.
+//!
+//! [`Sandbox::credential_for`] makes credentials of the shape that a carrier wants. [Limits](SandboxBuilder::vendor_limits) are
+//! the vendors'.
+//!
+//! They answer on the API's origin (the token endpoints on the issuer's, too). Unlike the vendors, those with tokens issue bound
+//! ones when a proof comes along, unless [`Vendors::AsToday`] is set; refusals of bound calls then have a challenge beside the
+//! vendor's body. Keys are bound to nothing. Where a test has a [route](Sandbox::route) of its own at a path that is usual
+//! elsewhere (`/labels`, `/v1/shipments`), a carrier answers its own callers there and nobody else.
 //!
 //! # Limits
 //!
 //! Request bodies end at 16 MiB (413). The last 65 536 requests are kept, with bodies of 256 MiB in all, and
 //! as many handshakes, access tokens, refresh tokens, codes, pushed requests and pages.
 
+mod accounts;
 mod api;
 mod assertion;
 mod authority;
@@ -132,14 +145,14 @@ mod canned;
 mod check;
 mod client_auth;
 mod clients;
-mod dialect;
-pub mod fedex;
 mod form;
 mod gate;
 mod grants;
 mod handshake;
+pub mod imitations;
 mod issue;
 mod issuer;
+mod locate;
 mod memory;
 mod metadata;
 mod page;
@@ -154,8 +167,6 @@ mod seed;
 mod server;
 mod tls;
 mod token_status;
-pub mod ups;
-pub mod usps;
 
 use std::fmt;
 use std::sync::Arc;
@@ -265,7 +276,8 @@ impl Sandbox {
         self.shared.routes.add(method, path, true, Arc::new(answer));
     }
 
-    /// As [`route_with`](Self::route_with), for whoever calls: no token is asked for. For API keys and `Basic`.
+    /// As [`route_with`](Self::route_with), for whoever calls: no token is asked for. For API keys and `Basic` of carriers that
+    /// are not imitated.
     pub fn open_route(&self, method: Method, path: &str, answer: impl Fn(&Recorded) -> Canned + Send + Sync + 'static) {
         self.shared.routes.add(method, path, false, Arc::new(answer));
     }

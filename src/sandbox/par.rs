@@ -7,8 +7,8 @@ use super::authorization::{self, Failure};
 use super::canned::Canned;
 use super::check::supply;
 use super::client_auth::authenticate;
-use super::dialect::Dialect;
 use super::form::Fields;
+use super::imitations::plain::Plain;
 use super::record::Arrived;
 use super::server::{Outcome, Shared, oauth_error};
 
@@ -18,7 +18,7 @@ pub(super) async fn serve(shared: &Shared, request: &Arrived, fields: &Fields) -
         let canned = oauth_error(StatusCode::BAD_REQUEST, error, "this request cannot be pushed");
         Outcome::refused(canned, reason)
     };
-    let client = match authenticate(shared, Dialect::OAuth, request, fields) {
+    let client = match authenticate(shared, &Plain, request, fields) {
         Ok(client) => client,
         Err(refused) => return *refused,
     };
@@ -26,7 +26,7 @@ pub(super) async fn serve(shared: &Shared, request: &Arrived, fields: &Fields) -
     if fields.get("request_uri").is_some() || fields.get("client_id").is_none_or(|id| id != client.client_id) {
         return refuse("invalid_request", "invalid_request");
     }
-    let mut pushed = match authorization::read(&client, Dialect::OAuth, fields) {
+    let mut pushed = match authorization::read(&client, &Plain, fields) {
         Ok(pushed) => pushed,
         Err(Failure::Page(reason)) => return refuse("invalid_request", reason),
         Err(Failure::Redirect { error, .. }) => return refuse(error, error),

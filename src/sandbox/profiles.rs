@@ -5,9 +5,9 @@ use crate::carriers::CarrierProfile;
 use crate::token::TokenAt;
 
 impl Sandbox {
-    /// A carrier's profile with its origins replaced by the sandbox's and nothing else. FedEx's, UPS's and USPS's are answered
-    /// by their imitations. Other carriers get the issuer's answers at their own token path, and need [routes](Self::route) for
-    /// the rest.
+    /// A carrier's profile with its origins replaced by the sandbox's and nothing else. Some carriers are answered by their
+    /// [imitations](super#imitations). Others get the issuer's answers at their own token path, and need [routes](Self::route)
+    /// for the rest.
     ///
     /// A token endpoint on the API's own origin stays there; another goes to the issuer's origin. A profile that finds its
     /// token endpoint in an issuer's metadata gets this [issuer](Self::issuer), and may use its `mtls_endpoint_aliases`.

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::assertion::AssertionClaims;
 use super::form;
 use super::handshake::Peer;
+use super::imitations::Imitation;
 use super::script::Endpoint;
 use crate::jose::Thumbprint;
 use crate::owner::TenantId;
@@ -94,6 +95,8 @@ pub(super) struct Arrived {
     pub(super) peer: Arc<Peer>,
     pub(super) tenant: Option<TenantId>,
     pub(super) client: Option<String>,
+    /// Who speaks to it.
+    pub(super) imitation: &'static dyn Imitation,
     pub(super) proof: Option<ProofClaims>,
     pub(super) assertion: Option<AssertionClaims>,
 }
@@ -225,7 +228,7 @@ impl Recorded {
             .find_map(|(field, value)| (field == name).then_some(value))
     }
 
-    /// The client that it came from: by what it claims at the issuer, by its token at the API.
+    /// The client that it came from: by what it claims at the issuer, by its token or its credential at the API.
     pub fn client_id(&self) -> Option<&str> {
         self.arrived.client.as_deref()
     }
@@ -410,6 +413,7 @@ impl Log {
 
 #[cfg(test)]
 mod tests {
+    use super::super::imitations::plain::Plain;
     use super::*;
 
     fn request(path: String, body: Bytes) -> Recorded {
@@ -425,6 +429,7 @@ mod tests {
             peer: Arc::new(Peer::plain(1)),
             tenant: None,
             client: None,
+            imitation: &Plain,
             proof: None,
             assertion: None,
         }))

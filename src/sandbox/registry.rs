@@ -17,6 +17,8 @@ use crate::verify::TokenConfirmation;
 pub(super) struct Token {
     pub(super) client: String,
     pub(super) tenant: Option<TenantId>,
+    /// The id of the carrier that issued it.
+    pub(super) carrier: &'static str,
     /// The proof key that it is bound to.
     pub(super) jkt: Option<Thumbprint>,
     /// The client certificate that it is bound to.
@@ -141,6 +143,11 @@ impl Tokens {
         self.with(|issued| issued.revoke_family(family));
     }
 
+    /// Whose a refresh token is, whether or not it is still good.
+    pub(super) fn holder(&self, text: &str) -> Option<String> {
+        self.with(|issued| issued.grants.get(text).map(|grant| grant.client.clone()))
+    }
+
     pub(super) fn put_grant(&self, text: &RefreshToken, grant: Grant) {
         self.with(|issued| issued.grants.put(text.expose(), grant));
     }
@@ -183,6 +190,29 @@ impl Tokens {
             }
             issued.grants.put(next.expose(), grant);
             true
+        })
+    }
+}
+
+/// Payment authorizations, each with its client and its end.
+#[derive(Default)]
+pub(super) struct Payments(Mutex<Remembered<(String, Monotonic)>>);
+
+impl Payments {
+    fn with<T>(&self, act: impl FnOnce(&mut Remembered<(String, Monotonic)>) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn put(&self, text: &str, client: &str, until: Monotonic) {
+        self.with(|payments| payments.put(text, (client.to_owned(), until)));
+    }
+
+    /// Whether it is this client's and has not ended.
+    pub(super) fn is_good(&self, text: &str, client: &str, now: Monotonic) -> bool {
+        self.with(|payments| {
+            payments
+                .get(text)
+                .is_some_and(|(own, until)| own == client && now < *until)
         })
     }
 }

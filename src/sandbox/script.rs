@@ -35,7 +35,7 @@ pub enum Endpoint {
 pub enum Who {
     /// Requests that no script of their own tenant answers, and those of nobody that is known.
     Anyone,
-    /// Requests of this tenant alone: known by its client id at the issuer, by its token at the API.
+    /// Requests of this tenant alone: known by its client id at the issuer, by its token or credential at the API.
     Tenant(TenantId),
 }
 

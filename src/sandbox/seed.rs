@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::crypto;
 use crate::jose::base64url;
 
-/// What every secret that the sandbox makes begins with: client secrets, access tokens, refresh tokens,
-/// authorization codes. Whoever searches logs,
+/// What every secret that the sandbox makes begins with: client secrets, parts of credentials, access tokens, refresh tokens,
+/// authorization codes. In API keys it stands behind the carrier's prefix, in payment authorizations within JSON. Whoever searches logs,
 /// errors or outputs for this text, and for its base64, finds what should not be there.
 pub const SECRET_MARK: &str = "sEcReTmArKeR";
 

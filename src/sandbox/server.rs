@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::accounts::Accounts;
 use super::assertion::{AssertionClaims, Used};
 use super::authority::Authority;
 use super::authorization::Authorizations;
@@ -26,16 +27,17 @@ use super::builder::{SandboxError, Settings};
 use super::canned::{Canned, Routes};
 use super::check::{Checker, refused_proof};
 use super::clients::Clients;
-use super::fedex::Limits;
 use super::form::Fields;
 use super::handshake::{Handshakes, Peer};
+use super::imitations::limits::Limits;
+use super::locate::locate;
 use super::metadata::Overrides;
 use super::record::{Arrived, Judged, Log, Recorded};
 use super::registration::Registration;
-use super::registry::{TokenPaths, Tokens};
+use super::registry::{Payments, TokenPaths, Tokens};
 use super::script::{Endpoint, Says, Scripts, Travels};
 use super::seed::Seed;
-use super::{Sandbox, api, client_auth, dialect, issuer, tls};
+use super::{Sandbox, api, client_auth, issuer, tls};
 use crate::clock::{Clock, Monotonic, Timestamp};
 
 /// The largest request body that is taken.
@@ -84,7 +86,9 @@ pub(super) struct Shared {
     pub(super) token_paths: TokenPaths,
     pub(super) seed: Seed,
     pub(super) clients: Clients,
+    pub(super) accounts: Accounts,
     pub(super) tokens: Tokens,
+    pub(super) payments: Payments,
     pub(super) assertions: Used,
     pub(super) authorizations: Authorizations,
     pub(super) log: Log,
@@ -179,7 +183,9 @@ pub(super) async fn start(settings: Settings) -> Result<Sandbox, SandboxError> {
         token_paths: TokenPaths::new(&settings.token_paths),
         seed: Seed::new().map_err(|_| SandboxError::Random)?,
         clients: Clients::default(),
+        accounts: Accounts::default(),
         tokens: Tokens::default(),
+        payments: Payments::default(),
         assertions: Used::default(),
         authorizations: Authorizations::default(),
         log: Log::new(),
@@ -305,19 +311,23 @@ async fn answer(
         Err(_) => return Err(Cut),
     };
     let path = head.uri.path().to_owned();
-    let (endpoint, _) = dialect::locate(&shared, &place, &path);
-    let (client, assertion) = match endpoint {
-        Endpoint::Api => (api::client_of(&shared, &head.headers), None),
+    let (endpoint, imitation) = locate(&shared, &place, &path);
+    let (imitation, client, assertion) = match endpoint {
+        Endpoint::Api => {
+            let (imitation, client) = api::caller(&shared, imitation, &head);
+            (imitation, client, None)
+        }
         _ => {
             let fields = match endpoint {
                 Endpoint::Authorization if body.is_empty() => Fields::of_query(head.uri.query()),
-                _ => Fields::read(&head.headers, &body),
+                _ => imitation.fields(&path, &head.headers, &body),
             };
             let assertion = fields.get("client_assertion").or(fields.get("assertion"));
             let assertion = assertion.and_then(AssertionClaims::read);
             let client = client_auth::claimed_client(&head.headers, &fields, assertion.as_ref())
-                .or_else(|| shared.authorizations.client_of(fields.get("ticket")?));
-            (client, assertion)
+                .or_else(|| shared.authorizations.client_of(fields.get("ticket")?))
+                .or_else(|| shared.tokens.holder(fields.get("refresh_token")?));
+            (imitation, client, assertion)
         }
     };
     let arrived = Arc::new(Arrived {
@@ -333,6 +343,7 @@ async fn answer(
         peer,
         tenant: client.as_deref().and_then(|client| shared.clients.tenant_of(client)),
         client,
+        imitation,
         path,
     });
     let recorded = Recorded::new(arrived.clone());
@@ -363,7 +374,7 @@ async fn answer(
         Says::Nothing => Err(Cut),
         says @ (Says::Normal | Says::Unbound | Says::TokenWith(_) | Says::RedirectWith(_)) => Ok(match endpoint {
             Endpoint::Api => api::serve(&shared, &place, &recorded).await,
-            _ => issuer::serve(&shared, &place, &arrived, &says).await,
+            _ => issuer::serve(&shared, &arrived, &says).await,
         }),
     };
     match outcome {

@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::canned::Canned;
 use super::client_auth::authenticate;
-use super::dialect::Dialect;
 use super::form::Fields;
+use super::imitations::Imitation;
+use super::imitations::plain::Plain;
 use super::record::Arrived;
 use super::registration::Registration;
 use super::registry::Token;
@@ -16,12 +17,14 @@ use super::script::Endpoint;
 use super::server::{Outcome, Shared, oauth_error};
 
 /// Serves a request about a token.
-pub(super) fn serve(shared: &Shared, dialect: Dialect, request: &Arrived, fields: &Fields) -> Outcome {
-    let by_token = (dialect == Dialect::Usps).then(|| bearer(shared, request)).flatten();
-    let client = match by_token.map_or_else(|| authenticate(shared, dialect, request, fields), Ok) {
+pub(super) fn serve(shared: &Shared, request: &Arrived, fields: &Fields) -> Outcome {
+    let imitation = request.imitation;
+    let carrier = imitation.id() != Plain.id();
+    let by_token = carrier.then(|| bearer(shared, request)).flatten();
+    let client = match by_token.map_or_else(|| authenticate(shared, imitation, request, fields), Ok) {
         // Who need not prove anything could try tokens out (RFC 7662 2.1).
         Ok(client) if request.endpoint == Endpoint::Introspection && client.is_public() => {
-            return Outcome::refused(dialect.bad_client().no_store(), "invalid_client");
+            return Outcome::refused(imitation.bad_credentials().no_store(), "invalid_client");
         }
         Ok(client) => client,
         Err(refused) => return *refused,

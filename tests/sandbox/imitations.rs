@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::Method;
 use serde_json::json;
 use shipbound::clock::{Clock, ManualClock, SystemClock};
-use shipbound::sandbox::{Answer, Endpoint, Sandbox, Vendors, fedex, ups};
+use shipbound::sandbox::imitations::{fedex, ups};
+use shipbound::sandbox::{Answer, Endpoint, Sandbox, Vendors};
 
 use crate::caller::{Caller, Claims, tenant};
 

@@ -1,16 +1,24 @@
 //! Real profiles against the sandbox: their origins replaced and nothing else.
 
-use http::Method;
+use std::time::Duration;
+
+use http::header::ACCEPT;
+use http::{HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
+use shipbound::binding::bearer::Bearer;
 use shipbound::binding::dpop::Dpop;
 use shipbound::carriers::{self, CarrierProfile};
+use shipbound::exchange::quirks::{BodyEncoding, LifetimeAt, Quirks};
 use shipbound::keys::MemoryKeyStore;
 use shipbound::owner::{CarrierId, Environment};
 use shipbound::sandbox::{Canned, Endpoint, Nonces, Sandbox};
 use shipbound::token::TokenAt;
+use shipbound::token::client_auth::ClientAuth;
+use shipbound::token::companion::Companion;
 use shipbound::{Client, Parts};
 
 use crate::caller::tenant;
+use crate::imitated::with_keys;
 
 fn client(sandbox: &Sandbox, profile: CarrierProfile) -> Client {
     let profile = sandbox.profile(profile);
@@ -78,4 +86,84 @@ async fn other_carriers_get_tokens_at_their_own_path_or_from_the_issuer() {
         assert_eq!(origin == sandbox.api(), place == 0);
         assert!(sandbox.requests().last().unwrap().checks().contains(&"nonce"));
     }
+}
+
+/// A client of the sandbox's carrier, with whose token or key nothing is bound.
+fn unbound(sandbox: &Sandbox, profile: CarrierProfile) -> Client {
+    let profile = sandbox.profile(profile);
+    let parts = Parts::builder()
+        .keys(MemoryKeyStore::new())
+        .credentials(sandbox.credentials(&profile, [&tenant("acme")]))
+        .transport(sandbox.transport().unwrap())
+        .build()
+        .unwrap();
+    Client::builder(profile, &parts).binding(Bearer).build().unwrap()
+}
+
+#[tokio::test]
+async fn keys_of_imitated_carriers_reach_them_through_a_client() {
+    for (id, path) in [
+        ("dhl-express", "/mydhlapi/address-validate?type=delivery&countryCode=DE"),
+        ("dhl-tracking", "/track/shipments?trackingNumber=1"),
+        ("easypost", "/v2/addresses?page_size=1"),
+        ("shipengine", "/v1/carriers"),
+        ("cargoson", "/api/services/list"),
+    ] {
+        let sandbox = Sandbox::start().await.unwrap();
+        let version = HeaderValue::from_static("application/vnd.api.v1");
+        let profile = with_keys(id, Environment::Sandbox).header(ACCEPT, version);
+        let client = unbound(&sandbox, profile);
+        let answer = client.tenant("acme").unwrap().get(path).send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{id}");
+        let seen = sandbox.requests();
+        assert_eq!((seen.len(), seen[0].client_id()), (1, Some("acme")), "{id}");
+        let acts_for = (id == "shipengine").then_some("acme");
+        assert_eq!(seen[0].header("on-behalf-of"), acts_for);
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_is_asked_for_in_json_is_read_by_a_client() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let host = "https://api-gw.carrier.example";
+    let token_at = TokenAt::Endpoint(format!("{host}/authenticate/api-key"));
+    let id = CarrierId::new("dhl-parcel-nl").unwrap();
+    let mut quirks = Quirks::default();
+    quirks.token_request.encoding = BodyEncoding::Json;
+    quirks.token_request.client_id = "userId";
+    quirks.token_request.client_secret = "key";
+    quirks.token_request.grant_type = false;
+    quirks.token_answer.access_token = "accessToken";
+    quirks.token_answer.lifetime = LifetimeAt::UnixSeconds("accessTokenExpiration");
+    quirks.token_answer.token_type_optional = true;
+    let profile = CarrierProfile::custom(id, Environment::Sandbox, host, token_at)
+        .client_auth(ClientAuth::Post)
+        .quirks(quirks);
+    let client = unbound(&sandbox, profile);
+    let acme = client.tenant("acme").unwrap();
+    let labels = acme.get("/labels?trackerCodeFilter=JVGL1");
+    assert_eq!(labels.send().await.unwrap().status(), 200);
+    let seen: Vec<_> = sandbox.requests().iter().map(|one| one.path().to_owned()).collect();
+    assert_eq!(seen, ["/authenticate/api-key", "/labels"]);
+}
+
+#[tokio::test]
+async fn usps_gives_a_payment_authorization_to_the_bound_client_that_labels_want_it_from() {
+    let sandbox = Sandbox::start().await.unwrap();
+    let header = HeaderName::from_static("x-payment-authorization-token");
+    let payment = Companion::new(
+        "/payments/v3/payment-authorization",
+        "payment_authorization",
+        "/paymentAuthorizationToken",
+        header,
+        Duration::from_secs(50 * 60),
+    );
+    let profile = carriers::usps(Environment::Sandbox).companion(payment.for_paths_below("/labels/v3/"));
+    let client = client(&sandbox, profile);
+    let acme = client.tenant("acme").unwrap();
+    let label = acme.post("/labels/v3/label").json(&json!({}));
+    assert_eq!(label.send().await.unwrap().status(), 200);
+    let payment = &sandbox.requests()[1];
+    assert_eq!(payment.path(), "/payments/v3/payment-authorization");
+    assert_eq!(payment.checks(), RESOURCE_CHECKS);
 }

@@ -18,14 +18,7 @@ pub(crate) fn example(name: &str) -> Command {
         "the example {name} is not built: `cargo test` builds it, `cargo build --examples` too"
     );
     let mut command = Command::new(program);
-    for variable in [
-        "RUST_LOG",
-        "FEDEX_CLIENT_ID",
-        "FEDEX_CLIENT_SECRET",
-        "UPS_CLIENT_ID",
-        "UPS_CLIENT_SECRET",
-    ] {
-        command.env_remove(variable);
-    }
+    // Somebody's credentials would have an example talk to a carrier.
+    command.env_clear();
     command
 }

@@ -1,0 +1,28 @@
+//! Which endpoint a path is, and who speaks there.
+
+use super::imitations::plain::Plain;
+use super::imitations::{self, Imitation};
+use super::script::Endpoint;
+use super::server::{Place, Shared};
+
+/// What is at a path of this place, and whose it is. The imitations are on both origins.
+pub(super) fn locate(shared: &Shared, place: &Place, path: &str) -> (Endpoint, &'static dyn Imitation) {
+    if shared.settings.token_paths.iter().any(|own| own == path) {
+        return (Endpoint::Token, &Plain);
+    }
+    if let Some((imitation, endpoint)) = imitations::at(path) {
+        return (endpoint, imitation);
+    }
+    let own = path.strip_prefix(shared.settings.issuer_path.as_str());
+    let endpoint = match own.filter(|_| place.issuer) {
+        Some("/token") => Endpoint::Token,
+        Some("/revoke") => Endpoint::Revocation,
+        Some("/introspect") => Endpoint::Introspection,
+        Some("/par") => Endpoint::Par,
+        Some("/authorize") => Endpoint::Authorization,
+        _ if shared.token_paths.holds(path) => Endpoint::Token,
+        _ if place.issuer && path.contains("/.well-known/") => Endpoint::Metadata,
+        _ => Endpoint::Api,
+    };
+    (endpoint, &Plain)
+}
