@@ -170,7 +170,7 @@ fn imitated() -> Vec<Call> {
             carriers::cargoson(sandbox),
             "Freight prices",
             "/freightPrices/list",
-            json!({"collection_date": "30.11.2026", "collection_country": "EE", "delivery_country": "DE"}),
+            json!({"collection_country": "EE", "delivery_country": "DE", "rows_attributes": [{"quantity": 1}]}),
             cargoson::throttled(),
         ),
     ]
