@@ -195,6 +195,14 @@ example_dhl() {
   for api in express parcel-de ecommerce-americas tracking parcel-nl; do example_carrier dhl --api "$api"; done
 }
 
+# Every profile: a table, and the same as JSON.
+example_carriers() {
+  expect 0 carriers
+  expect 2 carriers --no-such-option
+  "$target/debug/examples/carriers" --json >"$logs/carriers.json"
+  json_lines "$logs/carriers.json"
+}
+
 # Every proof among the vectors, one JSON line each, gets the verdict that the vectors ask for.
 example_verify_proof() {
   local lines=$logs/proofs.jsonl verdicts=$logs/verdicts.jsonl
@@ -294,6 +302,7 @@ step 'example mtls, the check left out' example_mtls_without
 step 'example onboard, UPS' example_onboard ups
 step 'example onboard, USPS' example_onboard usps
 step 'example onboard, an issuer' example_onboard issuer
+step 'example carriers' example_carriers
 step 'example fedex' example_carrier fedex
 step 'example ups' example_carrier ups
 step 'example dhl' example_dhl
