@@ -79,7 +79,8 @@ fn a_credential_that_has_ended_is_told_apart_from_a_failure() {
 #[test]
 fn a_variable_that_is_missing_beside_others_is_named_and_nothing_is_asked() {
     let mut half = example("dhl");
-    half.args(["--api", "parcel-de"]).env("DHL_PARCEL_DE_USERNAME", "somebody");
+    half.args(["--api", "parcel-de"])
+        .env("DHL_PARCEL_DE_USERNAME", "somebody");
     let output = half.output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1));
