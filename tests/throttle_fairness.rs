@@ -37,7 +37,7 @@ fn one_bad_tenant_makes_none_of_two_hundred_good_ones_wait() {
                 refused += 1;
             }
         }
-        if tick.is_multiple_of(12) || tick % 100 == 99 {
+        if tick.is_multiple_of(12) {
             let one = &good[usize::try_from(tick / 12 % 200).unwrap()];
             assert_eq!(token(&budget, one, &FEDEX, Duration::ZERO), NOW, "tick {tick}");
         }
@@ -71,15 +71,13 @@ fn in_a_rush_a_bad_tenant_takes_its_tenth_and_no_more() {
     };
     let (alone, beside) = (rush(false), rush(true));
     assert!(beside.is_sorted());
-    // Of 119 in 120 s the others have 108, so the 200 of them wait for one window, and so they do without the bad one.
+    // Of 119 in 120 s the others have 108: eleven of them come to wait for the next window, and the rest for a tenth of one.
     for (number, (alone, beside)) in alone.iter().zip(&beside).enumerate() {
         let later = beside.saturating_sub(*alone);
-        let bound = if (108..119).contains(&number) {
-            seconds(90)
-        } else {
-            seconds(5)
-        };
-        assert!(later <= bound, "{number}: {later:?}");
+        assert!(
+            (108..119).contains(&number) || later <= seconds(12),
+            "{number}: {later:?}"
+        );
     }
     assert_eq!(most_within(&beside, seconds(120)), 108);
 }
@@ -212,6 +210,7 @@ fn while_a_carrier_blocks_nobody_is_let_through_and_after_it_one() {
 fn a_block_concerns_those_who_are_counted_together() {
     let (clock, budget) = settled();
     let (acme, globex) = (connection("acme", "main"), connection("globex", "main"));
+    let track = connection("acme", "track");
     let other = connection_of(acme.tenant().clone(), "ups", "main");
     let ask = |connection, role| take(&budget, &Demand::new(connection, role, &[], PATIENT));
     let shut = |connection, role, counted_by| {
@@ -226,7 +225,7 @@ fn a_block_concerns_those_who_are_counted_together() {
     shut(&acme, Role::ResourceServer, CountedBy::Connection);
     assert_eq!(ask(&acme, Role::ResourceServer), Err(blocked(seconds(30))));
     assert_eq!(ask(&acme, Role::AuthorizationServer), NOW);
-    assert_eq!(ask(&connection("acme", "track"), Role::ResourceServer), NOW);
+    assert_eq!(ask(&track, Role::ResourceServer), NOW);
     assert_eq!(ask(&globex, Role::ResourceServer), NOW);
 
     clock.advance(seconds(10));
@@ -279,7 +278,7 @@ fn a_block_for_ever_is_one() {
     let acme = connection("acme", "main");
     let demand = Demand::new(&acme, Role::AuthorizationServer, &FEDEX, PATIENT);
     block(&budget, &demand, CountedBy::Address, Duration::MAX);
-    clock.advance(seconds(1 << 40));
+    clock.advance(seconds(100 * 365 * 86_400));
     assert_eq!(take(&budget, &demand).unwrap_err().cause, Cause::Blocked);
     assert!(look(&budget, &demand).is_err());
 }

@@ -121,42 +121,39 @@ fn faults() -> FaultShape {
 fn routes() -> [Route; 19] {
     [
         Route::read("/shipping/v2/shipments/rates").only(Method::POST),
-        Route::payment("/shipping/v2/shipments/directPurchase").only(Method::POST),
-        Route::payment("/shipping/v2/shipments").only(Method::POST),
-        Route::payment("/shipping/v2/oneClickShipment")
+        Route::payment("/shipping/v2/shipments/directPurchase")
             .only(Method::POST)
-            .unkeyed(),
+            .keyed(),
+        Route::payment("/shipping/v2/shipments").only(Method::POST).keyed(),
+        Route::payment("/shipping/v2/oneClickShipment").only(Method::POST),
         Route::read("/shipping/v2/shipments/additionalInputs/schema").only(Method::GET),
         Route::read("/shipping/v2/shipments/{shipment:personal}/documents").only(Method::GET),
-        Route::label("/shipping/v2/shipments/{shipment:personal}/cancel")
-            .only(Method::PUT)
-            .unkeyed(),
+        Route::label("/shipping/v2/shipments/{shipment:personal}/cancel").only(Method::PUT),
         Route::read("/shipping/v2/tracking").only(Method::GET),
         Route::read("/shipping/v2/accessPoints").only(Method::GET),
         Route::read("/shipping/v2/carrierAccountFormInputs").only(Method::GET),
-        Route::read("/shipping/v2/carrierAccounts").only(Method::PUT).unkeyed(),
-        Route::label("/shipping/v2/carrierAccounts/{carrier:business}").unkeyed(),
-        Route::label("/shipping/v2/carrierAccounts/{carrier:business}/unlink")
-            .only(Method::PUT)
-            .unkeyed(),
-        Route::label("/shipping/v2/collectionForms").only(Method::POST),
-        Route::read("/shipping/v2/collectionForms/history")
-            .only(Method::PUT)
-            .unkeyed(),
+        Route::read("/shipping/v2/carrierAccounts").only(Method::PUT),
+        Route::label("/shipping/v2/carrierAccounts/{carrier:business}"),
+        Route::label("/shipping/v2/carrierAccounts/{carrier:business}/unlink").only(Method::PUT),
+        Route::label("/shipping/v2/collectionForms").only(Method::POST).keyed(),
+        Route::read("/shipping/v2/collectionForms/history").only(Method::PUT),
         Route::read("/shipping/v2/collectionForms/{form:business}").only(Method::GET),
-        Route::read("/shipping/v2/unmanifestedShipments")
-            .only(Method::PUT)
-            .unkeyed(),
-        Route::label("/shipping/v2/ndrFeedback").only(Method::POST).unkeyed(),
-        Route::label("/shipping/v2/claims").only(Method::POST).unkeyed(),
+        Route::read("/shipping/v2/unmanifestedShipments").only(Method::PUT),
+        Route::label("/shipping/v2/ndrFeedback").only(Method::POST),
+        Route::label("/shipping/v2/claims").only(Method::POST),
     ]
 }
 
-fn facts() -> [Fact; 12] {
+fn facts() -> [Fact; 13] {
     const MODEL: &str = "amzn/selling-partner-api-models, shippingV2.json";
     const CONNECT: &str = "developer-docs.amazon.com, connecting to the Selling Partner API";
     const DAY: &str = "2026-11-27";
     [
+        Fact::inferred(
+            Topic::Binding,
+            "nothing on bound tokens or client certificates was found in its documentation",
+            "2026-11-22",
+        ),
         Fact::documented(Topic::Hosts, CONNECT, DAY),
         Fact::documented(Topic::Credential, CONNECT, DAY),
         Fact::documented(

@@ -53,13 +53,14 @@ pub fn bnsf(environment: Environment) -> CarrierProfile {
         .facts(facts())
 }
 
-fn facts() -> [Fact; 9] {
+fn facts() -> [Fact; 10] {
     const DOCUMENTS: &str = "BNSF authentication and sandbox documents, in api-evangelist/bnsf";
     const API: &str = "BNSF Customer API, specification in api-evangelist/bnsf";
     const DAY: &str = "2026-11-22";
     [
         Fact::documented(Topic::Hosts, API, DAY),
         Fact::documented(Topic::Credential, DOCUMENTS, DAY),
+        Fact::documented(Topic::Placement, DOCUMENTS, DAY),
         Fact::documented(Topic::Routes, API, DAY),
         Fact::documented(Topic::Binding, DOCUMENTS, DAY),
         Fact::inferred(Topic::Faults, "absence in BNSF's specification", DAY),

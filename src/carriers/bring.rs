@@ -71,11 +71,17 @@ pub fn bring(environment: Environment) -> CarrierProfile {
         .facts(facts())
 }
 
-fn facts() -> [Fact; 9] {
+fn facts() -> [Fact; 11] {
     const STARTED: &str = "developer.bring.com, getting started";
     const CLIENTS: &str = "crakter/bringapi and other public clients";
     const DAY: &str = "2026-11-27";
     [
+        Fact::inferred(Topic::Binding, "no tokens, and nothing on certificates", "2026-11-22"),
+        Fact::inferred(
+            Topic::Faults,
+            "absence in developer.bring.com: by status alone",
+            "2026-11-27",
+        ),
         Fact::documented(Topic::Hosts, "developer.bring.com, customer info API", DAY),
         Fact::documented(Topic::Credential, STARTED, DAY),
         Fact::documented(Topic::Placement, STARTED, "2026-11-22"),

@@ -90,11 +90,12 @@ fn routes() -> [Route; 15] {
     ]
 }
 
-fn facts() -> [Fact; 9] {
+fn facts() -> [Fact; 10] {
     const CLIENT: &str = "karrio, connector canadapost";
     const MESSAGES: &str = "Canada Post, messages and code tables, in a public copy";
     const DAY: &str = "2026-11-27";
     [
+        Fact::inferred(Topic::Binding, "no tokens, and nothing on certificates", "2026-11-22"),
         Fact::documented(Topic::Hosts, CLIENT, DAY),
         Fact::documented(Topic::Credential, CLIENT, DAY),
         Fact::documented(Topic::Placement, CLIENT, DAY),

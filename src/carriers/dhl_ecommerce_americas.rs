@@ -104,9 +104,10 @@ fn facts() -> Vec<Fact> {
             read,
         ),
         Fact::documented(Topic::Placement, "docs.api.dhlecs.com", read),
-        Fact::documented(
+        Fact::documented(Topic::Routes, "developer.dhl.com, DHL eCommerce Americas", looked),
+        Fact::unverified(
             Topic::Routes,
-            "developer.dhl.com, DHL eCommerce Americas; mediocre/dhl-ecommerce-solutions",
+            "mediocre/dhl-ecommerce-solutions: the ends of labels, and return labels",
             looked,
         ),
         Fact::documented(

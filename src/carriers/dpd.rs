@@ -84,11 +84,21 @@ pub fn dpd(environment: Environment) -> CarrierProfile {
         .facts(facts())
 }
 
-fn facts() -> [Fact; 9] {
+fn facts() -> [Fact; 11] {
     const SPEC: &str = "DPD META-API 2.30, specification in karrio, connector dpd_meta";
     const CLIENT: &str = "karrio, connector dpd_meta";
     const DAY: &str = "2026-11-27";
     [
+        Fact::inferred(
+            Topic::Binding,
+            "nothing on bound tokens or client certificates was found in its documentation",
+            "2026-11-22",
+        ),
+        Fact::inferred(
+            Topic::Test,
+            "absence: no call is known that shows a good credential",
+            "2026-11-27",
+        ),
         Fact::documented(Topic::Hosts, CLIENT, DAY),
         Fact::documented(Topic::Credential, SPEC, DAY),
         Fact::documented(Topic::TokenAnswer, CLIENT, DAY),

@@ -104,12 +104,17 @@ fn routes() -> [Route; 16] {
     ]
 }
 
-fn facts() -> [Fact; 12] {
+fn facts() -> [Fact; 13] {
     const TOKEN: &str = "GLS Authentication API v2, specification in karrio, connector gls";
     const TRACK: &str = "GLS Track and Trace API, specification in karrio, connector gls";
     const SHIPIT: &str = "GLS ShipIT API v1, specification in karrio, connector gls";
     const DAY: &str = "2026-11-27";
     [
+        Fact::inferred(
+            Topic::Binding,
+            "nothing on bound tokens or client certificates was found in its documentation",
+            "2026-11-22",
+        ),
         Fact::documented(Topic::Hosts, TOKEN, DAY),
         Fact::documented(Topic::Credential, TOKEN, DAY),
         Fact::documented(Topic::TokenAnswer, TOKEN, DAY),

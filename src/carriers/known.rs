@@ -92,9 +92,9 @@ impl CarrierProfile {
         self
     }
 
-    /// Requests with the same value of this header are carried out once. The client gives each call that changes something
-    /// one of its own where the caller does not ([`Report::idempotency_key`](crate::client::Report::idempotency_key)), and
-    /// repeats such a call once when its connection was lost.
+    /// Requests with the same value of this header are carried out once, on routes that are [`keyed`](Route::keyed). The client
+    /// gives each such call one of its own where the caller does not
+    /// ([`Report::idempotency_key`](crate::client::Report::idempotency_key)), and repeats it once when its connection was lost.
     #[must_use]
     pub fn idempotency(mut self, header: HeaderName) -> Self {
         self.idempotency = Some(header);
@@ -226,13 +226,6 @@ impl CarrierProfile {
         self.idempotency.as_ref()
     }
 
-    /// That header for a call of this method to this path, as it is on the wire; `None` where the carrier takes none
-    /// ([`Route::unkeyed`]), so that the call must not be sent a second time.
-    pub fn idempotency_header_of(&self, method: &Method, path: &str) -> Option<&HeaderName> {
-        let keyed = self.route_of(method, path).is_none_or(Route::is_keyed);
-        self.idempotency.as_ref().filter(|_| keyed)
-    }
-
     /// How to find out what became of a request without an answer.
     pub fn how_to_look_up(&self) -> &LookUp {
         &self.look_up
@@ -274,23 +267,6 @@ mod tests {
     use super::*;
     use crate::owner::{CarrierId, Environment};
     use crate::token::TokenAt;
-
-    #[test]
-    fn a_route_without_a_key_has_none_and_all_others_have_the_profiles() {
-        let key = HeaderName::from_static("x-key");
-        let (id, base) = (CarrierId::of_profile("acme"), "https://api.carrier.example/v2");
-        let bare = CarrierProfile::custom(id, Environment::Sandbox, base, TokenAt::Credential)
-            .routes([Route::payment("/v2/one-click").unkeyed(), Route::label("/v2/shipments")]);
-        let keyed = bare.clone().idempotency(key.clone());
-        for (path, expected) in [
-            ("/v2/one-click", None),
-            ("/v2/shipments", Some(&key)),
-            ("/v2/unknown", Some(&key)),
-        ] {
-            assert_eq!(keyed.idempotency_header_of(&Method::POST, path), expected, "{path}");
-            assert_eq!(bare.idempotency_header_of(&Method::POST, path), None, "{path}");
-        }
-    }
 
     #[test]
     fn credential_routes_may_be_computed() {

@@ -77,6 +77,8 @@ pub fn all(environment: Environment) -> Vec<CarrierProfile> {
 
 /// One line for each profile, in the order of the alphabet.
 const ALL: &[fn(Environment) -> CarrierProfile] = &[
+    #[cfg(feature = "mtls")]
+    bnsf,
     bring,
     canada_post,
     cargoson,

@@ -67,10 +67,11 @@ pub fn postnord(environment: Environment) -> CarrierProfile {
         .facts(facts())
 }
 
-fn facts() -> [Fact; 9] {
+fn facts() -> [Fact; 10] {
     const PROFILE: &str = "api-evangelist/postnord";
     const CLIENTS: &str = "public clients of PostNord's API";
     [
+        Fact::inferred(Topic::Binding, "no tokens, and nothing on certificates", "2026-11-22"),
         Fact::documented(Topic::Hosts, PROFILE, "2026-11-22"),
         Fact::documented(Topic::Credential, PROFILE, "2026-11-22"),
         Fact::documented(Topic::Placement, PROFILE, "2026-11-22"),

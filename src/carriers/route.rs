@@ -92,7 +92,7 @@ impl Route {
         Self {
             class,
             method: None,
-            keyed: true,
+            keyed: false,
             template: shown.join("/").into(),
             segments: segments.into(),
         }
@@ -120,14 +120,16 @@ impl Route {
         self
     }
 
-    /// The carrier takes no idempotency key here, though it does elsewhere: a call that is sent twice may be carried out twice.
+    /// The carrier takes the profile's idempotency key here
+    /// ([`CarrierProfile::idempotency`](super::CarrierProfile::idempotency)). Say so of no route where it is not documented: calls
+    /// to it are repeated when their connection was lost.
     #[must_use]
-    pub fn unkeyed(mut self) -> Self {
-        self.keyed = false;
+    pub fn keyed(mut self) -> Self {
+        self.keyed = true;
         self
     }
 
-    /// Whether the profile's idempotency key counts here. Default: it does.
+    /// Whether the profile's idempotency key counts here. Default: it does not.
     pub fn is_keyed(&self) -> bool {
         self.keyed
     }

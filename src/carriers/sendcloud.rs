@@ -93,6 +93,7 @@ fn common(profile: CarrierProfile) -> CarrierProfile {
     profile
         .throttling(Throttling::default().api(Limit::new(1_000, Duration::from_secs(60), CountedBy::Connection)))
         .credential_routes([
+            "/oauth2/token",
             "/api/v2/integrations",
             "/api/v3/integrations",
             "/api/v3/event-subscriptions",
@@ -113,11 +114,16 @@ fn common(profile: CarrierProfile) -> CarrierProfile {
             Fact::documented(Topic::ApiLimits, "sendcloud.dev, rate limits", day),
             Fact::unverified(Topic::Test, "nango.dev, guide for Sendcloud", day),
             Fact::documented(Topic::LookUp, specification, day),
+            Fact::inferred(
+                Topic::Binding,
+                "nothing on bound tokens or client certificates was found in its documentation",
+                "2026-11-22",
+            ),
             Fact::unverified(Topic::Replacement, "general knowledge of Sendcloud's panel", day),
         ])
 }
 
-fn routes() -> [Route; 17] {
+fn routes() -> [Route; 18] {
     [
         Route::read("/api/v3/shipments").only(Method::GET),
         Route::label("/api/v3/shipments").only(Method::POST),
@@ -132,7 +138,8 @@ fn routes() -> [Route; 17] {
         Route::label("/api/v3/parcels/tracking").only(Method::POST),
         Route::read("/api/v3/user/auth/metadata").only(Method::GET),
         Route::read("/api/v2/parcels").only(Method::GET),
-        Route::label("/api/v2/parcels"),
+        Route::label("/api/v2/parcels").only(Method::POST),
+        Route::label("/api/v2/parcels").only(Method::PUT),
         Route::read("/api/v2/parcels/{parcel:personal}").only(Method::GET),
         Route::label("/api/v2/parcels/{parcel:personal}/cancel").only(Method::POST),
         Route::read("/api/v2/parcels/{parcel:personal}/return_portal_url").only(Method::GET),

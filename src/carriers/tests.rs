@@ -12,13 +12,19 @@ use crate::token::grant::{CarrierGrant, GrantType};
 const TODAY: &str = "2026-11-27";
 
 /// Carriers whose sandbox is on the host of production.
-const ONE_HOST: [&str; 5] = [
+const ONE_HOST: [&str; 8] = [
+    "bring",
     "dhl-express",
     "dhl-tracking",
     "easypost",
     "nshift-delivery",
+    "sendcloud",
+    "sendcloud-key",
     "shipengine",
 ];
+
+/// Carriers of which no call is known that shows a good credential.
+const NO_TEST: [&str; 1] = ["dpd"];
 
 /// nShift's portal is one host; ShipmentServer is not.
 const ONE_BASE: &str = "nshift";
@@ -120,6 +126,7 @@ fn no_call_belongs_to_routes_of_two_classes() {
 
 #[test]
 fn everything_that_is_said_has_a_source() {
+    let mut missing = Vec::new();
     each(|profile| {
         let says = |topic: Topic| profile.sources().iter().any(|fact| fact.topic == topic);
         let of_all = [
@@ -135,7 +142,9 @@ fn everything_that_is_said_has_a_source() {
             Topic::Binding,
         ];
         for topic in of_all {
-            assert!(says(topic), "{}: {topic:?}", named(profile));
+            if !says(topic) {
+                missing.push(format!("{}: {topic:?}", named(profile)));
+            }
         }
         let limits = profile.limits();
         let of_some = [
@@ -158,6 +167,7 @@ fn everything_that_is_said_has_a_source() {
             named(profile)
         );
     });
+    assert_eq!(missing, [""; 0]);
 }
 
 #[test]
@@ -252,7 +262,10 @@ fn calls_that_are_known_by_name_are_routes() {
 #[test]
 fn the_test_of_a_credential_is_a_route_that_reads() {
     each(|profile| {
-        let test = profile.how_to_test().unwrap();
+        let Some(test) = profile.how_to_test() else {
+            assert!(NO_TEST.contains(&profile.id().as_str()), "{}", named(profile));
+            return;
+        };
         let target = joined(profile, &test.path);
         let route = profile.route_of(&test.method, target.path()).unwrap();
         assert_eq!(route.class(), RouteClass::Read, "{}", named(profile));

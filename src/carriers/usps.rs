@@ -35,9 +35,9 @@ const PAYMENT: &str = "/payments/v3/payment-authorization";
 /// profile the application does; the call that gives it needs
 /// [`allow_credential_route`](crate::client::RequestBuilder::allow_credential_route).
 ///
-/// Domestic labels take `X-Idempotency-Key`, a UUID: the same key with the same payload gives the same label and no second
-/// charge, and a label is reprinted and cancelled by it. Pickups, SCAN forms and international labels do not have it, so the
-/// client sends none of itself. Give one to each label.
+/// Domestic labels and return labels take `X-Idempotency-Key`, a UUID, which the client sets where the caller does not: the
+/// same key with the same payload gives the same label and no second charge. A label whose answer was lost is reprinted or
+/// cancelled by that key. Pickups, SCAN forms and international labels do not have it.
 pub fn usps(environment: Environment) -> CarrierProfile {
     let host = match environment {
         Environment::Sandbox => "https://apis-tem.usps.com",
@@ -72,11 +72,12 @@ pub fn usps(environment: Environment) -> CarrierProfile {
                 .api(Limit::new(60, Duration::from_secs(60 * 60), CountedBy::Connection))
                 .pause(Duration::from_secs(60)),
         )
+        .idempotency(HeaderName::from_static("x-idempotency-key"))
         .look_up(LookUp::Call {
             method: Method::POST,
             route: "/labels/v3/label-reprint".into(),
-            by: "the X-Idempotency-Key that was sent with the label: the answer is the label if it was made. A label can be \
-                 reprinted three times, up to its mailing date. Without a key: look into the payment account's transactions"
+            by: "the X-Idempotency-Key that was sent with the label (the report of the call has it): the answer is the label if it \
+                 was made. A label can be reprinted three times, up to its mailing date"
                 .into(),
         })
         .replacement(replacement())
@@ -130,11 +131,11 @@ fn routes() -> Vec<Route> {
         get(Route::read("/service-standards/v3/estimates")),
         get(Route::read("/service-standards/v3/standards")),
         // Postage is paid for as labels are made.
-        post(Route::payment("/labels/v3/label")),
+        post(Route::payment("/labels/v3/label")).keyed(),
         delete(Route::label("/labels/v3/label")),
         patch(Route::label("/labels/v3/label/{number:personal}")),
         delete(Route::label("/labels/v3/label/{number:personal}")),
-        post(Route::payment("/labels/v3/return-label")),
+        post(Route::payment("/labels/v3/return-label")).keyed(),
         post(Route::read("/labels/v3/label-reprint")),
         post(Route::read("/labels/v3/label-reprint/{number:personal}")),
         post(Route::payment("/labels/v3/indicia")),

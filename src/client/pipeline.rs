@@ -164,7 +164,7 @@ impl Pipeline {
         let route = self.profile.route_of(&method, target.path());
         self.judge_path(tenant, route)?;
         let mut report = Report::default();
-        let (headers, idempotent) = self.headers(&method, headers, &mut report)?;
+        let (headers, idempotent) = self.headers(&method, route, headers, &mut report)?;
         if body.len() > self.limits.request_body {
             return Err(Error::before(ErrorKind::RequestTooLarge));
         }
@@ -270,6 +270,7 @@ impl Pipeline {
     fn headers(
         &self,
         method: &Method,
+        route: Option<&Route>,
         mut headers: HeaderMap,
         report: &mut Report,
     ) -> Result<(HeaderMap, bool), Error> {
@@ -290,7 +291,8 @@ impl Pipeline {
                 }
             }
         }
-        let Some(name) = self.profile.idempotency.as_ref().filter(|_| !method.is_safe()) else {
+        let keyed = !method.is_safe() && route.is_some_and(Route::is_keyed);
+        let Some(name) = self.profile.idempotency.as_ref().filter(|_| keyed) else {
             return Ok((headers, method.is_safe()));
         };
         if let Entry::Vacant(place) = headers.entry(name) {

@@ -104,7 +104,7 @@ pub(super) async fn serve(shared: &Shared, place: &Place, request: &Recorded) ->
     if let Some(refused) = throttled(imitation, &call) {
         return refused;
     }
-    if let Err(refused) = imitation.admits(&call) {
+    if let Some(refused) = imitation.refuses(&call) {
         return Outcome::refused(supply(refused, passed.nonce.as_ref()), "not_admitted");
     }
     let canned = match answers {

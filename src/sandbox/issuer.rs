@@ -125,9 +125,9 @@ fn entitled(
         carrier: imitation.id(),
         accounts: &shared.accounts,
     };
-    match imitation.admits_token_request(&request.headers, fields, &holder) {
-        Ok(()) => Ok((client, granted)),
-        Err(refused) => Err(Box::new(Outcome::refused(refused.no_store(), "not_admitted"))),
+    match imitation.refuses_token(&request.headers, fields, &holder) {
+        None => Ok((client, granted)),
+        Some(refused) => Err(Box::new(Outcome::refused(refused.no_store(), "not_admitted"))),
     }
 }
 

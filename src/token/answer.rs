@@ -151,15 +151,13 @@ fn in_header(
 }
 
 fn access_token(text: &str, shape: &TokenAnswerShape) -> Result<AccessToken, TokenAnswerError> {
-    let token = match shape.any_characters {
-        true => AccessToken::of_any_characters,
-        false => AccessToken::new,
+    let token = match (text.len(), shape.any_characters) {
+        (0, _) => return Err(TokenAnswerError::NoAccessToken),
+        (1..=MAX_TOKEN, true) => AccessToken::of_any_characters(text),
+        (1..=MAX_TOKEN, false) => AccessToken::new(text),
+        _ => return Err(TokenAnswerError::TokenTooLong),
     };
-    match text.len() {
-        0 => Err(TokenAnswerError::NoAccessToken),
-        1..=MAX_TOKEN => token(text).ok_or(TokenAnswerError::TokenSyntax),
-        _ => Err(TokenAnswerError::TokenTooLong),
-    }
+    token.ok_or(TokenAnswerError::TokenSyntax)
 }
 
 /// What becomes of the refresh token by an answer that holds tokens.

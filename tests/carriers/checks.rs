@@ -8,13 +8,12 @@ use shipbound::clock::Monotonic;
 use shipbound::error::ErrorKind;
 use shipbound::exchange::fault::{CarrierFault, FaultKind};
 use shipbound::journal::{CallRecord, EventKind};
-use shipbound::owner::Tenant;
-use shipbound::sandbox::Recorded;
+use shipbound::sandbox::{Endpoint, Recorded};
 use shipbound::token::TokenAt;
 use shipbound::transport::Stage;
 use shipbound::{Error, carriers};
 
-use crate::data::{At, Fault, File, Headers, Throttled, Token};
+use crate::data::{At, Fault, File, Headers, Throttled, TokenRequest};
 use crate::profiles::{Known, Login};
 use crate::scene::{Scene, on_wire};
 
@@ -35,13 +34,30 @@ pub(crate) async fn a_call_arrives_as_the_carrier_wants_it(known: &Known, file: 
     if let Some(token) = &file.token {
         let requests = scene.tokens();
         assert_eq!(requests.len(), 1, "{outcome:?}");
-        token_request(known, token, &requests[0]);
-        let tenant = Tenant::from(scene.carrier.tenant().clone());
+        asked_for(known, &token.request, &requests[0]);
+        assertion(known, &requests[0]);
+        let tenant = scene.carrier.tenant().clone();
         let lease = scene.client.lease(&tenant).expect("the token is at hand");
-        let life = Duration::from_secs(token.lifetime_s);
-        // The last moments are not used: 5 s, or a tenth.
-        let usable = life - Duration::from_secs(5).min(life / 10);
+        // The last moments are not used: 5 s, or a tenth. A second token ends both.
+        let mut usable = token.life() - Duration::from_secs(5).min(token.life() / 10);
+        if let Some(companion) = &file.companion {
+            usable = usable.min(Duration::from_secs(companion.lifetime_s));
+        }
         assert_eq!(lease.usable_until(), Monotonic::ORIGIN + usable);
+    }
+    assert_eq!(
+        file.companion.is_some(),
+        profile.second_token().is_some(),
+        "a file has the second token that its profile has"
+    );
+    if let Some(companion) = &file.companion {
+        let requests = scene.sandbox.requests_at(Endpoint::Api);
+        asked_for(known, &companion.request, &requests[0]);
+        let mut values = requests[1].headers().values();
+        assert!(
+            values.any(|value| value == companion.token.as_str()),
+            "no header has the second token"
+        );
     }
     let Some(call) = &file.call else {
         assert!(
@@ -54,6 +70,11 @@ pub(crate) async fn a_call_arrives_as_the_carrier_wants_it(known: &Known, file: 
     let arrived = scene.calls(call);
     let all: Vec<_> = scene.sandbox.requests().iter().map(on_wire).collect();
     assert_eq!(arrived.len(), 1, "{} among {all:?}", call.arrives.path);
+    assert_eq!(
+        scene.sandbox.api_requests(),
+        1 + usize::from(file.companion.is_some()),
+        "{all:?}"
+    );
     let arrived = &arrived[0];
     headers(arrived, &call.arrives.headers, &call.arrives.absent_headers);
     for name in &call.arrives.present_headers {
@@ -86,8 +107,8 @@ pub(crate) async fn a_call_arrives_as_the_carrier_wants_it(known: &Known, file: 
     assert_eq!(class, Some(call.class.as_str()));
 }
 
-fn token_request(known: &Known, token: &Token, arrived: &Recorded) {
-    let request = &token.request;
+/// A token request arrives as the file says.
+fn asked_for(known: &Known, request: &TokenRequest, arrived: &Recorded) {
     assert_eq!(
         (arrived.method().as_str(), on_wire(arrived)),
         (request.method.as_str(), request.path.clone())
@@ -110,6 +131,10 @@ fn token_request(known: &Known, token: &Token, arrived: &Recorded) {
         (None, None) => assert!(arrived.body().is_empty()),
         (Some(_), Some(_)) => panic!("a body is a form or JSON"),
     }
+}
+
+/// What an assertion says, where there is one.
+fn assertion(known: &Known, arrived: &Recorded) {
     let claims = arrived.assertion();
     let Login::Assertion {
         audience,
@@ -167,7 +192,7 @@ pub(crate) async fn the_test_call_shows_a_good_credential(known: &Known, file: &
         has_call,
         "a file has the test call that its profile has"
     );
-    let tenant = Tenant::from(scene.carrier.tenant().clone());
+    let tenant = scene.carrier.tenant().clone();
     let verification = scene.client.verify_credentials(&tenant).await;
     assert!(verification.works(), "{verification}: {verification:?}");
     let expected = if has_call { "works" } else { "token_given" };
@@ -201,12 +226,22 @@ pub(crate) async fn a_fault_means_what_the_file_says(known: &Known, file: &File,
             );
             let error = outcome.as_ref().unwrap_err();
             assert_eq!(error.stage(), Stage::NotSent, "the call itself was not sent");
-            assert_eq!((tokens, scene.sandbox.api_requests()), (1, 0));
+            assert_eq!(
+                (tokens, scene.sandbox.api_requests()),
+                (1, 0),
+                "{}: {outcome:?}",
+                fault.name
+            );
         }
         At::Api => {
             let call = file.call.as_ref().expect("a call");
             let wanted = if file.token.is_some() { sent } else { 0 };
-            assert_eq!((tokens, scene.calls(call).len()), (wanted, sent));
+            assert_eq!(
+                (tokens, scene.calls(call).len()),
+                (wanted, sent),
+                "{}: {outcome:?}",
+                fault.name
+            );
             let record = last_call(&scene);
             assert_eq!(record.fault.map(FaultKind::as_str), Some(fault.kind.as_str()));
             // Nothing of what was said is left for the next call; a pause may be.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -17,6 +18,7 @@ pub(crate) struct File {
     pub(crate) written_from: String,
     pub(crate) credential: Login,
     pub(crate) token: Option<Token>,
+    pub(crate) companion: Option<Companion>,
     pub(crate) call: Option<Call>,
     pub(crate) test_call: Option<TestCall>,
     #[serde(default)]
@@ -57,6 +59,20 @@ pub(crate) struct Token {
     pub(crate) request: TokenRequest,
     pub(crate) answer: Answer,
     pub(crate) access_token: String,
+    /// Left out where the answer says when the token ends, which is [`END_S`] from now then.
+    pub(crate) lifetime_s: Option<u64>,
+}
+
+/// How long a token lives whose answer says when it ends.
+const END_S: u64 = 3600;
+
+/// A second token, which the credential's part of its profile is sent for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Companion {
+    pub(crate) request: TokenRequest,
+    pub(crate) answer: Answer,
+    pub(crate) token: String,
     pub(crate) lifetime_s: u64,
 }
 
@@ -189,6 +205,12 @@ pub(crate) fn names() -> Vec<String> {
 
 fn directory() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/data/carriers")
+}
+
+impl Token {
+    pub(crate) fn life(&self) -> Duration {
+        Duration::from_secs(self.lifetime_s.unwrap_or(END_S))
+    }
 }
 
 impl Answer {

@@ -99,7 +99,17 @@ fn every_profile_has_a_file_and_a_test_and_every_file_a_profile() {
             table.remove(at.unwrap_or_else(|| panic!("a profile of {id} is not in the table")));
         }
         // What is left takes more than an environment.
-        let left = ["airline", "amazon-shipping", "bnsf", "ishare-party", "maskinporten"];
+        let left = ["airline", "amazon-shipping", "ishare-party", "maskinporten"];
         assert_eq!(table, left);
+    }
+}
+
+/// Whoever builds a client of a profile finds no fault in it, in either environment.
+#[test]
+fn every_profile_makes_a_client() {
+    for environment in [Environment::Sandbox, Environment::Production] {
+        for known in profiles::KNOWN {
+            scene::builds(known, environment);
+        }
     }
 }

@@ -13,6 +13,7 @@ use shipbound::carriers::CarrierProfile;
 use shipbound::client::{RequestBuilder, Response, TenantClient};
 use shipbound::clock::{Clock, ManualClock, Timestamp};
 use shipbound::credentials::{Credential, MemoryCredentials};
+use shipbound::exchange::budget::Limits;
 use shipbound::exchange::quirks::LifetimeAt;
 use shipbound::grants::{Grant, Grants, MemoryGrants};
 use shipbound::journal::memory::MemorySink;
@@ -20,7 +21,8 @@ use shipbound::keys::{Backend, KeyStore, LocalKey, MemoryKeyStore, Purpose};
 use shipbound::owner::{AccountId, ConnectionId, DeploymentId, Environment, Owner, TenantId};
 use shipbound::sandbox::{Answer, Canned, Endpoint, Recorded, Sandbox, Who};
 use shipbound::secret::KeyMaterial;
-use shipbound::{Client, Error, Parts};
+use shipbound::transport::identity::ClientIdentity;
+use shipbound::{CarrierClient, Client, Error, Parts};
 
 use crate::data::{Call, File};
 use crate::patient::Patient;
@@ -98,7 +100,8 @@ impl<'a> Scene<'a> {
             .transport(sandbox.transport().unwrap())
             .build()
             .unwrap();
-        let builder = Client::builder(profile, &parts);
+        let limits = Limits::default().token_exchange(Patient::FAR).call(Patient::FAR);
+        let builder = Client::builder(profile, &parts).limits(limits);
         let builder = match certificate {
             true => builder.binding(Mtls::new(
                 sandbox.client_certificate("acme").unwrap().identity().unwrap(),
@@ -130,11 +133,11 @@ impl<'a> Scene<'a> {
             let answer = call.answer.canned();
             self.open(&call.method, &call.path, move |_| answer.clone());
         }
-        let profile = shipbound::CarrierClient::carrier(&self.client);
-        if let Some(companion) = profile.second_token() {
-            let path = format!("{}{}", self.base_path(), companion.path);
-            let body = nested(&companion.pointer, "second-token");
-            self.open("POST", &path, move |_| Canned::json(200, &body));
+        if let Some(companion) = &self.file.companion {
+            let answer = companion.answer.canned();
+            self.open(&companion.request.method, &companion.request.path, move |_| {
+                answer.clone()
+            });
         }
         if self.file.call.is_none() {
             let answer = Answer::reply(Canned::empty(200));
@@ -182,19 +185,13 @@ impl<'a> Scene<'a> {
 
     /// A request to a path as it is on the wire.
     pub(crate) fn at(&self, method: &str, path: &str) -> RequestBuilder<'_> {
-        let base = shipbound::CarrierClient::carrier(&self.client).base();
+        let base = self.client.carrier().base();
         let authority = base.find("://").map_or(0, |colon| colon + 3);
         let end = base[authority..]
             .find('/')
             .map_or(base.len(), |slash| authority + slash);
         self.carrier
             .request(method.parse::<Method>().unwrap(), &format!("{}{path}", &base[..end]))
-    }
-
-    fn base_path(&self) -> String {
-        let base = shipbound::CarrierClient::carrier(&self.client).base();
-        let path: String = base.split('/').skip(3).map(|segment| format!("/{segment}")).collect();
-        path.trim_end_matches('/').to_owned()
     }
 
     /// Whether all answers to the file's call were fetched that were told beforehand.
@@ -230,13 +227,32 @@ fn now(profile: &CarrierProfile, file: &File) -> i64 {
     let token = file.token.as_ref().expect("a token");
     let end = token.answer.member(member).expect("the token's end");
     let end = end.as_i64().or_else(|| end.as_str()?.parse().ok()).unwrap();
-    end - i64::try_from(token.lifetime_s).unwrap()
+    end - i64::try_from(token.life().as_secs()).unwrap()
 }
 
-/// `value` where this JSON pointer leads.
-fn nested(pointer: &str, value: &str) -> serde_json::Value {
-    let names = pointer.split('/').skip(1).collect::<Vec<_>>().into_iter().rev();
-    names.fold(serde_json::json!(value), |inner, name| serde_json::json!({name: inner}))
+/// Makes a client of a profile as it is, at the carrier's own servers.
+pub(crate) fn builds(known: &Known, environment: Environment) {
+    let profile = (known.profile)(environment);
+    let parts = Parts::builder()
+        .keys(MemoryKeyStore::new())
+        .grants(MemoryGrants::new())
+        .credentials(MemoryCredentials::new())
+        .build()
+        .unwrap();
+    let builder = Client::builder(profile, &parts);
+    let builder = match known.login {
+        Login::Certificate => builder.binding(Mtls::new(certificate())),
+        _ => builder.binding(Bearer),
+    };
+    let client = builder.build();
+    assert!(client.is_ok(), "{} in {environment:?}: {client:?}", known.name);
+}
+
+/// A client's certificate that no server knows.
+fn certificate() -> ClientIdentity {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/identities");
+    let key = KeyMaterial::new(fs::read(directory.join("p256.key")).unwrap());
+    ClientIdentity::from_pem(&fs::read(directory.join("p256.pem")).unwrap(), &key).unwrap()
 }
 
 /// A key for assertions by RS256, with its certificate in DER.

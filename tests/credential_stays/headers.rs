@@ -8,7 +8,7 @@ use crate::grammar;
 use crate::random::Random;
 use crate::world::{World, plans};
 
-const ROUNDS: usize = 600;
+const ROUNDS: usize = 250;
 
 /// Stands in every value that a caller chooses.
 const CALLERS: &str = "caller-chose-this";

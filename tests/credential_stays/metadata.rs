@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::recorder::answer;
 use crate::world::{METADATA, Plan, World, plans};
 
-const ROUNDS: usize = 1000;
+const ROUNDS: usize = 600;
 
 /// The worlds whose issuer has metadata: with bearer tokens, and with bound ones.
 fn of_issuers() -> impl Iterator<Item = Plan> {

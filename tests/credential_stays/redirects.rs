@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::recorder::answer;
 use crate::world::{World, plans};
 
-const ROUNDS: usize = 120;
+const ROUNDS: usize = 60;
 
 /// An answer that leads somewhere in each way that there is.
 fn leads_to(status: u16, place: &str) -> String {

@@ -10,12 +10,15 @@ use shipbound::clock::{Clock, ManualClock, Monotonic, Timestamp};
 /// The longest that a request waits for its turn unless it is told otherwise (`Limits::turn`).
 const TURN: Duration = Duration::from_secs(8);
 
-/// A clock that stands still, and jumps to the end of a wait that somebody really waits for. Deadlines of requests are later
-/// than that and do not come.
+/// A clock that stands still, and jumps to the end of a wait that somebody really waits for. Deadlines are later than
+/// that, where the client's limits are [`Patient::FAR`], and do not come.
 #[derive(Debug)]
 pub struct Patient(Arc<ManualClock>);
 
 impl Patient {
+    /// A limit of a client that is far off, also after it has waited its turn a few times.
+    pub const FAR: Duration = Duration::from_secs(300);
+
     pub fn of(clock: &Arc<ManualClock>) -> Self {
         Self(Arc::clone(clock))
     }

@@ -6,7 +6,7 @@ use http::{HeaderName, HeaderValue, Method};
 
 use crate::binding::bearer::Bearer;
 use crate::binding::dpop::Dpop;
-use crate::carriers::{CarrierProfile, TracingHeader};
+use crate::carriers::{CarrierProfile, Route, TracingHeader};
 use crate::client::{Client, ClientBuilder};
 use crate::credentials::{Credential, CredentialAt, CredentialError, CredentialPart, KeyForm, PartAt};
 use crate::error::{Error, ErrorKind};
@@ -372,7 +372,8 @@ fn a_call_has_an_id_that_its_repeats_share() {
 fn with_an_idempotency_key_a_lost_post_is_sent_once_more() {
     let key = HeaderName::from_static("x-idempotency");
     let setup = Setup::new();
-    let client = setup.build(at_endpoint().idempotency(key.clone()), bearer).unwrap();
+    let keyed = || at_endpoint().routes([Route::label("/labels").keyed()]);
+    let client = setup.build(keyed().idempotency(key.clone()), bearer).unwrap();
     let answer = setup
         .send(&client, |t| t.post("/labels"), [token(), Step::Lost, done()])
         .unwrap();
@@ -407,13 +408,18 @@ fn with_an_idempotency_key_a_lost_post_is_sent_once_more() {
     setup.send(&client, |t| t.get("/labels"), [done()]).unwrap();
     assert!(!setup.script.seen()[0].headers.contains_key(&key));
 
-    // Without such a header it is not repeated.
-    let setup = Setup::new();
-    let client = setup.build(at_endpoint(), bearer).unwrap();
-    let error = setup
-        .send(&client, |t| t.post("/labels"), [token(), Step::Lost])
-        .unwrap_err();
-    assert_eq!((error.stage(), setup.script.seen().len()), (Stage::MaybeSent, 2));
+    // Neither without such a header nor on another route is it repeated.
+    let other = at_endpoint().routes([Route::label("/other").keyed()]);
+    for profile in [keyed(), other.idempotency(key.clone())] {
+        let setup = Setup::new();
+        let client = setup.build(profile, bearer).unwrap();
+        let error = setup
+            .send(&client, |t| t.post("/labels"), [token(), Step::Lost])
+            .unwrap_err();
+        let seen = setup.script.seen();
+        assert_eq!((error.stage(), seen.len()), (Stage::MaybeSent, 2));
+        assert!(!seen[1].headers.contains_key(&key));
+    }
 }
 
 #[test]

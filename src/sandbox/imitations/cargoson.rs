@@ -45,11 +45,9 @@ impl Imitation for Cargoson {
     }
 
     /// What Cargoson says to another version is not known; that it refuses is the sandbox's own word.
-    fn admits(&self, call: &Call<'_>) -> Result<(), Canned> {
-        match only(call.request.headers(), header::ACCEPT.as_str()) {
-            Some(ACCEPT) => Ok(()),
-            _ => Err(error(406, "Not acceptable")),
-        }
+    fn refuses(&self, call: &Call<'_>) -> Option<Canned> {
+        let version = only(call.request.headers(), header::ACCEPT.as_str());
+        (version != Some(ACCEPT)).then(|| error(406, "Not acceptable"))
     }
 
     fn serve(&self, call: &Call<'_>) -> Option<Canned> {

@@ -52,11 +52,11 @@ impl Imitation for DhlParcelDe {
     }
 
     /// Name and password of the business customer portal's user.
-    fn admits_token_request(&self, _: &HeaderMap, fields: &Fields, holder: &Holder<'_>) -> Result<(), Canned> {
+    fn refuses_token(&self, _: &HeaderMap, fields: &Fields, holder: &Holder<'_>) -> Option<Canned> {
         let own = ["username", "password"]
             .iter()
             .all(|part| fields.get(part).is_some_and(|value| holder.has(part, value)));
-        own.then_some(()).ok_or_else(bad_credentials)
+        (!own).then(bad_credentials)
     }
 
     fn bad_credentials(&self) -> Canned {

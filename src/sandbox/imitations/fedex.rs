@@ -58,16 +58,16 @@ impl Imitation for FedEx {
     }
 
     /// Whoever acts for a child account shows that one's key and secret. Sources spell the key in two ways.
-    fn admits_token_request(&self, _: &HeaderMap, fields: &Fields, holder: &Holder<'_>) -> Result<(), Canned> {
+    fn refuses_token(&self, _: &HeaderMap, fields: &Fields, holder: &Holder<'_>) -> Option<Canned> {
         if fields.get("grant_type") == Some("client_credentials") {
-            return Ok(());
+            return None;
         }
         let key = fields.get("child_Key").or(fields.get("child_key"));
         let shown = [("child_key", key), ("child_secret", fields.get("child_secret"))];
         let own = shown
             .iter()
             .all(|(part, value)| value.is_some_and(|value| holder.has(part, value)));
-        own.then_some(()).ok_or_else(bad_credentials)
+        (!own).then(bad_credentials)
     }
 
     fn token_limit(&self) -> Option<TokenLimit> {

@@ -101,12 +101,9 @@ pub(super) trait Imitation: Sync {
         true
     }
 
-    /// Whether what goes with client and grant is the client's own.
-    ///
-    /// # Errors
-    /// The refusal.
-    fn admits_token_request(&self, _headers: &HeaderMap, _fields: &Fields, _holder: &Holder<'_>) -> Result<(), Canned> {
-        Ok(())
+    /// The refusal where something that goes with client and grant is not the client's own.
+    fn refuses_token(&self, _headers: &HeaderMap, _fields: &Fields, _holder: &Holder<'_>) -> Option<Canned> {
+        None
     }
 
     /// How often tokens may be asked for.
@@ -150,12 +147,9 @@ pub(super) trait Imitation: Sync {
         Vec::new()
     }
 
-    /// Whether what goes with token or key is as it should be.
-    ///
-    /// # Errors
-    /// The refusal.
-    fn admits(&self, _call: &Call<'_>) -> Result<(), Canned> {
-        Ok(())
+    /// The refusal where something that goes with token or key is not as it should be.
+    fn refuses(&self, _call: &Call<'_>) -> Option<Canned> {
+        None
     }
 
     /// The business routes.

@@ -76,13 +76,11 @@ impl Imitation for ShipEngine {
     }
 
     /// A partner's key acts for the tenant whose it is here, and for nobody else.
-    fn admits(&self, call: &Call<'_>) -> Result<(), Canned> {
+    fn refuses(&self, call: &Call<'_>) -> Option<Canned> {
         let headers = call.request.headers();
         let own = call.holder.tenant.map(TenantId::as_str);
-        match headers.contains_key(ON_BEHALF_OF) && only(headers, ON_BEHALF_OF) != own {
-            true => Err(foreign_account()),
-            false => Ok(()),
-        }
+        let foreign = headers.contains_key(ON_BEHALF_OF) && only(headers, ON_BEHALF_OF) != own;
+        foreign.then(foreign_account)
     }
 
     fn serve(&self, call: &Call<'_>) -> Option<Canned> {

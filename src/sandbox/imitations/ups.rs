@@ -69,10 +69,10 @@ impl Imitation for Ups {
 
     /// The number of an account, which the token call may name. What UPS says to another's is not known; that it refuses is the
     /// sandbox's own word. Where the client has none on record, the header is not looked at.
-    fn admits_token_request(&self, headers: &HeaderMap, _: &Fields, holder: &Holder<'_>) -> Result<(), Canned> {
+    fn refuses_token(&self, headers: &HeaderMap, _: &Fields, holder: &Holder<'_>) -> Option<Canned> {
         let named = headers.contains_key("x-merchant-id") && holder.knows("merchant");
         let own = only(headers, "x-merchant-id").is_some_and(|shown| holder.has("merchant", shown));
-        (!named || own).then_some(()).ok_or_else(blocked_merchant)
+        (named && !own).then(blocked_merchant)
     }
 
     fn bad_credentials(&self) -> Canned {

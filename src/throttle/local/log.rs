@@ -50,8 +50,11 @@ impl Rate {
 }
 
 fn rounded_up(span: Duration, parts: u32) -> Duration {
-    span.checked_div(parts)
-        .map_or(Duration::MAX, |part| part.saturating_add(Duration::from_nanos(1)))
+    let part = span.checked_div(parts).unwrap_or(Duration::MAX);
+    match part.saturating_mul(parts) < span {
+        true => part + Duration::from_nanos(1),
+        false => part,
+    }
 }
 
 /// When requests were sent, or will be: in order, for as long as the longest window that was asked for.
