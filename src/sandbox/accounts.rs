@@ -17,8 +17,8 @@ impl Sandbox {
     /// The credential of the tenant's client in the shape that this profile wants, the same ever after.
     ///
     /// Without tokens it is an API key, or an id with its secret; keys begin as the profile says that those of its environment do
-    /// ([`CarrierProfile::key_forms`]). Each required part is made up, and of the others, with
-    /// the body for a second token, those that the carrier's imitation knows. Otherwise it is what [`credential`](Self::credential) gives.
+    /// ([`CarrierProfile::key_forms`]). Each required part is made up, and of the others, with the body for a second token, those
+    /// that the carrier's imitation knows. Otherwise it is what [`credential`](Self::credential) gives.
     pub fn credential_for(&self, profile: &CarrierProfile, tenant: &TenantId) -> Credential {
         let main = self.credential(tenant);
         let account = self.account(profile, tenant, main.client_id());
@@ -161,22 +161,27 @@ pub(super) struct Holder<'a> {
 }
 
 impl Holder<'_> {
-    /// Whether this is one of the client's values of a part.
-    pub(super) fn has(&self, part: &str, value: &str) -> bool {
-        self.any(part, |own| is_same(own, value))
+    /// Whether all of these are parts of one account of the client's. One that is not shown is not.
+    pub(super) fn has(&self, shown: &[(&str, Option<&str>)]) -> bool {
+        self.any(|parts| {
+            shown.iter().all(|(part, value)| {
+                let own = parts.get(*part).zip(*value);
+                own.is_some_and(|(own, value)| is_same(own, value))
+            })
+        })
     }
 
     /// Whether the client has such a part at all.
     pub(super) fn knows(&self, part: &str) -> bool {
-        self.any(part, |_| true)
+        self.any(|parts| parts.contains_key(part))
     }
 
-    /// Whether one of the client's values of a part is like that.
-    pub(super) fn any(&self, part: &str, like: impl Fn(&ClientSecret) -> bool) -> bool {
+    /// Whether one of the client's accounts has parts like that.
+    pub(super) fn any(&self, like: impl Fn(&BTreeMap<String, ClientSecret>) -> bool) -> bool {
         self.accounts.with(|accounts| {
             let own = accounts.iter().filter(|(place, _)| place.client == self.client);
             let mut here = own.filter(|(place, _)| place.counts_at(self.carrier));
-            here.any(|(_, account)| account.parts.get(part).is_some_and(&like))
+            here.any(|(_, account)| like(&account.parts))
         })
     }
 }

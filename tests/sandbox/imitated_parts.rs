@@ -13,8 +13,10 @@ use crate::imitated::{acme, ask, basic, bearer, part, secret, send, with_tokens}
 
 #[tokio::test]
 async fn fedex_asks_who_acts_for_a_child_for_its_key_and_secret() {
-    let sandbox = Sandbox::start().await.unwrap();
-    let profile = with_tokens("fedex", &[("child_key", "child_Key"), ("child_secret", "child_secret")]);
+    // More token requests than FedEx takes.
+    let sandbox = Sandbox::builder().vendor_limits(false).start().await.unwrap();
+    let parts = [("child_key", "child_Key"), ("child_secret", "child_secret")];
+    let profile = with_tokens("fedex", &parts);
     let (caller, own) = acme(&sandbox, &profile).await;
     let other = sandbox.credential_for(&profile, &tenant("globex"));
     let get = async |grant, name, key, child_secret| {
@@ -46,6 +48,18 @@ async fn fedex_asks_who_acts_for_a_child_for_its_key_and_secret() {
         }
     }
     assert_eq!(get("client_credentials", "other", "x", "y").await.status, 200);
+
+    // A key of one account with the secret of another, both the client's own.
+    let live = with_tokens("fedex-live", &parts);
+    let live = sandbox.credential_for(&live, &tenant("acme"));
+    let (live_key, live_child) = (part(&live, "child_key"), part(&live, "child_secret"));
+    for (key, child, status) in [
+        (live_key, live_child, 200),
+        (live_key, child, 401),
+        (key, live_child, 401),
+    ] {
+        assert_eq!(get("csp_credentials", "child_Key", key, child).await.status, status);
+    }
 }
 
 #[tokio::test]

@@ -64,10 +64,7 @@ impl Imitation for FedEx {
         }
         let key = fields.get("child_Key").or(fields.get("child_key"));
         let shown = [("child_key", key), ("child_secret", fields.get("child_secret"))];
-        let own = shown
-            .iter()
-            .all(|(part, value)| value.is_some_and(|value| holder.has(part, value)));
-        (!own).then(bad_credentials)
+        (!holder.has(&shown)).then(bad_credentials)
     }
 
     fn token_limit(&self) -> Option<TokenLimit> {

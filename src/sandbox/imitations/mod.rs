@@ -3,7 +3,7 @@
 //! The functions of the modules here make answers in the carrier's form, for [scripts](super::Answer::reply) and
 //! [routes](super::Sandbox::route). What a carrier's documentation leaves open is the sandbox's own word; the sources say where.
 //!
-//! Another carrier is one more file with its [`Imitation`], and its line in [`ALL`].
+//! Another carrier is one more file with its `Imitation`, and its line in `ALL`.
 
 pub mod cargoson;
 pub mod dhl_ecommerce_americas;
