@@ -4,6 +4,8 @@
 
 mod grammar;
 mod headers;
+#[path = "../identity_support/mod.rs"]
+mod identity_support;
 #[path = "../support/marker.rs"]
 mod marker;
 mod metadata;
@@ -13,5 +15,7 @@ mod profiles;
 mod random;
 mod recorder;
 mod redirects;
+#[path = "../transport_support/mod.rs"]
+mod transport_support;
 mod urls;
 mod world;

@@ -1,13 +1,14 @@
 //! An issuer's metadata that names endpoints elsewhere, for everybody or for those with a client certificate.
 
 use shipbound::CarrierClient;
+use shipbound::token::client_auth::ClientAuth;
 use shipbound::transport::Stage;
 
 use crate::grammar;
 use crate::marker::Scanner;
 use crate::random::Random;
 use crate::recorder::answer;
-use crate::world::{METADATA, Plan, World, plans};
+use crate::world::{Bound, METADATA, Plan, World, plans};
 
 const ROUNDS: usize = 600;
 
@@ -89,5 +90,56 @@ async fn whatever_an_issuers_metadata_says_the_secret_stays() {
             "{}: {taken} of {ROUNDS} were taken, too few to tell",
             world.name
         );
+    }
+}
+
+/// Aliases are for those who show a certificate (RFC 8705 5): it is not shown elsewhere, and no credential is sent there.
+#[tokio::test]
+async fn whatever_an_alias_says_the_certificate_stays() {
+    let seed = 0x0a11_a500;
+    let mut random = Random(seed);
+    let mut plan = plans()
+        .into_iter()
+        .find(|plan| plan.name == "a token of an issuer")
+        .unwrap();
+    plan.profile = plan.profile.client_auth(ClientAuth::Tls);
+    plan.bound = Bound::Mtls;
+    let mut world = World::new(plan).await;
+    for round in 0..ROUNDS {
+        world.forget_issuer();
+        let before = world.inside.count();
+        let alias = match random.below(3) {
+            0 => format!(
+                "{}/token",
+                random.one_of(&world.outside.each_ref().map(|one| one.origin()))
+            ),
+            1 => format!("http://{}/token", grammar::authority(&mut random, &world)),
+            _ => grammar::url(&mut random, &world),
+        };
+        let what = format!("seed {seed:#x}, round {round}: {alias:?}");
+        let inside = world.inside.origin();
+        let document = serde_json::json!({
+            "issuer": inside,
+            "token_endpoint": format!("{inside}/token"),
+            "mtls_endpoint_aliases": {"token_endpoint": alias},
+        });
+        let document = document.to_string();
+        world.inside.answers(move |request| match request.path() {
+            METADATA => answer(200, &[], &document),
+            _ => answer(
+                200,
+                &[],
+                r#"{"access_token":"t","token_type":"Bearer","expires_in":3600}"#,
+            ),
+        });
+        let outcome = world.tenant(&format!("t{round}")).await.get("/ship").send().await;
+        assert!(world.stays_inside(), "{what} went elsewhere");
+        if outcome.is_err() {
+            let asked = world.inside.since(before);
+            assert!(
+                asked.iter().all(|request| request.method() == "GET"),
+                "{what}: {outcome:?}"
+            );
+        }
     }
 }

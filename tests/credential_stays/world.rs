@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use http::HeaderName;
 use shipbound::binding::bearer::Bearer;
 use shipbound::binding::dpop::Dpop;
+use shipbound::binding::mtls::Mtls;
 use shipbound::carriers::CarrierProfile;
 use shipbound::client::TenantClient;
 use shipbound::clock::{ManualClock, Timestamp};
@@ -23,6 +24,7 @@ use shipbound::token::companion::Companion;
 use shipbound::transport::reqwest::ReqwestTransport;
 use shipbound::{CarrierClient, Client, Parts};
 
+use crate::identity_support::Authority;
 use crate::marker::marked;
 use crate::profiles::{KNOWN, Login};
 use crate::recorder::{Recorder, Request, answer};
@@ -58,6 +60,8 @@ impl Budget for Plenty {
 pub(crate) enum Bound {
     Bearer,
     Dpop,
+    /// To a client certificate, which the client authenticates with as well.
+    Mtls,
 }
 
 /// A profile before it is moved.
@@ -232,6 +236,7 @@ impl World {
         let kind = match plan.bound {
             Bound::Bearer => "bearer",
             Bound::Dpop => "dpop",
+            Bound::Mtls => "mtls",
         };
         Self {
             name: format!("{} ({kind})", plan.name),
@@ -345,6 +350,7 @@ fn client(profile: CarrierProfile, parts: &Parts, bound: Bound) -> Client {
     let builder = match bound {
         Bound::Bearer => builder.binding(Bearer),
         Bound::Dpop => builder.binding(Dpop::es256()),
+        Bound::Mtls => builder.binding(Mtls::new(Authority::new().client())),
     };
     builder.build().unwrap()
 }
@@ -364,7 +370,7 @@ fn answers(
     base_path: &str,
 ) -> impl Fn(&Request) -> String + Send + Sync + use<> {
     let token_type = match bound {
-        Bound::Bearer => "Bearer",
+        Bound::Bearer | Bound::Mtls => "Bearer",
         Bound::Dpop => "DPoP",
     };
     let shape = profile.differs().token_answer.clone();
