@@ -11,7 +11,9 @@ use crate::credentials::{CredentialAt, CredentialPart, KeyForm, PartAt};
 use crate::exchange::fault::FaultShape;
 use crate::exchange::quirks::Quirks;
 use crate::throttle::Throttling;
+use crate::token::client_auth::ClientAuth;
 use crate::token::companion::Companion;
+use crate::token::grant::GrantType;
 
 use super::calls::{LookUp, Replacement, TestCall, TracingHeader};
 use super::fact::Fact;
@@ -142,6 +144,16 @@ impl CarrierProfile {
     /// The carrier's name for people.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How the client authenticates to the issuer.
+    pub fn authenticates(&self) -> &ClientAuth {
+        &self.auth
+    }
+
+    /// By which grant tokens are asked for.
+    pub fn grant_type(&self) -> &GrantType {
+        self.request.grant_type()
     }
 
     /// Where calls carry the token, or the credential.
