@@ -60,6 +60,8 @@ pub(crate) enum Step {
     After(oneshot::Receiver<()>, Box<Step>),
     /// The connection is lost when the request may have arrived.
     Lost,
+    /// There is no connection, and nothing is sent.
+    Unreachable,
     /// No answer ever comes.
     Silence,
 }
@@ -199,6 +201,7 @@ impl Transport for Script {
                 TransportErrorKind::ConnectionLost,
                 Stage::MaybeSent,
             )),
+            Step::Unreachable => Err(TransportError::new(TransportErrorKind::Connect, Stage::NotSent)),
             Step::After(..) | Step::Silence => pending().await,
         }
     }

@@ -92,6 +92,18 @@ impl Error {
         self
     }
 
+    /// An error of the repeat of a request that may have been carried out when it was sent first.
+    #[must_use]
+    pub(crate) fn maybe_sent(mut self) -> Self {
+        self.0.stage = Stage::MaybeSent;
+        self.0.answer = None;
+        self.0.kind = ErrorKind::OutcomeUnknown(match self.0.kind {
+            ErrorKind::NotDelivered(cause) => cause,
+            _ => TransportErrorKind::ConnectionLost,
+        });
+        self
+    }
+
     #[must_use]
     pub(crate) fn retry_at_opt(mut self, at: Option<Timestamp>) -> Self {
         self.0.retry_at = at;

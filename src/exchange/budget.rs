@@ -88,4 +88,6 @@ pub(crate) struct Spent {
     pub(crate) skew: bool,
     pub(crate) misdirected: bool,
     pub(crate) lost: bool,
+    /// Whether what was lost may have arrived.
+    pub(crate) lost_on_the_way: bool,
 }

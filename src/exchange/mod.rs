@@ -111,8 +111,22 @@ pub(crate) trait Errand: Send {
 
 /// Runs `errand` to its end: an answer that is the caller's, or the error that ends it. What it took is written to `report`.
 pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut Report) -> Result<Response, Error> {
-    let role = errand.role();
     let mut spent = Spent::default();
+    let outcome = attempts(env, errand, report, &mut spent).await;
+    // That a repeat was not sent says nothing of the attempt that was lost before it.
+    outcome.map_err(|error| match spent.lost_on_the_way {
+        true if error.stage() == Stage::NotSent => error.maybe_sent(),
+        _ => error,
+    })
+}
+
+async fn attempts<E: Errand>(
+    env: &Env<'_>,
+    errand: &mut E,
+    report: &mut Report,
+    spent: &mut Spent,
+) -> Result<Response, Error> {
+    let role = errand.role();
     let mut nonce: Option<Nonce> = None;
     let mut fresh = false;
     let mut cause: Option<Repeat> = None;
@@ -189,6 +203,7 @@ pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut
                 let repeatable = errand.is_idempotent() && error.stage() != Stage::Answered && passing(error.kind());
                 if repeatable && !spent.lost && report.attempts < MOST_ATTEMPTS {
                     spent.lost = true;
+                    spent.lost_on_the_way = error.stage() == Stage::MaybeSent;
                     cause = Some(Repeat::Lost);
                     continue;
                 }

@@ -391,6 +391,19 @@ fn with_an_idempotency_key_a_lost_post_is_sent_once_more() {
     let told = error.report().unwrap().idempotency_key.unwrap().simple().to_string();
     assert_eq!(sent, told);
 
+    // That the repeat was not sent says nothing of the first attempt.
+    let error = setup
+        .send(&client, |t| t.post("/labels"), [Step::Lost, Step::Unreachable])
+        .unwrap_err();
+    assert_eq!((error.code(), error.stage()), ("outcome_unknown", Stage::MaybeSent));
+    assert!(error.advice().contains("look the shipment up"), "{}", error.advice());
+    setup.script.seen();
+    let error = setup
+        .send(&client, |t| t.post("/labels"), [Step::Unreachable, Step::Unreachable])
+        .unwrap_err();
+    assert_eq!((error.code(), error.stage()), ("not_delivered", Stage::NotSent));
+    setup.script.seen();
+
     // What changes nothing has none.
     setup.send(&client, |t| t.get("/labels"), [done()]).unwrap();
     assert!(!setup.script.seen()[0].headers.contains_key(&key));
