@@ -37,7 +37,7 @@ impl Below {
 /// Whether a path can be read in one way alone, letters' case and empty segments aside.
 fn is_plain(path: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_' | b'.' | b'~');
-    path.bytes().all(plain) && !path.contains("/.")
+    path.bytes().all(plain) && !path.starts_with('.') && !path.contains("/.")
 }
 
 /// How often percent-encoding is taken off: more than any chain of gateways does.

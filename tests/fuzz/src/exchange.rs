@@ -13,12 +13,12 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderName, Method, StatusCode};
 use serde_json::{Value, json};
 use shipbound::binding::bearer::Bearer;
 use shipbound::binding::dpop::Dpop;
 use shipbound::binding::nonce::{MAX_NONCE, Nonce};
-use shipbound::carriers::CarrierProfile;
+use shipbound::carriers::{CarrierFault, CarrierProfile, FaultKind, FaultPlace, FaultShape};
 use shipbound::clock::{Clock, ManualClock, Timestamp};
 use shipbound::credentials::{Credential, MemoryCredentials};
 use shipbound::exchange::quirks::{BodyCode, LifetimeAt, Quirks};
@@ -73,6 +73,15 @@ pub(crate) fn metadata(data: &[u8]) {
 /// Every answer is the input's.
 pub(crate) fn exchange(data: &[u8]) {
     run(data, &[Kind::Metadata, Kind::Token, Kind::Api]);
+}
+
+/// Refusals of the API, which the profile reads.
+pub(crate) fn fault(data: &[u8]) {
+    let Some((options, answer)) = data.split_first() else {
+        return;
+    };
+    // A bearer token, by `GET`: the first answer is the call's.
+    run(&[&[options & !3 | 9], answer].concat(), &[Kind::Api]);
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -246,11 +255,20 @@ fn run(data: &[u8], from_input: &'static [Kind]) {
             assert!(last || matches!(status.as_u16(), 401 | 421), "repeated after {seen:?}");
         }
         match outcome {
-            Ok(response) => assert_eq!(
-                Some(response.status()),
-                of(Kind::Api).next_back().map(|(_, status)| *status)
-            ),
-            Err(error) => check_error(&error),
+            Ok(response) => {
+                let last = of(Kind::Api).next_back().map(|(_, status)| *status);
+                assert_eq!(Some(response.status()), last);
+                let refused = response.status().is_client_error() || response.status().is_server_error();
+                assert!(
+                    response.fault().is_some() || !refused,
+                    "a refusal that is read by nobody"
+                );
+                response.fault().into_iter().for_each(check_fault);
+            }
+            Err(error) => {
+                error.fault().into_iter().for_each(check_fault);
+                check_error(&error);
+            }
         }
         drop(state);
         clock.advance(Duration::from_secs(40));
@@ -270,7 +288,14 @@ fn client(options: u8, clock: &Arc<ManualClock>, script: &Arc<Script>) -> Client
         quirks.token_answer.token_type_optional = true;
         quirks.token_answer.lifetime = LifetimeAt::UnixSeconds("expires_at");
     }
-    let profile = CarrierProfile::custom(carrier.clone(), Environment::Sandbox, API, at).quirks(quirks);
+    let mut profile = CarrierProfile::custom(carrier.clone(), Environment::Sandbox, API, at).quirks(quirks);
+    if options & 8 != 0 {
+        let [code, text] = ["x-code", "x-text"].map(HeaderName::from_static);
+        let shape = FaultShape::at(FaultPlace::body("/errors/0/code", "/errors/0/message"))
+            .or_at(FaultPlace::headers(code, text))
+            .code("KNOWN", FaultKind::Conflict);
+        profile = profile.faults(shape);
+    }
     let credentials = MemoryCredentials::new();
     let shipper = TenantId::new("acme").unwrap();
     credentials.put(shipper, &carrier, Environment::Sandbox, Credential::new("id", SECRET));
@@ -291,6 +316,30 @@ fn client(options: u8, clock: &Arc<ManualClock>, script: &Arc<Script>) -> Client
             .build()
     }
     .unwrap()
+}
+
+/// What a fault says is short and has no secret in it, and what it shows is the profile's own.
+fn check_fault(fault: &CarrierFault) {
+    let message = fault.message().unwrap_or_default();
+    assert!(
+        message.chars().count() <= 300 && !message.chars().any(char::is_control),
+        "{message:?}"
+    );
+    assert!(!message.contains(TOKEN) && !message.contains(SECRET), "{message}");
+    let long = message
+        .split(' ')
+        .find(|word| word.chars().filter(char::is_ascii_digit).count() > 4);
+    assert_eq!(long, None, "digits that may be a number of somebody's");
+    let code = fault.code().unwrap_or_default();
+    assert!(
+        code.len() <= 64
+            && code
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    );
+    assert_eq!(fault.may_mean().first(), Some(&fault.kind()));
+    let shown = format!("{fault} {fault:?}");
+    assert!(fault.has_known_code() || !shown.contains("KNOWN"), "{shown}");
 }
 
 /// No error shows a token or a secret, however deep one looks.

@@ -32,6 +32,7 @@ pub const TARGETS: &[Target] = &[
     target("jws", jose::jws, seeds::jws),
     target("htu", uri::htu, seeds::htu),
     target("target", uri::target, seeds::targets),
+    target("credential-route", uri::credential_route, seeds::credential_routes),
     target("nonce", exchange::nonce, seeds::nonces),
     target("challenge", exchange::challenge, seeds::challenges),
     target("token-answer", exchange::token_answer, seeds::token_answers),
@@ -42,6 +43,7 @@ pub const TARGETS: &[Target] = &[
     target("key-jwk", keys::jwk, seeds::key_jwk),
     target("identity-pem", identity::pem, seeds::identity_pem),
     target("identity-der", identity::der, seeds::identity_der),
+    target("fault", exchange::fault, seeds::faults),
     target("introspection", tokens::introspection, seeds::introspection),
     target("pending", tokens::pending, seeds::pending),
 ];

@@ -348,3 +348,23 @@ pub(crate) fn pending() -> Vec<Vec<u8>> {
     .map(|one| one.to_string().into_bytes())
     .into()
 }
+
+pub(crate) fn credential_routes() -> Vec<Vec<u8>> {
+    let paths = [
+        "/oauth/token\n/OAuth/%74oken",
+        "/v2/users/{id}/api_keys\n/v2//users/u1/api%255fkeys;x/k",
+        "/oauth/token\n/x/%2e%2e/oauth%2Ftoken%00.json",
+        "/oauth/token\n/rate/v1/rates/quotes",
+    ];
+    paths.map(|text| text.as_bytes().to_vec()).into()
+}
+
+pub(crate) fn faults() -> Vec<Vec<u8>> {
+    let answers = [
+        "401\n\n{\"errors\":[{\"code\":\"KNOWN\",\"message\":\"It is 'Jane Roe' of 10115 Berlin\"}]}",
+        "422\nx-code: E7\nx-text: no such place, see https://a.example/x?y=1\n\n",
+        "500\n\n{\"errors\":[{\"code\":12,\"message\":[\"a\",{\"b\":\"c\"}]}]}",
+        "200\nx-code: KNOWN\n\n",
+    ];
+    answers.map(|text| [&b"\x09"[..], text.as_bytes()].concat()).into()
+}

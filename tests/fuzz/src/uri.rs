@@ -1,5 +1,6 @@
 //! URLs that are sent to, and `htu` against the URI of a request.
 
+use shipbound::carriers::CredentialRoute;
 use shipbound::target::danger::Loopback;
 use shipbound::target::{MAX_TARGET_LEN, Target};
 use shipbound::verify::htu::{HtuMatch, LoopbackHttp, PublicOrigin, matches, matches_on_loopback, normalize};
@@ -57,6 +58,33 @@ pub(crate) fn htu(data: &[u8]) {
             htu.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http:")),
             "{htu}"
         );
+    }
+}
+
+/// A template in the first line, a path in what follows.
+pub(crate) fn credential_route(data: &[u8]) {
+    let (template, path) = cut(data, b"\n");
+    let (Ok(template), Ok(path)) = (std::str::from_utf8(template), std::str::from_utf8(path)) else {
+        return;
+    };
+    let route = CredentialRoute::new(template);
+    if !template.contains(['%', '{', ';', '\0']) {
+        assert!(route.holds(template), "a route holds itself: {template:?}");
+    }
+    if !route.holds(path) {
+        return;
+    }
+    // Whatever is written more strangely, or lies below, is held as well.
+    assert!(route.holds(&format!("{path}/below")), "{template:?} {path:?}");
+    assert!(route.holds(&path.replace('/', "//")), "{template:?} {path:?}");
+    assert!(
+        route.holds(&path.to_ascii_uppercase().replace("%2F", "%2f")),
+        "{template:?} {path:?}"
+    );
+    if !path.contains('%') {
+        let encoded: String = path.bytes().map(|byte| format!("%{byte:02x}")).collect();
+        assert!(route.holds(&encoded), "{template:?} {path:?}");
+        assert!(route.holds(&encoded.replace('%', "%25")), "{template:?} {path:?}");
     }
 }
 
