@@ -75,11 +75,12 @@ impl Log {
     /// The first instant from `from` at which one more request keeps to `rate`, whatever is put before or after it.
     pub(super) fn earliest(&self, from: Monotonic, rate: Rate) -> Monotonic {
         let Rate { requests, window } = rate;
-        let others = requests.saturating_sub(1) as usize;
-        let begin = self.sent.partition_point(|sent| *sent + window <= from);
-        // Each run of `requests` within a window keeps one more away from both its ends, by a window.
-        let firsts = self.sent.iter().skip(begin);
-        let lasts = self.sent.iter().skip(begin).skip(others);
+        let requests = requests.max(1) as usize;
+        // Each run of `requests` within a window keeps one more away from both its ends, by a window. Of runs that are over the
+        // last one is the one that matters.
+        let over = self.until(from);
+        let firsts = self.sent.iter().skip(over.saturating_sub(requests));
+        let lasts = firsts.clone().skip(requests - 1);
         let mut at = from;
         for (first, last) in firsts.zip(lasts) {
             if *last >= at + window {
@@ -98,13 +99,20 @@ impl Log {
         while self.sent.front().is_some_and(|sent| *sent + self.keep <= now) {
             self.sent.pop_front();
         }
-        let place = self.sent.partition_point(|sent| *sent <= at);
-        self.sent.insert(place, at);
+        self.sent.insert(self.until(at), at);
     }
 
     /// How many are to be sent after `now`.
     pub(super) fn waiting(&self, now: Monotonic) -> usize {
-        self.sent.len() - self.sent.partition_point(|sent| *sent <= now)
+        self.sent.len() - self.until(now)
+    }
+
+    /// How many are sent until `at`: mostly all, which costs no search.
+    fn until(&self, at: Monotonic) -> usize {
+        match self.sent.back() {
+            Some(last) if *last > at => self.sent.partition_point(|sent| *sent <= at),
+            _ => self.sent.len(),
+        }
     }
 
     /// Whether nothing in it matters from `now` on.
