@@ -208,9 +208,16 @@ impl CarrierProfile {
     }
 
     /// Whether calls to this path need
-    /// [`allow_credential_route`](crate::client::RequestBuilder::allow_credential_route).
+    /// [`allow_credential_route`](crate::client::RequestBuilder::allow_credential_route), or are refused even so, being to one of the
+    /// [endpoints](Self::is_endpoint) that the profile fixes.
     pub fn is_credential_route(&self, path: &str) -> bool {
-        self.credential_routes.iter().any(|route| route.holds(path))
+        self.credential_routes.iter().any(|route| route.holds(path)) || self.is_endpoint(path)
+    }
+
+    /// Whether this is the path of an endpoint of the issuer that the profile fixes. Nobody but this library calls it. (Endpoints
+    /// that an issuer's metadata names are refused as well.)
+    pub fn is_endpoint(&self, path: &str) -> bool {
+        self.endpoint_routes.iter().any(|route| route.holds(path))
     }
 
     /// The parts of the API that callers are kept from.

@@ -21,7 +21,7 @@ use crate::token::{TokenAt, TokenRequest};
 
 use super::calls::{LookUp, Replacement, TestCall, TracingHeader};
 use super::fact::Fact;
-use super::route::{CredentialRoute, Route};
+use super::route::{CredentialRoute, Route, path_of};
 
 /// One carrier's API in one environment. Data only: what happens to a request is decided elsewhere, the same for all.
 ///
@@ -58,6 +58,8 @@ pub struct CarrierProfile {
     pub(crate) companion: Option<Companion>,
     pub(crate) routes: Vec<Route>,
     pub(crate) credential_routes: Vec<CredentialRoute>,
+    /// Those of the endpoints that the profile fixes.
+    pub(crate) endpoint_routes: Vec<CredentialRoute>,
     pub(crate) faults: FaultShape,
     pub(crate) throttling: Throttling,
     pub(crate) tracing: Vec<TracingHeader>,
@@ -82,7 +84,6 @@ impl CarrierProfile {
             environment,
             base: base.into(),
             origins: Vec::new(),
-            token_at,
             endpoints: BTreeMap::new(),
             auth: ClientAuth::default(),
             request: TokenRequest::default(),
@@ -95,6 +96,11 @@ impl CarrierProfile {
             companion: None,
             routes: Vec::new(),
             credential_routes: Vec::new(),
+            endpoint_routes: match &token_at {
+                TokenAt::Endpoint(url) => endpoint_route(url).into_iter().collect(),
+                TokenAt::Issuer(_) | TokenAt::Nowhere | TokenAt::Credential => Vec::new(),
+            },
+            token_at,
             faults: FaultShape::default(),
             throttling: Throttling::default(),
             tracing: Vec::new(),
@@ -132,7 +138,9 @@ impl CarrierProfile {
     /// that says it.
     #[must_use]
     pub fn endpoint(mut self, endpoint: IssuerEndpoint, url: impl Into<String>) -> Self {
-        self.endpoints.insert(endpoint, url.into());
+        let url = url.into();
+        self.endpoint_routes.extend(endpoint_route(&url));
+        self.endpoints.insert(endpoint, url);
         self
     }
 
@@ -223,6 +231,12 @@ impl CarrierProfile {
         self.exempt = exempt;
         self
     }
+}
+
+/// What an endpoint's URL guards; the root of an origin would guard all of it.
+fn endpoint_route(url: &str) -> Option<CredentialRoute> {
+    let path = path_of(url);
+    (!path.is_empty()).then(|| CredentialRoute::new(path))
 }
 
 impl fmt::Debug for CarrierProfile {

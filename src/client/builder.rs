@@ -3,15 +3,12 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use http::HeaderName;
-
 use crate::binding::bearer::Bearer;
 use crate::binding::{BindingKind, BindingStrategy};
-use crate::carriers::{CarrierProfile, CredentialRoute, RouteClass};
+use crate::carriers::{CarrierProfile, RouteClass};
 use crate::crypto::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::budget::Limits;
-use crate::exchange::quirks::BodyEncoding;
 use crate::owner::{AccountId, Tenant};
 use crate::parts::Parts;
 use crate::rollout::Mode;
@@ -245,10 +242,7 @@ impl ClientBuilder {
             metadata: Mutex::default(),
             left: LeftFlights::default(),
         };
-        let endpoints = source_endpoints(&source.at);
-        let credential_routes = profile.credential_routes.iter().cloned().chain(endpoints).collect();
         Ok(Client(Arc::new(Pipeline {
-            credential_routes,
             locked: profile.locked().cloned().collect(),
             personal,
             minima,
@@ -261,17 +255,6 @@ impl ClientBuilder {
             revoked: Revoked::default(),
             parts,
         })))
-    }
-}
-
-/// The endpoints that a profile fixes, which no caller is to meet by accident.
-fn source_endpoints(place: &Place) -> Vec<CredentialRoute> {
-    match place {
-        Place::Endpoints(endpoints) => {
-            let targets = endpoints.values();
-            targets.map(|target| CredentialRoute::new(target.path())).collect()
-        }
-        Place::Issuer(_) | Place::Nowhere | Place::Credential => Vec::new(),
     }
 }
 
@@ -345,20 +328,23 @@ fn request_digest(
     profile.auth.identify(&mut digest);
     profile.request.identify(&mut digest);
     digest.text(binding.as_str());
-    let (asked, shape) = (&profile.quirks.token_request, &profile.quirks.token_answer);
-    let is_json = asked.encoding == BodyEncoding::Json;
-    let header = shape.in_header.as_ref().map_or("", HeaderName::as_str);
-    [asked.client_id, asked.client_secret, shape.access_token, header]
-        .iter()
-        .for_each(|text| digest.text(text));
-    let flags = [confirm, fapi, shape.token_type_optional, asked.grant_type, is_json];
-    digest.bytes(&flags.map(u8::from));
+    digest.bytes(&[u8::from(confirm), u8::from(fapi)]);
+    profile.quirks.token_request.identify(&mut digest);
+    profile.quirks.token_answer.identify(&mut digest);
     profile.credential_at.identify(&mut digest);
     digest.count(profile.parts.len());
     profile.parts.iter().for_each(|part| part.identify(&mut digest));
+    digest.count(profile.key_forms.len());
+    profile.key_forms.iter().for_each(|form| form.identify(&mut digest));
+    digest.count(usize::from(profile.companion.is_some()));
     if let Some(companion) = &profile.companion {
         companion.identify(&mut digest);
+        // Where it is asked for.
+        digest.text(&profile.base);
     }
+    // Other endpoints have no part in how a token comes about.
+    let refresh = profile.endpoints.get(&IssuerEndpoint::Refresh);
+    digest.text(refresh.map_or("", String::as_str));
     digest.count(origins.len());
     origins.iter().for_each(|origin| digest.text(&origin.to_string()));
     digest.finish()

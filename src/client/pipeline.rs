@@ -8,7 +8,7 @@ use http::{Method, Request};
 use uuid::Uuid;
 
 use crate::binding::{BindingKind, Confirmation, Role, TokenBinding};
-use crate::carriers::{self, CarrierProfile, CredentialRoute, Route, RouteClass, TracingValue};
+use crate::carriers::{self, CarrierProfile, FaultKind, Route, RouteClass, TracingValue};
 use crate::clock::Monotonic;
 use crate::credentials::CredentialError;
 use crate::error::{Awaited, Error, ErrorKind};
@@ -84,8 +84,6 @@ pub(crate) struct Pipeline {
     pub(super) origins: Vec<Origin>,
     pub(super) limits: Limits,
     pub(super) profile: CarrierProfile,
-    /// The profile's credential routes, and its token endpoints.
-    pub(super) credential_routes: Vec<CredentialRoute>,
     /// Headers that callers may not set.
     pub(super) locked: Vec<HeaderName>,
     pub(super) personal: Personal,
@@ -158,7 +156,9 @@ impl Pipeline {
             return Err(Error::before(ErrorKind::MethodRefused));
         }
         let target = self.target(address)?;
-        if !credential_route && self.is_credential_route(&target) {
+        // The issuer's endpoints are this library's to talk to, also where a call asks for such routes by name.
+        let guarded = self.profile.is_endpoint(target.path()) || self.source.names(&target);
+        if guarded || (!credential_route && self.profile.is_credential_route(target.path())) {
             return Err(Error::before(ErrorKind::CredentialRoute));
         }
         let route = self.profile.route_of(&method, target.path());
@@ -216,6 +216,10 @@ impl Pipeline {
         if lease.binding() < self.source.strategy.minimum() {
             return Err(Error::before(ErrorKind::UnboundToken));
         }
+        // By now the issuer's metadata has been read.
+        if self.source.names(asked.target) {
+            return Err(Error::before(ErrorKind::CredentialRoute));
+        }
         if lease.binding() < asked.minimum {
             return Err(Error::before(ErrorKind::BelowMinimum));
         }
@@ -240,6 +244,11 @@ impl Pipeline {
         };
         let outcome = drive(&env, &mut errand, report).await;
         describe(&errand.lease, report);
+        // Some carriers say with 403 that they do not know a key.
+        let fault = outcome.as_ref().ok().and_then(Response::fault);
+        if fault.is_some_and(|fault| fault.kind() == FaultKind::WrongCredentials) {
+            errand.doubted();
+        }
         outcome
     }
 
@@ -302,10 +311,6 @@ impl Pipeline {
         }
         let given = headers.get(name).is_some_and(|value| !value.is_empty());
         Ok((headers, given))
-    }
-
-    fn is_credential_route(&self, target: &Target) -> bool {
-        self.credential_routes.iter().any(|route| route.holds(target.path())) || self.source.names(target)
     }
 
     /// What becomes of a path that says something of a person, where it would stand in a proof (RFC 9449 4.2, `htu`).
@@ -495,12 +500,16 @@ impl Errand for Call<'_> {
             .parts
             .journal
             .record(&slot.connection.id, || EventKind::TokenRefused);
-        if !pipeline.source.may_replace(&self.lease, self.asked.deadline).await? {
-            return Ok(false);
-        }
         let replaced = async {
-            match slot.replace(&self.lease, &pipeline.source).await? {
-                Some(lease) => Ok(pipeline.source.review(&slot, &lease).await?.then_some(lease)),
+            let source = &pipeline.source;
+            if let Some(lease) = slot.other_than(&self.lease, pipeline.parts.clock.monotonic()) {
+                return Ok(source.review(&slot, &lease).await?.then_some(lease));
+            }
+            if !source.may_replace(&self.lease, self.asked.deadline).await? {
+                return Ok(None);
+            }
+            match slot.replace(&self.lease, source.gives_tokens(), source).await? {
+                Some(lease) => Ok(source.review(&slot, &lease).await?.then_some(lease)),
                 None => Ok(None),
             }
         };
@@ -518,7 +527,11 @@ impl Errand for Call<'_> {
     fn doubted(&mut self) {
         let pipeline = self.pipeline;
         let slot = pipeline.parts.tokens.slot(&pipeline.scope, self.asked.tenant);
-        slot.doubt(&self.lease, pipeline.parts.clock.monotonic());
+        // With another credential the next call may do better; this one is not repeated, since nothing says that it may be.
+        match pipeline.source.refused(&self.lease) {
+            true => slot.evict(&self.lease),
+            false => slot.doubt(&self.lease, pipeline.parts.clock.monotonic()),
+        }
         pipeline.parts.tokens.show(&pipeline.scope, self.asked.tenant);
     }
 

@@ -196,7 +196,7 @@ impl Pipeline {
             Ok(Some(response)) => told.answered(&response),
             Err(error) => told.failed(error),
         };
-        if slot.connection.goes_back() {
+        if slot.connection.goes_back(self.parts.clock.monotonic()) {
             // The carrier took the one that is to be replaced.
             verification.standing = Standing::Wrong;
         }

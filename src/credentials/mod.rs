@@ -78,7 +78,9 @@ impl Credential {
     }
 
     /// This credential, with the one that it takes the place of: that goes on while the carrier does not take this one. For
-    /// secrets that are changed while calls go on. An older one behind `previous` is forgotten.
+    /// secrets that are changed while calls go on. One that was not taken is tried again after five minutes, then less often, at
+    /// least every two hours; when the old one is refused as well; when the store changes; and by
+    /// [`Client::verify_credentials`](crate::Client::verify_credentials). An older one behind `previous` is forgotten.
     #[must_use]
     pub fn replacing(mut self, previous: Credential) -> Self {
         self.previous = Some(Arc::new(Credential {
@@ -123,6 +125,12 @@ impl Credential {
     /// A part by its name.
     pub fn part(&self, name: &str) -> Option<&ClientSecret> {
         self.parts.get(name)
+    }
+
+    /// This credential alone.
+    pub(crate) fn without_previous(mut self) -> Self {
+        self.previous = None;
+        self
     }
 
     /// See [`Credential::replacing`].
@@ -172,8 +180,9 @@ impl Credential {
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not even the id: with some carriers it is somebody's address of mail.
         f.debug_struct("Credential")
-            .field("client_id", &self.client_id)
+            .field("parts", &self.parts.keys())
             .finish_non_exhaustive()
     }
 }
@@ -200,9 +209,9 @@ pub enum CredentialError {
     /// the other way round. It was not sent. User action: give the key of this environment.
     #[error("the secret is for another environment of the carrier")]
     OtherEnvironment,
-    /// The id, the secret or a part has characters that no header may hold. User action: correct it; a line break at the end
-    /// is usual.
-    #[error("the credential cannot stand in a header")]
+    /// The id, the secret or a part has characters that cannot be sent, or the secret begins or ends with a blank. User action:
+    /// correct it; a line break that was copied along is usual.
+    #[error("the credential has characters that cannot be sent, or a blank at an end")]
     Syntax,
     /// An environment variable that was named is not set, or is not UTF-8. User action: set it.
     #[error("the environment variable {0} is not set")]

@@ -70,6 +70,7 @@ impl CredentialPart {
             PartAt::CallHeader(name) => ("call header", name.as_str()),
         };
         [&*self.name, kind, place].iter().for_each(|text| digest.text(text));
+        digest.bytes(&[u8::from(self.required)]);
     }
 
     /// A part without which nothing is sent.
@@ -121,6 +122,12 @@ pub struct KeyForm {
 }
 
 impl KeyForm {
+    /// Writes what tells this form from others into a digest.
+    pub(crate) fn identify(&self, digest: &mut Digest) {
+        digest.text(&self.prefix);
+        digest.text(self.environment.as_str());
+    }
+
     /// Secrets that begin so are for this environment.
     pub fn new(prefix: impl Into<Cow<'static, str>>, environment: Environment) -> Self {
         Self {

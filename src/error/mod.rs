@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::binding::Role;
 use crate::clock::Timestamp;
+use crate::credentials::CredentialError;
 use crate::exchange::answer::{Report, Response};
 use crate::exchange::fault::{CarrierFault, FaultKind};
 use crate::grants::GrantError;
@@ -53,10 +54,10 @@ impl Error {
         Self::new(kind, Stage::NotSent)
     }
 
-    /// Whether the connection has no credential or no consent any more, which no waiting mends.
+    /// Whether the connection has no credential that can be used, or no consent any more, which no waiting mends.
     pub(crate) fn is_for_good(&self) -> bool {
         match self.kind() {
-            ErrorKind::Credential(cause) => cause.is_missing(),
+            ErrorKind::Credential(cause) => *cause != CredentialError::Unavailable,
             ErrorKind::Grant(cause) => matches!(cause, GrantError::Missing | GrantError::NeedsConsent),
             _ => false,
         }
@@ -96,9 +97,9 @@ impl Error {
     #[must_use]
     pub(crate) fn maybe_sent(mut self) -> Self {
         self.0.stage = Stage::MaybeSent;
-        self.0.answer = None;
+        self.0.fault = self.0.fault.map(|fault| Box::new(fault.not_retryable()));
         self.0.kind = ErrorKind::OutcomeUnknown(match self.0.kind {
-            ErrorKind::NotDelivered(cause) => cause,
+            ErrorKind::NotDelivered(cause) | ErrorKind::OutcomeUnknown(cause) => cause,
             _ => TransportErrorKind::ConnectionLost,
         });
         self
@@ -112,7 +113,10 @@ impl Error {
 
     #[must_use]
     pub(crate) fn with_answer(mut self, answer: Response) -> Self {
-        self.0.fault.clone_from(&answer.fault);
+        // What the issuer said of a failed renewal is why the call failed.
+        if self.0.fault.is_none() {
+            self.0.fault.clone_from(&answer.fault);
+        }
         self.0.answer = Some(answer);
         self
     }

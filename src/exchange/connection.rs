@@ -2,7 +2,7 @@
 //! servers asked for, renewals that a 401 caused.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::binding::{Role, TokenBinding};
@@ -13,6 +13,17 @@ use super::skew::SkewBook;
 
 /// At most one renewal that a 401 caused in this time.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long a credential that was not taken is not tried again; the time doubles up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_secs(5 * 60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
+
+#[derive(Clone, Copy, Debug)]
+struct NotTaken {
+    revision: u64,
+    until: Monotonic,
+    pause: Duration,
+}
 
 /// The revision of no credential.
 const NONE: u64 = u64::MAX;
@@ -28,8 +39,8 @@ pub(crate) struct Connection {
     issuer_pause: AtomicU64,
     /// When a 401 last caused a renewal, in milliseconds of monotonic time plus one; 0 for never.
     renewed: AtomicU64,
-    /// The revision of the credential that the carrier did not take though it was to replace another; [`NONE`] for none.
-    not_taken: AtomicU64,
+    /// The credential that the carrier did not take though it was to replace another.
+    not_taken: Mutex<Option<NotTaken>>,
     /// The revision of the credential that was last asked with; [`NONE`] for none.
     asked_with: AtomicU64,
 }
@@ -43,7 +54,7 @@ impl Connection {
             api_pause: AtomicU64::new(0),
             issuer_pause: AtomicU64::new(0),
             renewed: AtomicU64::new(0),
-            not_taken: AtomicU64::new(NONE),
+            not_taken: Mutex::default(),
             asked_with: AtomicU64::new(NONE),
         }
     }
@@ -62,23 +73,39 @@ impl Connection {
     }
 
     /// Whether the carrier did not take the credential of this revision, so that the one it replaces goes on.
-    pub(crate) fn is_not_taken(&self, revision: u64) -> bool {
-        self.not_taken.load(Ordering::Relaxed) == revision
+    pub(crate) fn is_not_taken(&self, revision: u64, now: Monotonic) -> bool {
+        let not_taken = self.not_taken();
+        not_taken
+            .as_ref()
+            .is_some_and(|not_taken| not_taken.revision == revision && now < not_taken.until)
     }
 
-    /// The carrier did not take the credential of this revision; `false` where that is known.
-    pub(crate) fn not_taken(&self, revision: u64) -> bool {
-        self.not_taken.swap(revision, Ordering::Relaxed) != revision
+    /// The carrier did not take the credential of this revision; `false` where that is known. It is tried again after a
+    /// while, a longer one each time.
+    pub(crate) fn took_not(&self, revision: u64, now: Monotonic) -> bool {
+        let mut not_taken = self.not_taken();
+        let before = not_taken.filter(|not_taken| not_taken.revision == revision);
+        let pause = before.map_or(FIRST_PAUSE, |before| before.pause.saturating_mul(2).min(LONGEST_PAUSE));
+        *not_taken = Some(NotTaken {
+            revision,
+            until: now + pause,
+            pause,
+        });
+        before.is_none()
     }
 
     /// Whether a credential goes on because the carrier did not take the one that is to replace it.
-    pub(crate) fn goes_back(&self) -> bool {
-        self.not_taken.load(Ordering::Relaxed) != NONE
+    pub(crate) fn goes_back(&self, now: Monotonic) -> bool {
+        self.not_taken().as_ref().is_some_and(|not_taken| now < not_taken.until)
     }
 
     /// A credential that was not taken is to be tried again; `false` where there is none.
     pub(crate) fn try_again(&self) -> bool {
-        self.not_taken.swap(NONE, Ordering::Relaxed) != NONE
+        self.not_taken().take().is_some()
+    }
+
+    fn not_taken(&self) -> MutexGuard<'_, Option<NotTaken>> {
+        self.not_taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The credential of this revision is asked with.

@@ -130,10 +130,28 @@ impl CarrierFault {
         self.message.as_deref()
     }
 
-    /// Whether the same request may be sent again, since the carrier has not carried it out and refuses for a while only. A
-    /// server's failure (500, 502, 504) is not: look the shipment up first.
+    /// Whether the same request may be sent again, since the carrier has not carried it out and refuses for a while only: it was
+    /// throttled, or blocked for a time that is known. A server's failure is not, 503 among them, which gateways also give when a
+    /// request has gone through: look the shipment up first. It is for requests that change nothing, or that have an idempotency
+    /// key.
     pub fn is_retryable(&self) -> bool {
         self.retryable
+    }
+
+    /// This fault, of an answer to a request that may or may not be carried out twice without harm.
+    pub(crate) fn judged(mut self, status: StatusCode, again_is_safe: bool) -> Self {
+        self.retryable = match self.kind {
+            FaultKind::Throttled => true,
+            FaultKind::Blocked => self.retry_after.is_some(),
+            _ => again_is_safe && status == StatusCode::SERVICE_UNAVAILABLE,
+        };
+        self
+    }
+
+    /// That the request was carried out before cannot be ruled out.
+    pub(crate) fn not_retryable(mut self) -> Self {
+        self.retryable = false;
+        self
     }
 
     /// How long the carrier wants to be left alone, where it or its profile says so.
@@ -244,12 +262,11 @@ impl FaultShape {
             (None, None) => vec![FaultKind::of_status(role, status)],
         };
         let kind = may_mean.first().copied().unwrap_or(FaultKind::Unknown);
-        let passing = matches!(kind, FaultKind::Throttled | FaultKind::Blocked);
         let vague = |code: &str| self.vague.iter().any(|vague| *vague == code);
         Some(CarrierFault {
             kind,
             known_code: known.is_some() || code.as_deref().is_some_and(vague),
-            retryable: passing || status == StatusCode::SERVICE_UNAVAILABLE,
+            retryable: false,
             retry_after,
             code: code.map(|code| legal(&code)).filter(|code| !code.is_empty()),
             message: message.map(|text| scrub::scrub(&text)).filter(|text| !text.is_empty()),

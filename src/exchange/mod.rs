@@ -113,11 +113,21 @@ pub(crate) trait Errand: Send {
 pub(crate) async fn drive<E: Errand>(env: &Env<'_>, errand: &mut E, report: &mut Report) -> Result<Response, Error> {
     let mut spent = Spent::default();
     let outcome = attempts(env, errand, report, &mut spent).await;
-    // That a repeat was not sent says nothing of the attempt that was lost before it.
-    outcome.map_err(|error| match spent.lost_on_the_way {
-        true if error.stage() == Stage::NotSent => error.maybe_sent(),
-        _ => error,
-    })
+    // What became of a repeat says nothing of the attempt that was lost before it, unless the repeat was carried out.
+    if !spent.lost_on_the_way || errand.method().is_safe() {
+        return outcome;
+    }
+    match outcome {
+        Ok(response) if response.status.is_success() => Ok(response),
+        Ok(response) => {
+            let error = Error::new(
+                ErrorKind::OutcomeUnknown(TransportErrorKind::ConnectionLost),
+                Stage::MaybeSent,
+            );
+            Err(error.of(errand.role()).with_answer(response).maybe_sent())
+        }
+        Err(error) => Err(error.maybe_sent()),
+    }
 }
 
 async fn attempts<E: Errand>(
@@ -245,7 +255,8 @@ async fn attempts<E: Errand>(
             not_processed: errand.not_processed(),
             blocks: &env.manner.throttling.blocks,
         });
-        let fault = fault(env, role, &head, &body, &verdict, arrived);
+        let again_is_safe = errand.is_idempotent() && (errand.method().is_safe() || !spent.lost_on_the_way);
+        let fault = fault(env, role, &head, &body, (&verdict, arrived, again_is_safe));
         let response = Response {
             status: head.status,
             headers: head.headers,
@@ -410,15 +421,15 @@ fn fault(
     role: Role,
     head: &http::response::Parts,
     body: &[u8],
-    verdict: &Verdict,
-    arrived: Timestamp,
+    (verdict, arrived, again_is_safe): (&Verdict, Timestamp, bool),
 ) -> Option<CarrierFault> {
     let throttling = env.manner.throttling;
     let wait = match verdict {
         Verdict::Blocked(_, lasts) => Some(*lasts),
         _ => classify::retry_after(&head.headers, arrived).or_else(|| throttling.pause_after(role, head.status)),
     };
-    env.manner.faults.read(role, head.status, &head.headers, body, wait)
+    let fault = env.manner.faults.read(role, head.status, &head.headers, body, wait)?;
+    Some(fault.judged(head.status, again_is_safe))
 }
 
 /// The head of an answer, when it came, and its body. `Err(None)` is a body that did not come in time.

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use http::HeaderName;
 
+use crate::crypto::Digest;
+
 /// How the answers of one carrier are to be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -71,6 +73,21 @@ impl Default for TokenRequestShape {
     }
 }
 
+impl TokenRequestShape {
+    /// Writes what tells this shape from others into a digest.
+    pub(crate) fn identify(&self, digest: &mut Digest) {
+        let Self {
+            encoding,
+            client_id,
+            client_secret,
+            grant_type,
+        } = self;
+        digest.text(client_id);
+        digest.text(client_secret);
+        digest.bytes(&[u8::from(*grant_type), u8::from(*encoding == BodyEncoding::Json)]);
+    }
+}
+
 /// How the body of a token request is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -109,6 +126,30 @@ impl Default for TokenAnswerShape {
             any_characters: false,
             token_type_optional: false,
         }
+    }
+}
+
+impl TokenAnswerShape {
+    /// Writes what tells this shape from others into a digest.
+    pub(crate) fn identify(&self, digest: &mut Digest) {
+        let Self {
+            access_token,
+            lifetime,
+            in_header,
+            any_characters,
+            token_type_optional,
+        } = self;
+        digest.text(access_token);
+        digest.text(in_header.as_ref().map_or("", HeaderName::as_str));
+        digest.bytes(&[any_characters, token_type_optional].map(|flag| u8::from(*flag)));
+        let (kind, name, seconds) = match lifetime {
+            LifetimeAt::Seconds(name) => ("seconds", &**name, 0),
+            LifetimeAt::UnixSeconds(name) => ("unix", &**name, 0),
+            LifetimeAt::Fixed(seconds) => ("fixed", "", *seconds),
+        };
+        digest.text(kind);
+        digest.text(name);
+        digest.bytes(&seconds.to_be_bytes());
     }
 }
 

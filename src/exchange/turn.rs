@@ -24,14 +24,17 @@ pub(super) async fn take(env: &Env<'_>, role: Role, patience: Duration, report: 
     let wait = taken
         .unwrap_or(Err(Spent::unavailable()))
         .map_err(|spent| refused(env, role, spent))?;
+    if env.clock.monotonic() + wait > env.deadline {
+        return Err(Error::before(ErrorKind::Deadline(env.awaited)).of(role));
+    }
     if wait > Duration::ZERO {
-        env.clock.sleep_until(began + wait).await;
+        // From the answer on: whoever keeps the budget may have taken a while.
+        env.clock.sleep_until(env.clock.monotonic() + wait).await;
         report.turn_wait += env.clock.monotonic().saturating_since(began);
         // What happened meanwhile counts: a block, or a pause that the server asked for.
-        manner
-            .budget
-            .look(&demand)
-            .await
+        let looked = within(env.clock, env.deadline, manner.budget.look(&demand)).await;
+        looked
+            .unwrap_or(Err(Spent::unavailable()))
             .map_err(|spent| refused(env, role, spent))?;
         super::refuse_if_paused(env, role)?;
     }
@@ -46,7 +49,11 @@ pub(super) async fn blocked(env: &Env<'_>, role: Role, counted_by: CountedBy, la
         lasts,
     });
     let demand = demand(env, role, Duration::ZERO);
-    env.manner.budget.blocked(&demand, counted_by, lasts).await;
+    // The answer is at hand, and does not wait for whoever keeps the budget.
+    let told = env.manner.budget.blocked(&demand, counted_by, lasts);
+    if within(env.clock, env.deadline, told).await.is_none() {
+        env.journal.record(&env.connection.id, || EventKind::BudgetUnavailable);
+    }
 }
 
 fn demand<'a>(env: &Env<'a>, role: Role, patience: Duration) -> Demand<'a> {

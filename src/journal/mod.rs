@@ -79,6 +79,8 @@ pub enum EventKind {
         /// For how long.
         lasts: Duration,
     },
+    /// Whoever keeps the budget did not take the word of a block in time.
+    BudgetUnavailable,
     /// A credential that takes another's place was refused; the one that it replaces goes on
     /// ([`Credential::replacing`](crate::credentials::Credential::replacing)).
     CredentialNotTaken,

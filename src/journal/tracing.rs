@@ -99,6 +99,9 @@ impl Sink for TracingSink {
                     "the carrier blocks"
                 );
             }
+            EventKind::BudgetUnavailable => {
+                warn!(target: "shipbound", tenant, carrier, environment, account, "the keeper of the budget was not told of a block");
+            }
             EventKind::CredentialNotTaken => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, "a new credential was refused; the old one goes on");
             }

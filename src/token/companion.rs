@@ -11,11 +11,12 @@ use zeroize::Zeroizing;
 
 use crate::binding::{Role, TokenBinding};
 use crate::clock::Monotonic;
-use crate::credentials::CredentialError;
+use crate::credentials::{Credential, CredentialError};
 use crate::crypto::Digest;
 use crate::error::{Error, ErrorKind};
 use crate::exchange::connection::Connection;
 use crate::exchange::{Draft, Errand};
+use crate::secret::ClientSecret;
 use crate::target::Target;
 use crate::transport::Stage;
 
@@ -89,11 +90,28 @@ impl Companion {
         self
     }
 
+    /// The body of the request for it.
+    pub(super) fn body<'a>(&self, credential: &'a Credential) -> Result<&'a ClientSecret, Error> {
+        let body = credential.part(&self.body_part);
+        body.ok_or_else(|| {
+            let missing = CredentialError::NoPart(self.body_part.clone());
+            Error::before(missing.into()).of(Role::AuthorizationServer)
+        })
+    }
+
     /// Writes what tells this token from others into a digest.
     pub(crate) fn identify(&self, digest: &mut Digest) {
-        [&*self.path, &*self.body_part, &*self.pointer, self.header.as_str()]
-            .iter()
-            .for_each(|text| digest.text(text));
+        let Self {
+            path,
+            body_part,
+            pointer,
+            header,
+            lifetime,
+            paths: _of_calls,
+        } = self;
+        [path, body_part, pointer].iter().for_each(|text| digest.text(text));
+        digest.text(header.as_str());
+        digest.count(usize::try_from(lifetime.as_secs()).unwrap_or(usize::MAX));
     }
 
     /// Whether calls to this path carry it.
@@ -112,16 +130,13 @@ impl TokenSource {
         connection: &Arc<Connection>,
         deadline: Monotonic,
     ) -> Result<Landed, Error> {
-        let body = prepared
-            .credential
-            .part(&companion.body_part)
-            .ok_or_else(|| CredentialError::NoPart(companion.body_part.clone()))
-            .map_err(|error| Error::before(error.into()).of(Role::AuthorizationServer))?;
+        let body = companion.body(&prepared.current.credential)?;
         let asked = self.clock.monotonic();
         let mut errand = Ask {
             source: self,
             target,
             lease: &landed.lease,
+            turn: prepared.turn,
             body: Bytes::from_owner(Zeroizing::new(body.expose().as_bytes().to_vec())),
         };
         let response = self
@@ -135,7 +150,7 @@ impl TokenSource {
         let answer: Option<serde_json::Value> = serde_json::from_slice(&response.body).ok();
         let value = answer.as_ref().and_then(|answer| answer.pointer(&companion.pointer));
         let value = value.and_then(serde_json::Value::as_str).ok_or_else(refused)?;
-        let mut headers = placed::with_calls(&self.parts, &prepared.credential)
+        let mut headers = placed::with_calls(&self.parts, &prepared.current.credential)
             .map_err(|kind| Error::before(kind).of(Role::AuthorizationServer))?;
         headers.push((
             companion.header.clone(),
@@ -153,6 +168,8 @@ struct Ask<'a> {
     source: &'a TokenSource,
     target: &'a Target,
     lease: &'a Lease,
+    /// How long it waits for its turn.
+    turn: Duration,
     body: Bytes,
 }
 
@@ -175,6 +192,10 @@ impl Errand for Ask<'_> {
 
     fn ath(&self) -> Option<&str> {
         self.lease.ath()
+    }
+
+    fn patience(&self, usual: Duration) -> Duration {
+        self.turn.min(usual)
     }
 
     async fn draft(&mut self) -> Result<Draft, Error> {

@@ -159,7 +159,7 @@ impl TokenSource {
                 true => self.push(&prepared, request, connection, deadline).await?,
                 false => request,
             };
-            let query = query.with("client_id", prepared.credential.client_id());
+            let query = query.with("client_id", prepared.current.credential.client_id());
             // RFC 6749 3.1: a query that the endpoint has already stays.
             let joint = if place.query().is_some() { '&' } else { '?' };
             let text = format!("{}{joint}{}", place.as_str(), query.text());
@@ -211,7 +211,7 @@ impl TokenSource {
     ) -> Result<Form, Error> {
         if self.auth == ClientAuth::Basic {
             // RFC 9126 2.1: the id is a parameter of the request as well. Other ways to authenticate have it in the form.
-            request.add("client_id", prepared.credential.client_id());
+            request.add("client_id", prepared.current.credential.client_id());
         }
         let response = self
             .post(

@@ -126,7 +126,7 @@ impl TokenSource {
                 false => without_proof(&prepared.binding),
             },
             auth: &self.auth,
-            credential: prepared.credential.clone(),
+            credential: prepared.current.credential.clone(),
             form,
             by_grant: false,
             turn: prepared.turn,

@@ -45,6 +45,19 @@ pub struct Lease {
 /// Flags of a lease.
 const EVICTED: u8 = 1;
 const USED: u8 = 2;
+const NEW: u8 = 4;
+const OLD: u8 = 8;
+
+/// Which credential a lease carries, where that goes with calls itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Carries {
+    /// The connection has no other.
+    TheOnlyOne,
+    /// One that is to replace another.
+    TheNewOne,
+    /// One that is to be replaced.
+    TheOldOne,
+}
 
 /// Length of an `ath`: base64url of 32 octets.
 const ATH: usize = 43;
@@ -149,6 +162,26 @@ impl Lease {
     pub(crate) fn with(mut self, headers: Vec<(HeaderName, HeaderValue)>) -> Self {
         self.also = (!headers.is_empty()).then(|| headers.into());
         self
+    }
+
+    /// This lease, with one of two credentials.
+    pub(crate) fn carrying(self, which: Carries) -> Self {
+        let flag = match which {
+            Carries::TheOnlyOne => 0,
+            Carries::TheNewOne => NEW,
+            Carries::TheOldOne => OLD,
+        };
+        self.flags.fetch_or(flag, Ordering::Relaxed);
+        self
+    }
+
+    /// See [`Carries`].
+    pub(crate) fn carries(&self) -> Carries {
+        match self.flags.load(Ordering::Relaxed) & (NEW | OLD) {
+            NEW => Carries::TheNewOne,
+            OLD => Carries::TheOldOne,
+            _ => Carries::TheOnlyOne,
+        }
     }
 
     /// This lease for a carrier that wants tokens at this place. One that is bound to a proof key stays in `Authorization` (RFC

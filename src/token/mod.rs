@@ -10,6 +10,7 @@ pub mod capabilities;
 pub mod client_auth;
 pub mod companion;
 pub mod consent;
+mod current;
 pub(crate) mod discovery;
 mod errand;
 mod form;

@@ -228,21 +228,25 @@ impl Slot {
         }
     }
 
-    /// A lease in the place of `refused`: the one that another caller has fetched by now, or a new one if a 401 may cause
-    /// that again. `None` when it may not.
+    /// The lease that another caller has fetched by now in the place of `refused`.
+    pub(crate) fn other_than(&self, refused: &Arc<Lease>, now: Monotonic) -> Option<Arc<Lease>> {
+        self.held()
+            .filter(|held| !Arc::ptr_eq(held, refused) && now < held.usable_until)
+    }
+
+    /// A lease in the place of `refused`: the one that is there by now, or a new one if a 401 may cause that again. `None` when it may not. What asks nobody for a
+    /// token is not counted.
     pub(crate) async fn replace(
         self: &Arc<Self>,
         refused: &Arc<Lease>,
+        counts: bool,
         fetch: &impl Fetch,
     ) -> Result<Option<Arc<Lease>>, Error> {
         let now = fetch.clock().monotonic();
-        let held = self
-            .held()
-            .filter(|held| !Arc::ptr_eq(held, refused) && now < held.usable_until);
-        if held.is_some() {
-            return Ok(held);
+        if let Some(held) = self.other_than(refused, now) {
+            return Ok(Some(held));
         }
-        if !self.is_busy(now) && !self.connection.claim_renewal(now) {
+        if counts && !self.is_busy(now) && !self.connection.claim_renewal(now) {
             return Ok(None);
         }
         self.evict(refused);

@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue};
 
 use crate::binding::{BindContext, BindingStrategy, Confirmation, Role, TokenBinding};
 use crate::clock::{Clock, Monotonic};
-use crate::credentials::{Credential, CredentialAt, CredentialError, CredentialPart, CredentialStore, KeyForm};
+use crate::credentials::{CredentialAt, CredentialPart, CredentialStore, KeyForm};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::answer::{Report, Response};
 use crate::exchange::budget::Limits;
@@ -33,11 +33,12 @@ use super::TokenRequest;
 use super::answer::{self, Granted, TokenAnswerError};
 use super::client_auth::ClientAuth;
 use super::companion::Companion;
+use super::current::Current;
 use super::discovery::{Found, Known};
 use super::errand::Post;
 use super::form::Form;
 use super::grant::{GrantType, SubjectTokens};
-use super::lease::Lease;
+use super::lease::{Carries, Lease};
 use super::left::LeftFlights;
 use super::metadata::{Issuer, IssuerEndpoint};
 use super::placed;
@@ -118,11 +119,9 @@ pub(crate) struct TokenSource {
 pub(super) struct Prepared<'a> {
     pub(super) found: Found<'a>,
     pub(super) binding: Arc<dyn TokenBinding>,
-    pub(super) credential: Credential,
+    pub(super) current: Current,
     /// How long the request waits for its turn.
     pub(super) turn: Duration,
-    /// The revision of the credential in the store, also where the one that it replaces goes on.
-    revision: u64,
     /// [`TokenSource::generation`] before the credential was looked up.
     generation: u64,
 }
@@ -163,18 +162,17 @@ impl TokenSource {
         let bound = self.bind(connection, found.algorithms(), deadline).await?;
         let binding = connection.bind(bound);
         let generation = self.generation();
-        let (credential, revision) = self.current(connection, deadline).await?;
+        let current = self.current(connection, deadline).await?;
         Ok(Prepared {
             found,
             binding,
-            credential,
+            current,
             turn: self.limits.turn,
-            revision,
             generation,
         })
     }
 
-    async fn bind(
+    pub(super) async fn bind(
         &self,
         connection: &Connection,
         listed: Option<&[String]>,
@@ -237,24 +235,29 @@ impl TokenSource {
             return self.by_credential(connection, deadline).await;
         }
         let mut prepared = self.prepared(connection, deadline).await?;
+        if let Some((companion, _)) = &self.companion {
+            // What is missing for the second token costs no first one.
+            companion.body(&prepared.current.credential)?;
+        }
         prepared.turn = turn;
         let asked = self.clock.monotonic();
         let mut outcome = self.ask_with(&prepared, connection, deadline).await;
         if let Err(error) = &outcome
-            && self.goes_back(&mut prepared, error, connection)
+            && self.swaps(&mut prepared, error, connection)
         {
             outcome = self.ask_with(&prepared, connection, deadline).await;
         }
-        let mut landed = self.landed(outcome?, &prepared, connection, asked)?;
-        if let Some((companion, target)) = &self.companion {
-            landed = self
-                .with_companion(landed, (companion, target), &prepared, connection, deadline)
-                .await?;
-        }
+        let landed = self.landed(outcome?, &prepared, connection, asked)?;
         if self.confirm {
             self.confirm(&landed.lease, &prepared, connection, deadline).await?;
         }
-        Ok(landed)
+        match &self.companion {
+            Some((companion, target)) => {
+                self.with_companion(landed, (companion, target), &prepared, connection, deadline)
+                    .await
+            }
+            None => Ok(landed),
+        }
     }
 
     /// Asks for a token with what has been prepared; gives it with the consent that it comes from.
@@ -280,26 +283,6 @@ impl TokenSource {
             // The call itself has not been sent, whatever became of the request for its token.
             .map_err(Error::not_sent)?;
         Ok((granted, 0))
-    }
-
-    /// Goes back to the credential that the refused one replaces, where there is one.
-    fn goes_back(&self, prepared: &mut Prepared<'_>, error: &Error, connection: &Connection) -> bool {
-        let Some(previous) = prepared.credential.previous().cloned() else {
-            return false;
-        };
-        if !error.refuses_client() {
-            return false;
-        }
-        self.not_taken(prepared.revision, connection);
-        prepared.credential = previous;
-        true
-    }
-
-    /// Notes that the carrier did not take the credential of this revision.
-    pub(crate) fn not_taken(&self, revision: u64, connection: &Connection) {
-        if connection.not_taken(revision) {
-            self.journal.record(&connection.id, || EventKind::CredentialNotTaken);
-        }
     }
 
     pub(crate) fn manner(&self) -> Manner<'_> {
@@ -358,7 +341,7 @@ impl TokenSource {
             token_endpoint: self.endpoint(&prepared.found, IssuerEndpoint::Token)?,
             binding: Arc::clone(&prepared.binding),
             auth,
-            credential: prepared.credential.clone(),
+            credential: prepared.current.credential.clone(),
             form,
             by_grant: true,
             turn: prepared.turn,
@@ -400,40 +383,6 @@ impl TokenSource {
         })
     }
 
-    pub(super) async fn credential(&self, connection: &Connection, deadline: Monotonic) -> Result<Credential, Error> {
-        let credential = self
-            .credentials
-            .credential(&connection.id)
-            .map_err(|error| Error::before(ErrorKind::Credential(error)).of(Role::AuthorizationServer));
-        let credential = self.in_time(deadline, Awaited::Credential, credential).await?;
-        let secret = credential.client_secret().map_or("", |secret| secret.expose());
-        match KeyForm::environment_of(&self.key_forms, secret) {
-            Some(other) if other != self.environment => {
-                Err(Error::before(ErrorKind::Credential(CredentialError::OtherEnvironment))
-                    .of(Role::AuthorizationServer))
-            }
-            _ => Ok(credential),
-        }
-    }
-
-    /// The credential to use now: the connection's, or the one that it replaces while the carrier does not take it; with the
-    /// revision of the connection's.
-    async fn current(&self, connection: &Connection, deadline: Monotonic) -> Result<(Credential, u64), Error> {
-        let credential = self.credential(connection, deadline).await?;
-        let revision = credential.revision();
-        connection.asks_with(revision);
-        let previous = credential.previous().filter(|_| connection.is_not_taken(revision));
-        let current = previous.cloned().unwrap_or(credential);
-        Ok((current, revision))
-    }
-
-    /// Whether the connection's credential is another one than what was last asked with.
-    pub(crate) async fn has_other_credential(&self, connection: &Connection) -> Result<bool, Error> {
-        let deadline = self.clock.monotonic() + self.limits.token_exchange;
-        let credential = self.credential(connection, deadline).await?;
-        Ok(connection.asked_with_other(credential.revision()))
-    }
-
     /// Whether requests are made with a credential of the store at all.
     pub(crate) fn asks_with_credential(&self) -> bool {
         !matches!(self.at, Place::Nowhere)
@@ -442,27 +391,6 @@ impl TokenSource {
     /// Whether there are tokens, which are given for a credential.
     pub(crate) fn gives_tokens(&self) -> bool {
         matches!(self.at, Place::Endpoints(_) | Place::Issuer(_))
-    }
-
-    /// Whether a lease that the carrier refuses can be replaced by another. A credential that goes with calls itself is always
-    /// the same, unless it replaces one that is still good.
-    pub(crate) async fn may_replace(&self, lease: &Lease, deadline: Monotonic) -> Result<bool, Error> {
-        match self.at {
-            Place::Endpoints(_) | Place::Issuer(_) => return Ok(true),
-            Place::Nowhere => return Ok(false),
-            Place::Credential => {}
-        }
-        let credential = self.credential(&lease.connection, deadline).await?;
-        let revision = credential.revision();
-        if revision != lease.revision {
-            // It was changed meanwhile.
-            return Ok(true);
-        }
-        let goes_back = credential.previous().is_some() && !lease.connection.is_not_taken(revision);
-        if goes_back {
-            self.not_taken(revision, &lease.connection);
-        }
-        Ok(goes_back)
     }
 
     /// A number that moves whenever what tokens are asked for with has changed, for this connection or another.
@@ -556,10 +484,10 @@ impl TokenSource {
             Arc::clone(connection),
             renew_from.min(usable_until),
             usable_until,
-            (prepared.revision ^ consent, prepared.generation),
+            (prepared.current.revision ^ consent, prepared.generation),
         )
         .ok_or_else(unusable)?;
-        let also = placed::with_calls(&self.parts, &prepared.credential)
+        let also = placed::with_calls(&self.parts, &prepared.current.credential)
             .map_err(|kind| Error::before(kind).of(Role::AuthorizationServer))?;
         let lease = lease.at(&self.credential_at).with(also);
         Ok(Landed {
@@ -570,33 +498,22 @@ impl TokenSource {
 
     /// What calls need that carry nothing, for as long as the certificate is good.
     fn by_certificate(&self, binding: Arc<dyn TokenBinding>, connection: &Arc<Connection>) -> Landed {
-        self.without_token(binding, connection, (0, 0), Vec::new())
+        self.without_token(binding, connection, (0, 0), Vec::new(), Carries::TheOnlyOne)
     }
 
-    /// What calls need that carry the credential itself.
-    async fn by_credential(&self, connection: &Arc<Connection>, deadline: Monotonic) -> Result<Landed, Error> {
-        let failed = |kind| Error::before(kind).of(Role::AuthorizationServer);
-        let bound = self.bind(connection, None, deadline).await?;
-        let binding = connection.bind(bound);
-        let generation = self.generation();
-        let (credential, revision) = self.current(connection, deadline).await?;
-        let mut headers = placed::without_token(&self.credential_at, &credential).map_err(failed)?;
-        headers.extend(placed::with_calls(&self.parts, &credential).map_err(failed)?);
-        Ok(self.without_token(binding, connection, (revision, generation), headers))
-    }
-
-    fn without_token(
+    pub(super) fn without_token(
         &self,
         binding: Arc<dyn TokenBinding>,
         connection: &Arc<Connection>,
         seen: (u64, u64),
         headers: Vec<(HeaderName, HeaderValue)>,
+        carries: Carries,
     ) -> Landed {
         let lifetime = self.left_of(&*binding).min(self.limits.longest_lifetime);
         let usable_until = self.clock.monotonic() + lifetime;
         let lease = Lease::without_token(binding, Arc::clone(connection), usable_until, seen);
         Landed {
-            lease: Arc::new(lease.with(headers)),
+            lease: Arc::new(lease.with(headers).carrying(carries)),
             keep: true,
         }
     }

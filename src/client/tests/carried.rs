@@ -423,6 +423,33 @@ fn with_an_idempotency_key_a_lost_post_is_sent_once_more() {
 }
 
 #[test]
+fn a_purchase_that_may_have_gone_through_is_not_undone_by_what_its_repeat_met() {
+    let key = HeaderName::from_static("x-idempotency");
+    for (repeat, status) in [
+        (Step::with(429, &[("retry-after", "5")], ""), 429),
+        (Step::with(503, &[], ""), 503),
+        (Step::json(403, "{}"), 403),
+        (Step::json(409, "{}"), 409),
+        (Step::json(401, "{}"), 401),
+    ] {
+        let setup = Setup::new();
+        let profile = at_endpoint().routes([Route::payment("/labels").keyed()]);
+        let client = setup.build(profile.idempotency(key.clone()), bearer).unwrap();
+        let error = setup
+            .send(&client, |t| t.post("/labels"), [token(), Step::Lost, repeat])
+            .unwrap_err();
+        assert_eq!(
+            (error.code(), error.stage()),
+            ("outcome_unknown", Stage::MaybeSent),
+            "{status}"
+        );
+        assert_eq!(error.response().map(|answer| answer.status().as_u16()), Some(status));
+        assert!(!error.fault().unwrap().is_retryable(), "{status}");
+        assert!(error.report().unwrap().idempotency_key.is_some());
+    }
+}
+
+#[test]
 fn a_static_credential_is_not_bound_to_a_key() {
     let setup = Setup::new();
     let error = setup

@@ -93,8 +93,44 @@ fn endpoints_that_metadata_names_are_credential_routes_too() {
     ] {
         assert_eq!(code(&setup, &client, path), Some("credential_route"), "{path}");
     }
+    for path in [
+        "https://auth.carrier.example/token",
+        "https://auth.carrier.example/%54oken",
+    ] {
+        let asked = setup.send(&client, |t| t.get(path).allow_credential_route(), []);
+        assert_eq!(asked.unwrap_err().code(), "credential_route", "not even by name");
+    }
     // The same path of the API is another place.
     setup.send(&client, |t| t.get("/token"), [done()]).unwrap();
+}
+
+#[test]
+fn the_first_call_of_all_does_not_meet_an_endpoint_either() {
+    let setup = Setup::new();
+    let profile = at_issuer().allow_origin("https://auth.carrier.example");
+    let client = setup.build(profile, bearer).unwrap();
+    let first = setup.send(
+        &client,
+        |t| t.post("https://auth.carrier.example/token"),
+        [document(""), token()],
+    );
+    assert_eq!(first.unwrap_err().code(), "credential_route");
+    let paths = setup.paths();
+    assert_eq!(
+        paths,
+        ["/.well-known/oauth-authorization-server", "/token"],
+        "for the token itself"
+    );
+}
+
+#[test]
+fn what_a_profile_fixes_is_the_librarys_to_call_also_by_name() {
+    let setup = Setup::new();
+    let client = setup.build(one_host(), bearer).unwrap();
+    let asked = setup.send(&client, |t| t.post("/oauth/token").allow_credential_route(), []);
+    assert_eq!(asked.unwrap_err().code(), "credential_route");
+    assert!(setup.script.seen().is_empty());
+    assert!(one_host().is_credential_route("/oauth/%74oken"));
 }
 
 fn tracked() -> CarrierProfile {

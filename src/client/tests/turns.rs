@@ -254,3 +254,101 @@ fn a_429_that_names_no_time_closes_the_connection_for_as_long_as_the_profile_say
     setup.clock.advance(Duration::from_secs(1));
     setup.send(&client, |t| t.get("/rates"), [done()]).unwrap();
 }
+
+/// A budget that never answers one of its questions.
+#[derive(Debug)]
+struct Silent(&'static str);
+
+#[async_trait]
+impl Budget for Silent {
+    async fn take(&self, _demand: &Demand<'_>) -> Result<Duration, Spent> {
+        match self.0 {
+            "take" => std::future::pending().await,
+            "look" => Ok(Duration::from_secs(1)),
+            _ => Ok(Duration::ZERO),
+        }
+    }
+
+    async fn look(&self, _demand: &Demand<'_>) -> Result<(), Spent> {
+        match self.0 {
+            "look" => std::future::pending().await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn blocked(&self, _demand: &Demand<'_>, _counted_by: CountedBy, _lasts: Duration) {
+        if self.0 == "blocked" {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+#[test]
+fn a_budget_that_does_not_answer_holds_no_call_beyond_its_time() {
+    for question in ["take", "look", "blocked"] {
+        let mut setup = Setup::new();
+        setup.parts.budget = Arc::new(Silent(question));
+        let client = setup.build(profile(), |builder| builder.binding(Bearer)).unwrap();
+        setup.script.add([Step::json(403, "{}")]);
+        let of = client.for_tenant(super::setup::tenant());
+        let mut call = Box::pin(of.get("/rates").send());
+        let ended = (0..15).find_map(|_| {
+            setup.clock.advance(Duration::from_secs(1));
+            call.as_mut().now_or_never()
+        });
+        let error = ended.expect("its time is over").unwrap_err();
+        let expected = if question == "blocked" {
+            "blocked"
+        } else {
+            "over_budget"
+        };
+        assert!([expected, "deadline"].contains(&error.code()), "{question}: {error:?}");
+        assert_eq!(error.stage(), Stage::NotSent);
+    }
+}
+
+#[test]
+fn a_wait_counts_from_the_budgets_answer_on() {
+    /// Answers when it is told to.
+    #[derive(Debug)]
+    struct Slow(Mutex<Option<tokio::sync::oneshot::Receiver<()>>>);
+
+    #[async_trait]
+    impl Budget for Slow {
+        async fn take(&self, _demand: &Demand<'_>) -> Result<Duration, Spent> {
+            let answer = self.0.lock().unwrap().take();
+            match answer {
+                Some(answer) => {
+                    answer.await.unwrap();
+                    Ok(Duration::from_secs(3))
+                }
+                None => Ok(Duration::ZERO),
+            }
+        }
+
+        async fn look(&self, _demand: &Demand<'_>) -> Result<(), Spent> {
+            Ok(())
+        }
+
+        async fn blocked(&self, _demand: &Demand<'_>, _counted_by: CountedBy, _lasts: Duration) {}
+    }
+
+    let mut setup = Setup::new();
+    let (tell, told) = tokio::sync::oneshot::channel();
+    setup.parts.budget = Arc::new(Slow(Mutex::new(Some(told))));
+    let client = setup.build(profile(), |builder| builder.binding(Bearer)).unwrap();
+    setup.script.add([token(), done()]);
+    let of = client.for_tenant(super::setup::tenant());
+    let mut call = Box::pin(of.get("/rates").send());
+    assert!(call.as_mut().now_or_never().is_none());
+    setup.clock.advance(Duration::from_secs(2));
+    tell.send(()).unwrap();
+    assert!(call.as_mut().now_or_never().is_none());
+    setup.clock.advance(Duration::from_millis(2_999));
+    assert!(
+        call.as_mut().now_or_never().is_none(),
+        "three seconds from the answer on"
+    );
+    setup.clock.advance(Duration::from_millis(1));
+    call.now_or_never().unwrap().unwrap();
+}

@@ -361,7 +361,7 @@ fn a_token_without_a_life_is_for_those_who_waited() {
 }
 
 fn replace(slot: &Arc<Slot>, refused: &Arc<Lease>, fake: &Fake) -> Option<Arc<Lease>> {
-    let outcome = slot.replace(refused, fake).now_or_never();
+    let outcome = slot.replace(refused, true, fake).now_or_never();
     outcome.expect("nothing to wait for").unwrap()
 }
 
@@ -403,7 +403,7 @@ fn fifty_401s_have_one_flight() {
     fake.answer(fake.token(&slot, 100));
     let first = now(&slot, &fake).unwrap();
     let sender = fake.answer_later();
-    let mut waiting = Box::pin(join_all((0..50).map(|_| slot.replace(&first, &fake))));
+    let mut waiting = Box::pin(join_all((0..50).map(|_| slot.replace(&first, true, &fake))));
     assert!((&mut waiting).now_or_never().is_none());
     sender.send(fake.token(&slot, 100)).ok().unwrap();
     let all = waiting.now_or_never().unwrap();
