@@ -186,6 +186,7 @@ impl Pipeline {
             headers,
             body,
             idempotent,
+            reads: route.is_some_and(|route| route.class() == RouteClass::Read),
             minimum: self.minimum(route),
             deadline,
         };
@@ -438,6 +439,8 @@ struct Asked<'a> {
     body: Bytes,
     /// Whether the carrier carries it out once however often it comes.
     idempotent: bool,
+    /// Whether its route is known to change nothing.
+    reads: bool,
     /// What its token must at least be bound to.
     minimum: BindingKind,
     deadline: Monotonic,
@@ -465,6 +468,10 @@ impl Errand for Call<'_> {
 
     fn is_idempotent(&self) -> bool {
         self.asked.idempotent
+    }
+
+    fn is_harmless(&self) -> bool {
+        self.asked.idempotent || self.asked.reads
     }
 
     fn binding(&self) -> &Arc<dyn TokenBinding> {

@@ -91,7 +91,8 @@ pub struct AllowCredentialRoute;
 
 impl RequestBuilder<'_> {
     /// Lets this request go to a part of the API that gives credentials out or changes them
-    /// ([`CredentialRoute`](crate::carriers::CredentialRoute)): what comes back may be a secret. Default: such a path is refused.
+    /// ([`CredentialRoute`](crate::carriers::CredentialRoute)): what comes back may be a secret. Default: such a path is refused. The
+    /// issuer's own endpoints are refused even so: tokens are this library's to ask for.
     pub fn allow_credential_route(mut self) -> Self {
         self.credential_route = true;
         self

@@ -97,6 +97,10 @@ pub(crate) trait Errand: Send {
     fn is_idempotent(&self) -> bool {
         self.method().is_safe()
     }
+    /// Whether it does no harm when it is carried out twice.
+    fn is_harmless(&self) -> bool {
+        self.is_idempotent()
+    }
     /// The request of the next attempt, with its credential and without its proof.
     fn draft(&mut self) -> impl Future<Output = Result<Draft, Error>> + Send;
     /// Gets a new token in the place of the one that was refused; false where that is not possible or not allowed now.
@@ -255,7 +259,7 @@ async fn attempts<E: Errand>(
             not_processed: errand.not_processed(),
             blocks: &env.manner.throttling.blocks,
         });
-        let again_is_safe = errand.is_idempotent() && (errand.method().is_safe() || !spent.lost_on_the_way);
+        let again_is_safe = errand.is_harmless() && !spent.lost_on_the_way;
         let fault = fault(env, role, &head, &body, (&verdict, arrived, again_is_safe));
         let response = Response {
             status: head.status,

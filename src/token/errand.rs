@@ -60,6 +60,11 @@ impl Errand for Post<'_> {
         &self.binding
     }
 
+    fn is_harmless(&self) -> bool {
+        // One token more. Refresh tokens are looked after by their claims, which ask nobody whether to repeat.
+        true
+    }
+
     fn patience(&self, usual: Duration) -> Duration {
         self.turn.min(usual)
     }
