@@ -73,15 +73,13 @@ pub fn amazon_shipping(environment: Environment, region: AmazonRegion) -> Carrie
             "business",
             PartAt::CallHeader(HeaderName::from_static("x-amzn-shipping-business-id")),
         ))
-        .quirks(Quirks {
-            not_processed: vec![BodyCode::new("/errors/0/code", "Unauthorized")],
-            token_answer: TokenAnswerShape {
-                any_characters: true,
-                ..TokenAnswerShape::default()
-            },
-            refresh_token_stays: true,
-            ..Quirks::default()
-        })
+        .quirks(
+            Quirks::new()
+                .not_processed(BodyCode::new("/errors/0/code", "Unauthorized"))
+                .not_processed_forbidden(BodyCode::new("/errors/0/code", "Unauthorized"))
+                .token_answer(TokenAnswerShape::new().any_characters())
+                .refresh_token_stays(),
+        )
         .faults(faults())
         .throttling(Throttling::default().pause(Duration::from_secs(1)))
         .credential_routes(["/tokens", "/applications", "/notifications"])

@@ -41,10 +41,7 @@ pub fn dhl_express(environment: Environment) -> CarrierProfile {
     )
     .called("DHL Express")
     .credential_at(CredentialAt::Basic)
-    .quirks(Quirks {
-        not_processed: vec![BodyCode::new("/status", "401")],
-        ..Quirks::default()
-    })
+    .quirks(Quirks::new().not_processed(BodyCode::new("/status", "401")))
     .tracing(TracingHeader::call_id(HeaderName::from_static("message-reference")))
     .routes(routes(at))
     .faults(

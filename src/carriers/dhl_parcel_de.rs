@@ -51,13 +51,11 @@ pub fn dhl_parcel_de(environment: Environment) -> CarrierProfile {
             "password",
             PartAt::TokenForm("password".into()),
         ))
-        .quirks(Quirks {
-            not_processed: vec![
-                BodyCode::new("/title", "Unauthorized"),
-                BodyCode::new("/status/title", "Unauthorized"),
-            ],
-            ..Quirks::default()
-        })
+        .quirks(
+            Quirks::new()
+                .not_processed(BodyCode::new("/title", "Unauthorized"))
+                .not_processed(BodyCode::new("/status/title", "Unauthorized")),
+        )
         .routes(routes())
         // Not for the token alone: `hello` answers with the portal's user and password.
         .credential_routes(["/parcel/de/account/auth"])

@@ -6,7 +6,7 @@ use http::Method;
 
 use crate::binding::Role;
 use crate::exchange::fault::{FaultKind, FaultPlace, FaultShape};
-use crate::exchange::quirks::{BodyEncoding, LifetimeAt, Quirks, TokenAnswerShape, TokenRequestShape};
+use crate::exchange::quirks::{LifetimeAt, Quirks, TokenAnswerShape, TokenRequestShape};
 use crate::owner::{CarrierId, Environment};
 use crate::throttle::Throttling;
 use crate::token::TokenAt;
@@ -37,21 +37,16 @@ pub fn dhl_parcel_nl(environment: Environment) -> CarrierProfile {
     CarrierProfile::custom(CarrierId::of_profile("dhl-parcel-nl"), environment, host, token)
         .called("DHL Parcel NL")
         .client_auth(ClientAuth::Post)
-        .quirks(Quirks {
-            token_request: TokenRequestShape {
-                encoding: BodyEncoding::Json,
-                client_id: "userId",
-                client_secret: "key",
-                grant_type: false,
-            },
-            token_answer: TokenAnswerShape {
-                access_token: "accessToken",
-                lifetime: LifetimeAt::UnixSeconds("accessTokenExpiration"),
-                token_type_optional: true,
-                ..TokenAnswerShape::default()
-            },
-            ..Quirks::default()
-        })
+        .quirks(
+            Quirks::new()
+                .token_request(TokenRequestShape::new().json().named("userId", "key").without_grant_type())
+                .token_answer(
+                    TokenAnswerShape::new()
+                        .access_token("accessToken")
+                        .lifetime(LifetimeAt::unix_seconds("accessTokenExpiration"))
+                        .without_type(),
+                ),
+        )
         .routes([
             Route::label("/shipments").only(Method::POST),
             Route::label("/labels").only(Method::POST),

@@ -38,10 +38,7 @@ pub fn dhl_tracking(environment: Environment) -> CarrierProfile {
     )
     .called("DHL Tracking")
     .credential_at(CredentialAt::Header(HeaderName::from_static("dhl-api-key")))
-    .quirks(Quirks {
-        not_processed: vec![BodyCode::new("/title", "Unauthorized")],
-        ..Quirks::default()
-    })
+    .quirks(Quirks::new().not_processed(BodyCode::new("/title", "Unauthorized")))
     .routes([Route::read("/track/shipments").only(Method::GET)])
     .faults(
         FaultShape::at(FaultPlace::body("/status", "/detail"))

@@ -42,19 +42,16 @@ pub fn dpd(environment: Environment) -> CarrierProfile {
             "business_unit",
             PartAt::TokenHeader(HeaderName::from_static("x-dpd-bucode")),
         ))
-        .quirks(Quirks {
-            token_request: TokenRequestShape {
-                grant_type: false,
-                ..TokenRequestShape::default()
-            },
-            token_answer: TokenAnswerShape {
-                in_header: Some(HeaderName::from_static("x-dpd-token")),
-                lifetime: LifetimeAt::Fixed(24 * 60 * 60),
-                token_type_optional: true,
-                ..TokenAnswerShape::default()
-            },
-            ..Quirks::default()
-        })
+        .quirks(
+            Quirks::new()
+                .token_request(TokenRequestShape::new().without_grant_type())
+                .token_answer(
+                    TokenAnswerShape::new()
+                        .in_header(HeaderName::from_static("x-dpd-token"))
+                        .lifetime(LifetimeAt::Fixed(24 * 60 * 60))
+                        .without_type(),
+                ),
+        )
         .faults(
             FaultShape::at(FaultPlace::body("/errorCode", "/errorMessage"))
                 .or_at(FaultPlace::body("/0/errorCode", "/0/errorMessage"))

@@ -83,10 +83,7 @@ fn known(environment: Environment, request: TokenRequest) -> CarrierProfile {
         .called("FedEx")
         .client_auth(ClientAuth::Post)
         .token_request(request)
-        .quirks(Quirks {
-            not_processed: vec![BodyCode::new("/errors/0/code", "NOT.AUTHORIZED.ERROR")],
-            ..Quirks::default()
-        })
+        .quirks(Quirks::new().not_processed(BodyCode::new("/errors/0/code", "NOT.AUTHORIZED.ERROR")))
         .allow_origin(documents)
         .tracing(TracingHeader::call_id(HeaderName::from_static(
             "x-customer-transaction-id",

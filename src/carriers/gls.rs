@@ -37,10 +37,7 @@ pub fn gls(environment: Environment) -> CarrierProfile {
     let token = TokenAt::Endpoint(format!("{host}/oauth2/v2/token"));
     CarrierProfile::custom(CarrierId::of_profile("gls"), environment, host, token)
         .called("GLS")
-        .quirks(Quirks {
-            not_processed: vec![BodyCode::new("/fault/detail/errorcode", "steps.jwt.TokenExpired")],
-            ..Quirks::default()
-        })
+        .quirks(Quirks::new().not_processed(BodyCode::new("/fault/detail/errorcode", "steps.jwt.TokenExpired")))
         .faults(faults())
         .throttling(
             Throttling::default()

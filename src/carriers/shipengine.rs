@@ -50,10 +50,7 @@ pub fn shipengine(environment: Environment) -> CarrierProfile {
     .key_form(KeyForm::new("TEST_", Environment::Sandbox))
     // All others.
     .key_form(KeyForm::new("", Environment::Production))
-    .quirks(Quirks {
-        not_processed: vec![BodyCode::new("/errors/0/error_code", "unauthorized")],
-        ..Quirks::default()
-    })
+    .quirks(Quirks::new().not_processed(BodyCode::new("/errors/0/error_code", "unauthorized")))
     .routes(routes())
     .credential_routes([
         "/v1/tokens/ephemeral",

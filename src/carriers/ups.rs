@@ -47,11 +47,12 @@ pub fn ups(environment: Environment) -> CarrierProfile {
             "merchant",
             PartAt::TokenHeader(HeaderName::from_static("x-merchant-id")),
         ))
-        .quirks(Quirks {
-            not_processed: vec![BodyCode::new(CODE, "250002"), BodyCode::new(OLD_CODE, "250002")],
-            code_without_authentication: true,
-            ..Quirks::default()
-        })
+        .quirks(
+            Quirks::new()
+                .not_processed(BodyCode::new(CODE, "250002"))
+                .not_processed(BodyCode::new(OLD_CODE, "250002"))
+                .code_without_authentication(),
+        )
         .endpoint(
             IssuerEndpoint::Authorization,
             format!("{host}/security/v1/oauth/authorize"),

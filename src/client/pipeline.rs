@@ -486,6 +486,10 @@ impl Errand for Call<'_> {
         &self.pipeline.profile.quirks.not_processed
     }
 
+    fn not_processed_forbidden(&self) -> &[BodyCode] {
+        &self.pipeline.profile.quirks.not_processed_forbidden
+    }
+
     async fn draft(&mut self) -> Result<Draft, Error> {
         let mut headers = self.asked.headers.clone();
         let (profile, path) = (&self.pipeline.profile, self.asked.target.path());

@@ -39,6 +39,7 @@ pub(crate) struct Facts<'a> {
     /// The offset that the proof was made with.
     pub(crate) offset_seconds: i64,
     pub(crate) not_processed: &'a [BodyCode],
+    pub(crate) not_processed_forbidden: &'a [BodyCode],
     /// Answers that mean a block.
     pub(crate) blocks: &'a [Block],
 }
@@ -84,6 +85,9 @@ pub(crate) fn classify(facts: &Facts<'_>) -> Verdict {
             Verdict::Fail(ErrorKind::RateLimited, retry_after(facts.headers, facts.now))
         }
         StatusCode::UNAUTHORIZED if facts.role == Role::ResourceServer => at_resource(facts),
+        StatusCode::FORBIDDEN if says_one_of(facts.body, facts.not_processed_forbidden) => {
+            Verdict::Renew { certain: false }
+        }
         StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED if facts.role == Role::AuthorizationServer => {
             at_issuer(facts)
         }

@@ -93,6 +93,9 @@ pub(crate) trait Errand: Send {
     fn patience(&self, usual: Duration) -> Duration {
         usual
     }
+    fn not_processed_forbidden(&self) -> &[BodyCode] {
+        &[]
+    }
     /// Whether the server carries the request out once however often it comes.
     fn is_idempotent(&self) -> bool {
         self.method().is_safe()
@@ -257,6 +260,7 @@ async fn attempts<E: Errand>(
             now: arrived,
             offset_seconds: offset,
             not_processed: errand.not_processed(),
+            not_processed_forbidden: errand.not_processed_forbidden(),
             blocks: &env.manner.throttling.blocks,
         });
         let again_is_safe = errand.is_harmless() && !spent.lost_on_the_way;

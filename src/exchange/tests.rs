@@ -62,6 +62,7 @@ impl Answer<'_> {
             now: NOW,
             offset_seconds: self.offset_seconds,
             not_processed: &[BodyCode::new("/errors/0/code", "NOT.AUTHORIZED.ERROR")],
+            not_processed_forbidden: &[],
             blocks: &[],
         })
     }
@@ -140,6 +141,7 @@ fn every_vector_of_www_authenticate() {
             now: NOW,
             offset_seconds: 0,
             not_processed: &[],
+            not_processed_forbidden: &[],
             blocks: &[],
         });
         let action = match &verdict {

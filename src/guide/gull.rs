@@ -63,11 +63,11 @@ fn quirks() -> Quirks {
     let mut quirks = Quirks::default();
     // {"key": "..", "secret": ".."} in, {"token": "..", "validUntil": 1790000000} out.
     quirks.token_request.encoding = BodyEncoding::Json;
-    quirks.token_request.client_id = "key";
-    quirks.token_request.client_secret = "secret";
+    quirks.token_request.client_id = "key".into();
+    quirks.token_request.client_secret = "secret".into();
     quirks.token_request.grant_type = false;
-    quirks.token_answer.access_token = "token";
-    quirks.token_answer.lifetime = LifetimeAt::UnixSeconds("validUntil");
+    quirks.token_answer.access_token = "token".into();
+    quirks.token_answer.lifetime = LifetimeAt::unix_seconds("validUntil");
     quirks.token_answer.token_type_optional = true;
     quirks.not_processed = vec![BodyCode::new("/fault/code", "E-1101")];
     quirks

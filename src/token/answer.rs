@@ -103,7 +103,7 @@ pub(crate) fn read(
     }
     let object = parse(body)?;
     let error = object.get("error").filter(|error| !error.is_null());
-    let token = match (text(&object, shape.access_token), error) {
+    let token = match (text(&object, &shape.access_token), error) {
         (Ok(Some(_)), Some(_)) => return Err(TokenAnswerError::Contradictory),
         (_, Some(error)) => {
             return Err(TokenAnswerError::OAuth(OAuthCode::new(
@@ -120,7 +120,7 @@ pub(crate) fn read(
     Ok(Granted {
         token,
         kind,
-        lifetime: lifetime(&object, shape.lifetime, now)?,
+        lifetime: lifetime(&object, &shape.lifetime, now)?,
         scope: text(&object, "scope")?.map(str::to_owned),
     })
 }
@@ -179,10 +179,10 @@ impl Successor {
         }
         let object = parse(body).ok()?;
         let next = refresh_token(&object).ok()?;
-        let holds_tokens = next.is_some() || text(&object, shape.access_token).ok()?.is_some();
+        let holds_tokens = next.is_some() || text(&object, &shape.access_token).ok()?.is_some();
         holds_tokens.then(|| Self {
             refresh_token: next.map(RefreshToken::new),
-            lifetime: lifetime(&object, LifetimeAt::Seconds("refresh_token_expires_in"), now)
+            lifetime: lifetime(&object, &LifetimeAt::Seconds("refresh_token_expires_in".into()), now)
                 .ok()
                 .flatten(),
         })
@@ -249,11 +249,11 @@ fn token_type(
     }
 }
 
-fn lifetime(object: &Object, at: LifetimeAt, now: Timestamp) -> Result<Option<Duration>, TokenAnswerError> {
+fn lifetime(object: &Object, at: &LifetimeAt, now: Timestamp) -> Result<Option<Duration>, TokenAnswerError> {
     let (name, since) = match at {
         LifetimeAt::Seconds(name) => (name, 0),
         LifetimeAt::UnixSeconds(name) => (name, u64::try_from(now.unix_seconds()).unwrap_or(0)),
-        LifetimeAt::Fixed(seconds) => return Ok(Some(Duration::from_secs(u64::from(seconds)))),
+        LifetimeAt::Fixed(seconds) => return Ok(Some(Duration::from_secs(u64::from(*seconds)))),
     };
     let seconds = match object.get(name) {
         None => return Ok(None),

@@ -59,8 +59,8 @@ impl ClientAuth {
                 headers.insert(AUTHORIZATION, basic(credential, secret()?)?);
             }
             Self::Post => {
-                form.add(shape.client_id, credential.client_id());
-                form.add(shape.client_secret, secret()?.expose());
+                form.add(shape.client_id.clone(), credential.client_id());
+                form.add(shape.client_secret.clone(), secret()?.expose());
             }
             Self::Headers { id, secret: header } => {
                 headers.insert(id, header_value(credential.client_id())?);
@@ -73,7 +73,7 @@ impl ClientAuth {
                 form.add("client_assertion", assertion.expose());
             }
             // RFC 8705 2: the id is sent with every request.
-            Self::Tls | Self::None => form.add(shape.client_id, credential.client_id()),
+            Self::Tls | Self::None => form.add(shape.client_id.clone(), credential.client_id()),
         }
         let (media, body) = match shape.encoding {
             BodyEncoding::Form => (form::MEDIA, form.encode()),

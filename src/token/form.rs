@@ -24,7 +24,7 @@ impl Form {
     }
 
     /// A form that asks for a token by this grant.
-    pub(super) fn of_grant(grant_type: &'static str) -> Self {
+    pub(super) fn of_grant(grant_type: &str) -> Self {
         Self::new().with("grant_type", grant_type)
     }
 

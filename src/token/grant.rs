@@ -1,5 +1,6 @@
 //! By which grant tokens are asked for.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use async_trait::async_trait;
@@ -29,14 +30,15 @@ pub enum GrantType {
 }
 
 /// A `grant_type` that no RFC knows: FedEx's `csp_credentials` for instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CarrierGrant(&'static str);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CarrierGrant(Cow<'static, str>);
 
 impl CarrierGrant {
     /// The grant of this name; `None` for those that have a [`GrantType`] of their own, and for `password`: a shipper's
     /// password is not to be handed to a client (RFC 9700 2.4), and where a carrier asks for it all the same its profile here
     /// says so.
-    pub fn new(name: &'static str) -> Option<Self> {
+    pub fn new(name: impl Into<Cow<'static, str>>) -> Option<Self> {
+        let name = name.into();
         let legal = !name.is_empty() && name.bytes().all(|byte| matches!(byte, 0x21..=0x7e));
         let known = [
             "client_credentials",
@@ -45,24 +47,24 @@ impl CarrierGrant {
             "password",
             "implicit",
         ];
-        (legal && !known.contains(&name) && !name.starts_with("urn:ietf:")).then_some(Self(name))
+        (legal && !known.contains(&&*name) && !name.starts_with("urn:ietf:")).then_some(Self(name))
     }
 
     /// A grant of a profile of this crate; a test looks at each of them.
     pub(crate) const fn of_profile(name: &'static str) -> Self {
-        Self(name)
+        Self(Cow::Borrowed(name))
     }
 }
 
 impl GrantType {
     /// The `grant_type` of a token request.
-    pub const fn name(&self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::ClientCredentials => "client_credentials",
             Self::JwtBearer(_) => assertion::GRANT_TYPE,
             Self::TokenExchange(_) => "urn:ietf:params:oauth:grant-type:token-exchange",
             Self::RefreshToken => "refresh_token",
-            Self::OfCarrier(grant) => grant.0,
+            Self::OfCarrier(grant) => &grant.0,
         }
     }
 }

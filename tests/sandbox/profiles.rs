@@ -130,11 +130,11 @@ async fn a_token_that_is_asked_for_in_json_is_read_by_a_client() {
     let id = CarrierId::new("dhl-parcel-nl").unwrap();
     let mut quirks = Quirks::default();
     quirks.token_request.encoding = BodyEncoding::Json;
-    quirks.token_request.client_id = "userId";
-    quirks.token_request.client_secret = "key";
+    quirks.token_request.client_id = "userId".into();
+    quirks.token_request.client_secret = "key".into();
     quirks.token_request.grant_type = false;
-    quirks.token_answer.access_token = "accessToken";
-    quirks.token_answer.lifetime = LifetimeAt::UnixSeconds("accessTokenExpiration");
+    quirks.token_answer.access_token = "accessToken".into();
+    quirks.token_answer.lifetime = LifetimeAt::unix_seconds("accessTokenExpiration");
     quirks.token_answer.token_type_optional = true;
     let profile = CarrierProfile::custom(id, Environment::Sandbox, host, token_at)
         .client_auth(ClientAuth::Post)

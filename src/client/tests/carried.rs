@@ -167,11 +167,11 @@ fn parts_go_where_they_belong_and_a_required_one_must_be_there() {
 fn a_token_request_can_be_json_with_names_of_the_carriers_own() {
     let mut quirks = Quirks::default();
     quirks.token_request.encoding = BodyEncoding::Json;
-    quirks.token_request.client_id = "userId";
-    quirks.token_request.client_secret = "key";
+    quirks.token_request.client_id = "userId".into();
+    quirks.token_request.client_secret = "key".into();
     quirks.token_request.grant_type = false;
-    quirks.token_answer.access_token = "accessToken";
-    quirks.token_answer.lifetime = LifetimeAt::UnixSeconds("accessTokenExpiration");
+    quirks.token_answer.access_token = "accessToken".into();
+    quirks.token_answer.lifetime = LifetimeAt::unix_seconds("accessTokenExpiration");
     quirks.token_answer.token_type_optional = true;
     let setup = Setup::new();
     let profile = at_endpoint().client_auth(ClientAuth::Post).quirks(quirks);

@@ -286,7 +286,7 @@ fn client(options: u8, clock: &Arc<ManualClock>, script: &Arc<Script>) -> Client
     if options & 4 != 0 {
         quirks.not_processed = vec![BodyCode::new("/errors/0/code", "NOT.AUTHORIZED.ERROR")];
         quirks.token_answer.token_type_optional = true;
-        quirks.token_answer.lifetime = LifetimeAt::UnixSeconds("expires_at");
+        quirks.token_answer.lifetime = LifetimeAt::unix_seconds("expires_at");
     }
     let mut profile = CarrierProfile::custom(carrier.clone(), Environment::Sandbox, API, at).quirks(quirks);
     if options & 8 != 0 {
