@@ -245,12 +245,17 @@ async fn while_fedex_blocks_nobody_sends_and_then_one_after_the_other() {
     let world = World::new(TENANTS).await;
     let forbidden = Answer::reply(fedex::blocked());
     world.sandbox.always(Who::Anyone, Endpoint::Token, forbidden);
-    let error = quote(&world.of(&name(0))).await.expect_err("the address is blocked");
-    assert_eq!((error.code(), error.stage()), ("blocked", Stage::NotSent), "{error:?}");
     let began = world.clock.monotonic();
     let until = world.clock.now() + BLOCK;
-    assert_eq!(error.retry_at(), Some(until));
-    assert_eq!(world.sandbox.token_requests(), 1);
+    // One alone may have asked for it. Two are told so, and more than that are not sent.
+    for number in 0..TENANTS {
+        let error = quote(&world.of(&name(number)))
+            .await
+            .expect_err("the address is blocked");
+        assert_eq!((error.code(), error.stage()), ("blocked", Stage::NotSent), "{error:?}");
+        assert_eq!(error.retry_at(), Some(until));
+    }
+    assert_eq!(world.sandbox.token_requests(), 2);
     world.sandbox.normal_service();
 
     let moment = Duration::from_micros(1);
@@ -267,7 +272,7 @@ async fn while_fedex_blocks_nobody_sends_and_then_one_after_the_other() {
             let at = error.retry_at().expect("when");
             assert!(at.unix_micros() >= until.unix_micros(), "{error:?}");
         }
-        assert_eq!(world.sandbox.token_requests(), 1, "sent while FedEx blocks");
+        assert_eq!(world.sandbox.token_requests(), 2, "sent while FedEx blocks");
     }
 
     world.clock.advance(moment);
@@ -277,11 +282,11 @@ async fn while_fedex_blocks_nobody_sends_and_then_one_after_the_other() {
         tasks.spawn(patient(world.of(&name(number)), Arc::clone(&world.clock)));
     }
     world.settle().await;
-    assert_eq!(world.token_times().len(), 2, "one looks whether the block is over");
+    assert_eq!(world.token_times().len(), 3, "one looks whether the block is over");
     world.run(&mut tasks, Duration::from_secs(120)).await;
     let times = world.token_times();
-    assert_eq!(times.len(), 1 + TENANTS);
-    for two in times[1..].windows(2) {
+    assert_eq!(times.len(), 2 + TENANTS);
+    for two in times[2..].windows(2) {
         let between = two[1].saturating_since(two[0]);
         // FedEx's shorter limit lets one through in some 350 ms.
         assert!(
@@ -290,8 +295,27 @@ async fn while_fedex_blocks_nobody_sends_and_then_one_after_the_other() {
         );
     }
     assert!(
-        world.sandbox.requests_at(Endpoint::Token)[1..]
+        world.sandbox.requests_at(Endpoint::Token)[2..]
             .iter()
             .all(|request| request.status() == Some(200))
     );
+}
+
+#[tokio::test]
+async fn what_fedex_forbids_one_tenant_keeps_no_other_away() {
+    const GOOD: usize = 12;
+    let world = World::new(GOOD).await;
+    // Its own input, answered by the status that a blocked address has as well.
+    let forbidden = Answer::reply(fedex::blocked());
+    world.sandbox.always(Who::Tenant(bad()), Endpoint::Token, forbidden);
+    for round in 0..GOOD {
+        let error = quote(&world.of(&bad())).await.expect_err("forbidden");
+        assert_eq!((error.code(), error.stage()), ("blocked", Stage::NotSent), "{error:?}");
+        quote(&world.of(&name(round))).await.unwrap();
+        world.clock.advance(BLOCK / 4);
+    }
+    // Once in each ten minutes.
+    let tokens = world.sandbox.requests_at(Endpoint::Token);
+    let of_bad = tokens.iter().filter(|request| request.status() == Some(403)).count();
+    assert_eq!((of_bad, tokens.len() - of_bad), (GOOD / 4, GOOD));
 }

@@ -91,9 +91,13 @@ fn a_tenants_connections_and_accounts_share_one_share() {
         ask(connection("acme", "track")),
         Err(Spent::new(seconds(5), Cause::Tenant))
     );
-    // Another holder of the id is another tenant.
+    // Another holder of the id is no other tenant here: who leaves and comes again has no new share.
     let again = Tenant::new(TenantId::new("acme").unwrap(), Uuid::from_u128(1));
-    assert_eq!(ask(connection_of(again, "fedex", "main")), NOW);
+    assert_eq!(
+        ask(connection_of(again, "fedex", "main")),
+        Err(Spent::new(seconds(5), Cause::Tenant))
+    );
+    assert_eq!(ask(connection("globex", "main")), NOW);
 }
 
 #[test]
@@ -191,8 +195,10 @@ fn while_a_carrier_blocks_nobody_is_let_through_and_after_it_one() {
     );
     assert_eq!(ask(PATIENT), Ok(spent.after));
     assert_eq!(ask(PATIENT), Ok(spent.after * 2));
-    // A second block, while places are out.
+    // A second block, while places are out: two are told so.
     block(&budget, &demand, CountedBy::Address, seconds(60));
+    let second = Demand::new(&names[1], Role::AuthorizationServer, &FEDEX, PATIENT);
+    block(&budget, &second, CountedBy::Address, seconds(60));
     assert_eq!(ask(PATIENT), Err(blocked(seconds(60))));
     clock.advance(seconds(60));
     assert_eq!(ask(Duration::ZERO), NOW);
@@ -256,13 +262,15 @@ fn after_a_pause_a_connection_goes_on_evenly_and_its_neighbour_as_before() {
 #[test]
 fn who_has_waited_sees_a_block_that_has_begun_meanwhile() {
     let (clock, budget) = settled();
-    let (acme, globex) = (connection("acme", "main"), connection("globex", "main"));
+    let [acme, globex, initech] = ["acme", "globex", "initech"].map(|tenant| connection(tenant, "main"));
     let demand = |connection| Demand::new(connection, Role::AuthorizationServer, &FEDEX, seconds(10));
     assert_eq!(take(&budget, &demand(&acme)), NOW);
     assert_eq!(take(&budget, &demand(&acme)), Ok(seconds(5)));
     clock.advance(seconds(4));
     assert_eq!(look(&budget, &demand(&acme)), Ok(()));
     block(&budget, &demand(&globex), CountedBy::Address, seconds(600));
+    assert_eq!(look(&budget, &demand(&acme)), Ok(()), "one tenant's word");
+    block(&budget, &demand(&initech), CountedBy::Address, seconds(600));
     clock.advance(seconds(1));
     assert_eq!(look(&budget, &demand(&acme)), Err(blocked(seconds(599))));
     clock.advance(seconds(599));
@@ -281,4 +289,14 @@ fn a_block_for_ever_is_one() {
     clock.advance(seconds(100 * 365 * 86_400));
     assert_eq!(take(&budget, &demand).unwrap_err().cause, Cause::Blocked);
     assert!(look(&budget, &demand).is_err());
+    // For ever is as well how long another tenant can confirm it.
+    let globex = connection("globex", "main");
+    let demand = Demand::new(&globex, Role::AuthorizationServer, &FEDEX, PATIENT);
+    block(&budget, &demand, CountedBy::Address, Duration::MAX);
+    assert_eq!(
+        token(&budget, &connection("other", "main"), &FEDEX, PATIENT)
+            .unwrap_err()
+            .cause,
+        Cause::Blocked
+    );
 }

@@ -70,7 +70,8 @@ pub enum EventKind {
     /// A token was asked for with an assertion that is weaker than it could be, since its profile says so: the token endpoint as
     /// its audience, a `typ` that is not explicit, or RS256.
     LegacyAssertion,
-    /// A carrier blocks whoever it counts so, and nothing is sent to this server until that is over.
+    /// A carrier answers that it blocks whoever it counts so: nothing is sent to this server until that is over, for this tenant
+    /// or for all, as the [`Budget`](crate::throttle::Budget) judges.
     Blocked {
         /// Which server.
         role: Role,

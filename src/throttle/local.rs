@@ -4,24 +4,26 @@
 //! request a place in all of them.
 
 mod account;
+mod addresses;
+mod connections;
 mod log;
-mod table;
 
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::clock::{Clock, Monotonic};
 
-use super::{Budget, Cause, CountedBy, Demand, Limit, Spent};
+use super::{Budget, Cause, CountedBy, Demand, Limit, OpenBlock, Spent};
 
 use self::account::Account;
+use self::addresses::{Addresses, server};
+use self::connections::Connections;
 use self::log::{Log, Rate};
-use self::table::{Key, Table, lock};
 
 /// How many requests can wait for their places in one budget; a tenth of them for one tenant where tenants share it.
 const MOST_WAITING: usize = 4096;
@@ -37,23 +39,31 @@ const CAUSES: [Cause; 3] = [Cause::Shared, Cause::Tenant, Cause::Connection];
 /// - **In order.** A place is the first instant that all limits leave free, and later demands keep away from it. One that is kept
 ///   back by fewer limits may be sent earlier, where that costs nobody his place. A place that is given up stays taken.
 /// - **Shared fairly.** Of what is counted by address a [`Tenant`](crate::owner::Tenant), with all its connections, gets a tenth,
-///   rounded down but at least one: of 14 requests in 5 s and 119 in 120 s, 1 and 11. One that has used its share up costs others
+///   whatever its incarnation, rounded down but at least one: of 14 requests in 5 s and 119 in 120 s, 1 and 11. One that has used its share up costs others
 ///   nothing.
+/// - **A block of the address is judged.** A carrier may give one tenant's bad request the answer that it gives to a blocked
+///   address. Where this process has sent less than half of each limit of the address, in its window before that request, the answer
+///   stands for that tenant alone, with all its connections. It stands for everybody as soon as a second tenant gets the same while
+///   the first one is still kept away: so a block that others have caused is prolonged by one request. It stands for everybody at
+///   once where half of a limit was sent, where no limit of the address is known, and in [a fleet](Self::fleet_of).
 /// - **After a block** one request is sent, then others at the pace of the limit (its window divided by its requests), until a
 ///   window has passed since that first one.
 /// - **After a start** it is not known what was sent before it. So of what is counted by address five requests are sent at once,
 ///   or half of a smaller limit, then others at half the pace, until a window has passed since the start. A process that
 ///   starts again every ten seconds then sends as much as one that lives. What it does not know is a burst just before its end.
-///   What is counted by connection starts full.
-/// - **Bounded.** It counts for 100 000 connections with limits or blocks, with some 300 octets for each and 16 for each request
-///   of its longest window. Those that are idle give way; beyond that it refuses with [`Cause::Unavailable`], and does not
-///   keep blocks of connections that it does not count. In one budget 4096 requests can wait, 409 of one tenant; beyond that
-///   it refuses as if their patience was over.
+///   What is counted by connection starts full. Blocks can be [handed over](Self::with_blocks): a process that does not know of one
+///   prolongs it.
+/// - **Bounded.** It counts for 100 000 connections with limits or blocks, at most 1000 of them one tenant's, with some 300 octets
+///   for each and 16 for each request of its longest window. Those that are idle give way; beyond that it refuses with
+///   [`Cause::Unavailable`], and does not keep blocks of connections that it does not count. What is counted by address has room
+///   of its own, for 4096 servers, and a block of an address is kept in any case. In one budget 4096 requests can wait, 409 of one
+///   tenant; beyond that it refuses as if their patience was over.
 pub struct LocalBudget {
     clock: Arc<dyn Clock>,
     start: Monotonic,
     processes: NonZeroU32,
-    accounts: Table,
+    addresses: Addresses,
+    connections: Connections,
     /// When the last block ends, in nanoseconds from the clock's origin: until then accounts are looked at even where no limit
     /// is.
     shut_until: AtomicU64,
@@ -66,7 +76,8 @@ impl LocalBudget {
             start: clock.monotonic(),
             clock,
             processes: NonZeroU32::MIN,
-            accounts: Table::new(),
+            addresses: Addresses::default(),
+            connections: Connections::new(),
             shut_until: AtomicU64::new(0),
         }
     }
@@ -83,6 +94,35 @@ impl LocalBudget {
     #[must_use]
     pub fn fleet_of(mut self, processes: u32) -> Self {
         self.processes = NonZeroU32::new(processes).unwrap_or(NonZeroU32::MIN);
+        self
+    }
+
+    /// The blocks of addresses that are not over: what the next process should know if this one ends. Keep them after each
+    /// [`EventKind::Blocked`](crate::journal::EventKind::Blocked). Blocks of connections are not among them, nor those that one
+    /// tenant alone was told of.
+    pub fn blocks(&self) -> Vec<OpenBlock> {
+        let block = |((carrier, environment, role), account): (addresses::Server, Arc<Mutex<Account>>)| {
+            let left = lock(&account).gate.shut_for(self.clock.monotonic())?;
+            // Wall time has microseconds: rounded up, so that no end comes too early.
+            let until = self.clock.now() + left.saturating_add(Duration::from_nanos(999));
+            Some(OpenBlock::new(carrier, environment, role, until))
+        };
+        self.addresses.all().into_iter().filter_map(block).collect()
+    }
+
+    /// Begins with these blocks, those of [`blocks`](Self::blocks) of an earlier process: until they end nothing is sent to those
+    /// servers. Their ends are wall time, so a wall clock that was set back meanwhile makes them last longer. Those that are over are
+    /// passed by.
+    #[must_use]
+    pub fn with_blocks(self, blocks: impl IntoIterator<Item = OpenBlock>) -> Self {
+        for block in blocks {
+            let left = block.until.unix_micros().saturating_sub(self.clock.now().unix_micros());
+            let Ok(left @ 1..) = u64::try_from(left) else { continue };
+            let until = self.clock.monotonic() + Duration::from_micros(left);
+            let account = self.addresses.of_block((block.carrier, block.environment, block.role));
+            lock(&account).gate.shut(until);
+            self.shut_until(until);
+        }
         self
     }
 
@@ -104,11 +144,11 @@ impl LocalBudget {
         let mut shared = shared.as_deref().map(lock);
         let mut own = own.as_deref().map(lock);
         let now = self.clock.monotonic();
-        let gates = [&shared, &own].into_iter().flatten().map(|account| &account.gate);
-        if let Some(left) = gates.filter_map(|gate| gate.shut_for(now)).max() {
+        let tenant = demand.connection.tenant().id();
+        let accounts = [&shared, &own].into_iter().flatten();
+        if let Some(left) = accounts.filter_map(|account| account.shut_for(tenant, now)).max() {
             return Err(Spent::new(left, Cause::Blocked));
         }
-        let tenant = demand.connection.tenant();
         let rules = Rules {
             limits: demand.limits,
             processes: self.processes,
@@ -136,16 +176,48 @@ impl LocalBudget {
 
     /// Where this demand is counted, if one of its limits is counted so or a block may be.
     fn account(&self, demand: &Demand<'_>, counted_by: CountedBy) -> Result<Option<Arc<Mutex<Account>>>, Spent> {
-        let key = Key::of(demand, counted_by);
         if demand.limits.iter().any(|limit| limit.counted_by == counted_by) {
-            let account = self.accounts.find_or_make(key, &*self.clock);
+            let account = match counted_by {
+                CountedBy::Address => self.addresses.find_or_make(server(demand), self.clock.monotonic()),
+                CountedBy::Connection => self.connections.find_or_make(demand, &*self.clock),
+            };
             return account.map(Some).ok_or(Spent::unavailable());
         }
         Ok(if self.may_be_shut() {
-            self.accounts.find(key)
+            self.find(demand, counted_by)
         } else {
             None
         })
+    }
+
+    fn find(&self, demand: &Demand<'_>, counted_by: CountedBy) -> Option<Arc<Mutex<Account>>> {
+        match counted_by {
+            CountedBy::Address => self.addresses.find(&server(demand)),
+            CountedBy::Connection => self.connections.find(demand),
+        }
+    }
+
+    /// Whether a block of the address can come from what was sent: by others than this process, of which it knows nothing, or
+    /// by itself, if it came near one of the limits. The window that counts is the one before the request that was answered so.
+    fn is_plausible(&self, demand: &Demand<'_>, account: &Account, now: Monotonic) -> bool {
+        let mut limits = demand
+            .limits
+            .iter()
+            .filter(|limit| limit.counted_by == CountedBy::Address)
+            .peekable();
+        if self.processes > NonZeroU32::MIN || limits.peek().is_none() {
+            return true;
+        }
+        let own = account.tenant(demand.connection.tenant().id());
+        let asked = own.and_then(|log| log.last_until(now)).unwrap_or(now);
+        limits.any(|limit| {
+            let sent = account.log.sent_since(asked, limit.window, now);
+            sent.saturating_mul(2) >= limit.requests as usize
+        })
+    }
+
+    fn shut_until(&self, until: Monotonic) {
+        self.shut_until.fetch_max(nanos(until), Ordering::AcqRel);
     }
 
     fn may_be_shut(&self) -> bool {
@@ -165,11 +237,8 @@ impl Budget for LocalBudget {
             return Ok(());
         }
         let now = self.clock.monotonic();
-        let shut_for = |counted_by| {
-            lock(&*self.accounts.find(Key::of(demand, counted_by))?)
-                .gate
-                .shut_for(now)
-        };
+        let tenant = demand.connection.tenant().id();
+        let shut_for = |counted_by| lock(&*self.find(demand, counted_by)?).shut_for(tenant, now);
         match shut_for(CountedBy::Address).max(shut_for(CountedBy::Connection)) {
             Some(left) => Err(Spent::new(left, Cause::Blocked)),
             None => Ok(()),
@@ -177,23 +246,32 @@ impl Budget for LocalBudget {
     }
 
     async fn blocked(&self, demand: &Demand<'_>, counted_by: CountedBy, lasts: Duration) {
-        let Some(account) = self.accounts.find_or_make(Key::of(demand, counted_by), &*self.clock) else {
-            return;
+        let account = match counted_by {
+            CountedBy::Address => Some(self.addresses.of_block(server(demand))),
+            CountedBy::Connection => self.connections.find_or_make(demand, &*self.clock),
         };
+        let Some(account) = account else { return };
         let mut account = lock(&*account);
-        let until = self.clock.monotonic() + lasts;
-        account.gate.shut(until);
-        self.shut_until.fetch_max(nanos(until), Ordering::AcqRel);
+        let now = self.clock.monotonic();
+        let until = now + lasts;
+        let believed = counted_by == CountedBy::Connection || self.is_plausible(demand, &account, now);
+        account.told(demand.connection.tenant().id(), believed, now, until);
+        self.shut_until(until);
     }
 }
 
 impl fmt::Debug for LocalBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LocalBudget")
-            .field("accounts", &self.accounts.len())
+            .field("addresses", &self.addresses.len())
+            .field("connections", &self.connections.len())
             .field("processes", &self.processes)
             .finish_non_exhaustive()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn nanos(at: Monotonic) -> u64 {

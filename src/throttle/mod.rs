@@ -14,8 +14,9 @@ use async_trait::async_trait;
 use http::StatusCode;
 
 use crate::binding::Role;
+use crate::clock::Timestamp;
 use crate::exchange::quirks::BodyCode;
-use crate::owner::ConnectionId;
+use crate::owner::{CarrierId, ConnectionId, Environment};
 
 pub use self::local::LocalBudget;
 
@@ -134,6 +135,9 @@ impl Throttling {
 }
 
 /// An answer by which a carrier says that it blocks: that nothing of what is sent is looked at any more, for a while.
+///
+/// Where the carrier gives the same answer to one tenant's bad request, list it even so: with [`CountedBy::Address`] whoever keeps
+/// the [`Budget`] judges whether everybody is meant ([`Budget::blocked`]). He does so by the limits of the address, so name them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Block {
@@ -145,7 +149,8 @@ pub struct Block {
     pub code: Option<BodyCode>,
     /// Who is blocked.
     pub counted_by: CountedBy,
-    /// For how long. With [`CountedBy::Address`] nothing is sent to this server in that time, for any tenant.
+    /// For how long. With [`CountedBy::Address`] nothing is sent to this server in that time, for any tenant, once it is believed
+    /// that the address is meant.
     pub lasts: Duration,
 }
 
@@ -245,6 +250,33 @@ impl fmt::Display for Cause {
     }
 }
 
+/// A block of the address that is not over, as one process hands it to the next ([`LocalBudget::blocks`]). Write it down as it
+/// suits: it has no secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenBlock {
+    /// Which carrier blocks.
+    pub carrier: CarrierId,
+    /// In which environment.
+    pub environment: Environment,
+    /// Which of its servers.
+    pub role: Role,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+impl OpenBlock {
+    /// This server of the carrier blocks the address until then.
+    pub const fn new(carrier: CarrierId, environment: Environment, role: Role, until: Timestamp) -> Self {
+        Self {
+            carrier,
+            environment,
+            role,
+            until,
+        }
+    }
+}
+
 /// Keeps count of requests. [`LocalBudget`] does so for this process; a fleet behind one address needs one that all its
 /// processes share.
 #[async_trait]
@@ -266,7 +298,8 @@ pub trait Budget: fmt::Debug + Send + Sync {
     async fn look(&self, demand: &Demand<'_>) -> Result<(), Spent>;
 
     /// The carrier has answered that it blocks: whoever it counts with `demand` by `counted_by` gets [`Cause::Blocked`] until
-    /// that is over. Of two blocks the one that ends later counts. What is granted after a block begins with one request and
+    /// that is over. Of [`CountedBy::Address`] it may judge: as long as so few requests were sent that the address can hardly be
+    /// meant, the one tenant of `demand` gets [`Cause::Blocked`], until another tenant is told the same. Of two blocks the one that ends later counts. What is granted after a block begins with one request and
     /// goes on evenly, since the carrier may block still.
     async fn blocked(&self, demand: &Demand<'_>, counted_by: CountedBy, lasts: Duration);
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use foldhash::fast::RandomState;
 
 use crate::clock::Monotonic;
-use crate::owner::Tenant;
+use crate::owner::TenantId;
 
 use super::log::{Log, Rate};
 
@@ -21,8 +21,19 @@ const HANDFUL: u32 = 5;
 pub(super) struct Account {
     pub(super) log: Log,
     pub(super) gate: Gate,
-    /// What each tenant has sent of it. Only where a budget is shared.
-    tenants: HashMap<Tenant, Log, RandomState>,
+    /// What each tenant has sent of it, whatever its incarnation: who leaves and comes again has no new share. Only where a
+    /// budget is shared.
+    tenants: HashMap<TenantId, Log, RandomState>,
+    /// A block that one tenant alone was told of.
+    doubted: Option<Doubted>,
+}
+
+/// A block of the address that may be one tenant's own doing: nothing is sent for it, and everybody is kept away as soon as
+/// another one is told the same.
+#[derive(Debug)]
+struct Doubted {
+    tenant: TenantId,
+    until: Monotonic,
 }
 
 impl Account {
@@ -60,12 +71,35 @@ impl Account {
         self.gate.sent(at);
     }
 
-    pub(super) fn tenant(&self, tenant: &Tenant) -> Option<&Log> {
+    /// How long requests of this tenant are shut out from `now` on.
+    pub(super) fn shut_for(&self, tenant: &TenantId, now: Monotonic) -> Option<Duration> {
+        let doubted = self.doubted.as_ref().filter(|doubted| doubted.tenant == *tenant);
+        let doubted = doubted.and_then(|doubted| left(doubted.until, now));
+        self.gate.shut_for(now).max(doubted)
+    }
+
+    /// A tenant was told of a block until then. It is everybody's where it is believed, where it stands already, or where another
+    /// tenant was told the same and would be shut out still; otherwise it is this tenant's.
+    pub(super) fn told(&mut self, tenant: &TenantId, believed: bool, now: Monotonic, until: Monotonic) {
+        let before = self.doubted.take().filter(|before| before.until > now);
+        let confirmed = before.as_ref().is_some_and(|before| before.tenant != *tenant);
+        if believed || confirmed || self.gate.shut_for(now).is_some() {
+            self.gate.shut(until);
+            self.doubted = before;
+            return;
+        }
+        self.doubted = Some(Doubted {
+            tenant: tenant.clone(),
+            until: before.map_or(until, |before| before.until.max(until)),
+        });
+    }
+
+    pub(super) fn tenant(&self, tenant: &TenantId) -> Option<&Log> {
         self.tenants.get(tenant)
     }
 
     /// Adds a request to what a tenant has sent.
-    pub(super) fn add_of(&mut self, tenant: &Tenant, at: Monotonic, window: Duration, now: Monotonic) {
+    pub(super) fn add_of(&mut self, tenant: &TenantId, at: Monotonic, window: Duration, now: Monotonic) {
         if let Some(log) = self.tenants.get_mut(tenant) {
             log.add(at, window, now);
             return;
@@ -79,7 +113,10 @@ impl Account {
 
     /// Whether it can be forgotten.
     pub(super) fn is_idle(&self, now: Monotonic) -> bool {
-        self.log.is_idle(now) && self.gate.is_idle(now) && self.tenants.values().all(|log| log.is_idle(now))
+        self.log.is_idle(now)
+            && self.gate.is_idle(now)
+            && self.doubted.as_ref().is_none_or(|doubted| doubted.until <= now)
+            && self.tenants.values().all(|log| log.is_idle(now))
     }
 }
 
@@ -100,8 +137,7 @@ impl Gate {
 
     /// How long it is shut from `now` on.
     pub(super) fn shut_for(&self, now: Monotonic) -> Option<Duration> {
-        let left = self.shut_until?.saturating_since(now);
-        (!left.is_zero()).then_some(left)
+        left(self.shut_until?, now)
     }
 
     fn sent(&mut self, at: Monotonic) {
@@ -119,12 +155,14 @@ impl Gate {
     }
 }
 
+fn left(until: Monotonic, now: Monotonic) -> Option<Duration> {
+    let left = until.saturating_since(now);
+    (!left.is_zero()).then_some(left)
+}
+
 #[cfg(test)]
 mod tests {
-    use uuid::Uuid;
-
     use super::*;
-    use crate::owner::TenantId;
 
     const WINDOW: Duration = Duration::from_secs(5);
 
@@ -135,9 +173,8 @@ mod tests {
     #[test]
     fn there_are_no_more_tenants_than_twice_the_requests_that_count() {
         let mut account = Account::default();
-        let id = TenantId::new("t").unwrap();
         for number in 0..100_000_u32 {
-            let tenant = Tenant::new(id.clone(), Uuid::from_u128(number.into()));
+            let tenant = TenantId::new(&format!("t{number}")).unwrap();
             let now = at(u64::from(number / 10));
             account.add(now, WINDOW, now);
             account.add_of(&tenant, now, WINDOW, now);

@@ -107,6 +107,17 @@ impl Log {
         self.sent.len() - self.until(now)
     }
 
+    /// The last one that was sent until `now`.
+    pub(super) fn last_until(&self, now: Monotonic) -> Option<Monotonic> {
+        self.sent.get(self.until(now).checked_sub(1)?).copied()
+    }
+
+    /// How many were sent until `now` that are less than `window` before `from`, or later than it.
+    pub(super) fn sent_since(&self, from: Monotonic, window: Duration, now: Monotonic) -> usize {
+        let before = self.sent.partition_point(|sent| *sent + window <= from);
+        self.until(now).saturating_sub(before)
+    }
+
     /// How many are sent until `at`: mostly all, which costs no search.
     fn until(&self, at: Monotonic) -> usize {
         match self.sent.back() {
@@ -189,6 +200,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_lately_is_counted_without_what_is_to_come() {
+        let log = log(&[0, 1, 5, 6, 9, 20]);
+        let window = Duration::from_secs(5);
+        assert_eq!(log.last_until(at(8)), Some(at(6)));
+        assert_eq!(log.last_until(at(9)), Some(at(9)));
+        assert_eq!(log.sent_since(at(0), window, at(0)), 1);
+        assert_eq!(
+            log.sent_since(at(6), window, at(6)),
+            2,
+            "the one at 1 s is a window ago"
+        );
+        assert_eq!(log.sent_since(at(5), window, at(10)), 4);
+        assert_eq!(log.sent_since(at(19), window, at(19)), 0);
+        assert_eq!(Log::default().last_until(at(9)), None);
+    }
+
+    #[test]
     fn parts_of_a_rate_never_add_up_to_more_than_it() {
         let eight = NonZeroU32::new(8).unwrap();
         assert_eq!(rate(119, 120).part(eight), rate(14, 120));
@@ -198,6 +226,8 @@ mod tests {
         assert_eq!(small.requests, 1);
         assert!(small.window * 14 >= Duration::from_secs(5) * 40);
         assert!(small.window < Duration::from_millis(14_286));
+        // What can be divided is, and not by a nanosecond more.
+        assert_eq!(rate(1, 5).part(NonZeroU32::new(40).unwrap()), rate(1, 200));
     }
 
     #[test]
