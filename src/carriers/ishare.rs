@@ -81,11 +81,26 @@ pub fn ishare(
         .facts(facts())
 }
 
-fn facts() -> [Fact; 8] {
+fn facts() -> [Fact; 11] {
     const TOKEN: &str = "iSHAREScheme/Documentation, access token (M2M)";
     const JWT: &str = "iSHAREScheme/Documentation, iSHARE JWT";
     const DAY: &str = "2026-11-27";
     [
+        Fact::inferred(
+            Topic::Hosts,
+            "each party has its own: whoever builds the profile gives them",
+            DAY,
+        ),
+        Fact::inferred(
+            Topic::Test,
+            "absence: no call is known that shows a good credential",
+            DAY,
+        ),
+        Fact::inferred(
+            Topic::Binding,
+            "nothing on bound tokens in iSHAREScheme/Documentation",
+            DAY,
+        ),
         Fact::documented(Topic::Credential, JWT, DAY),
         Fact::documented(Topic::TokenAnswer, TOKEN, DAY),
         Fact::documented(Topic::Placement, "iSHAREScheme/Documentation, service", DAY),

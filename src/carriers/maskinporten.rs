@@ -71,12 +71,20 @@ pub fn maskinporten<'a>(
     Ok(profile)
 }
 
-fn facts() -> [Fact; 7] {
+fn facts() -> [Fact; 11] {
     const GRANT: &str = "docs.digdir.no, Maskinporten, JWT grant";
     const TOKEN: &str = "docs.digdir.no, Maskinporten, token endpoint";
     const ERRORS: &str = "docs.digdir.no, Maskinporten, error messages";
     const DAY: &str = "2026-11-27";
     [
+        Fact::inferred(Topic::Placement, "RFC 6750 2.1; the APIs are others'", DAY),
+        Fact::inferred(Topic::Routes, "the APIs are others'", DAY),
+        Fact::inferred(
+            Topic::Test,
+            "absence: no call is known that shows a good credential",
+            DAY,
+        ),
+        Fact::inferred(Topic::Binding, "nothing on bound tokens in docs.digdir.no", DAY),
         Fact::documented(Topic::Hosts, TOKEN, DAY),
         Fact::documented(Topic::Credential, GRANT, DAY),
         Fact::documented(Topic::TokenAnswer, TOKEN, DAY),

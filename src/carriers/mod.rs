@@ -70,36 +70,58 @@ pub use self::usps::{usps, usps_labels};
 
 pub(crate) use self::known::shown;
 
-/// Every profile of this crate that needs nothing but an environment.
+/// Every profile of this crate that needs nothing but an environment. [`amazon_shipping`], [`one_record`], [`ishare`] and
+/// [`maskinporten`] need more.
 pub fn all(environment: Environment) -> Vec<CarrierProfile> {
-    ALL.iter().map(|profile| profile(environment)).collect()
+    ALL.iter().map(|(_, profile)| profile(environment)).collect()
 }
 
+/// The profile of this name: that of its function, with `-` for `_`. A carrier may have several: `fedex` and `fedex-csp`.
+///
+/// ```
+/// use shipbound::carriers;
+/// use shipbound::owner::Environment;
+///
+/// let parcels = carriers::named("dhl-parcel-de", Environment::Sandbox);
+/// assert_eq!(parcels.map(|profile| profile.name().to_owned()).as_deref(), Some("DHL Parcel DE"));
+/// ```
+pub fn named(name: &str, environment: Environment) -> Option<CarrierProfile> {
+    let (_, profile) = ALL.iter().find(|(known, _)| *known == name)?;
+    Some(profile(environment))
+}
+
+/// The names that [`named`] knows, in the order of [`all`].
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|(name, _)| *name)
+}
+
+type OfEnvironment = fn(Environment) -> CarrierProfile;
+
 /// One line for each profile, in the order of the alphabet.
-const ALL: &[fn(Environment) -> CarrierProfile] = &[
+const ALL: &[(&str, OfEnvironment)] = &[
     #[cfg(feature = "mtls")]
-    bnsf,
-    bring,
-    canada_post,
-    cargoson,
-    dhl_ecommerce_americas,
-    dhl_express,
-    dhl_parcel_de,
-    dhl_parcel_nl,
-    dhl_tracking,
-    dpd,
-    easypost,
-    fedex,
-    fedex_csp,
-    fedex_parent_child,
-    gls,
-    nshift,
-    nshift_delivery,
-    postnord,
-    sendcloud,
-    sendcloud_key,
-    shipengine,
-    ups,
-    usps,
-    usps_labels,
+    ("bnsf", bnsf),
+    ("bring", bring),
+    ("canada-post", canada_post),
+    ("cargoson", cargoson),
+    ("dhl-ecommerce-americas", dhl_ecommerce_americas),
+    ("dhl-express", dhl_express),
+    ("dhl-parcel-de", dhl_parcel_de),
+    ("dhl-parcel-nl", dhl_parcel_nl),
+    ("dhl-tracking", dhl_tracking),
+    ("dpd", dpd),
+    ("easypost", easypost),
+    ("fedex", fedex),
+    ("fedex-csp", fedex_csp),
+    ("fedex-parent-child", fedex_parent_child),
+    ("gls", gls),
+    ("nshift", nshift),
+    ("nshift-delivery", nshift_delivery),
+    ("postnord", postnord),
+    ("sendcloud", sendcloud),
+    ("sendcloud-key", sendcloud_key),
+    ("shipengine", shipengine),
+    ("ups", ups),
+    ("usps", usps),
+    ("usps-labels", usps_labels),
 ];

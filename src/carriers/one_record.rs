@@ -84,14 +84,15 @@ fn routes(prefix: &str) -> Vec<Route> {
         Route::label(&at("/logistics-objects")).only(Method::POST),
         Route::read(&object).only(Method::GET),
         Route::read(&object).only(Method::HEAD),
-        Route::label(&object),
+        Route::label(&object).only(Method::PATCH),
         Route::read(&format!("{object}/audit-trail")).only(Method::GET),
         Route::read(&format!("{object}/logistics-events")).only(Method::GET),
         Route::label(&format!("{object}/logistics-events")).only(Method::POST),
         Route::read(&format!("{object}/logistics-events/{{event:personal}}")).only(Method::GET),
         Route::label(&at("/logistics-events")).only(Method::POST),
         Route::read(&action).only(Method::GET),
-        Route::label(&action),
+        Route::label(&action).only(Method::PATCH),
+        Route::label(&action).only(Method::DELETE),
         Route::read(&at("/subscriptions")).only(Method::GET),
         Route::label(&at("/subscriptions")).only(Method::POST),
         Route::label(&at("/access-delegations")).only(Method::POST),
@@ -99,12 +100,17 @@ fn routes(prefix: &str) -> Vec<Route> {
     ]
 }
 
-fn facts() -> [Fact; 10] {
+fn facts() -> [Fact; 11] {
     const SECURITY: &str = "IATA-Cargo/ONE-Record, API security, authentication on the application layer";
     const TRANSPORT: &str = "IATA-Cargo/ONE-Record, API security, authentication on the transport layer";
     const API: &str = "IATA-Cargo/ONE-Record, API features and logistics objects";
     const DAY: &str = "2026-11-27";
     [
+        Fact::inferred(
+            Topic::Hosts,
+            "each server has its own: whoever builds the profile gives them",
+            DAY,
+        ),
         Fact::documented(Topic::Credential, SECURITY, DAY),
         Fact::documented(Topic::TokenAnswer, SECURITY, DAY),
         Fact::documented(Topic::Placement, SECURITY, DAY),

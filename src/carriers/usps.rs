@@ -6,7 +6,7 @@ use http::{HeaderName, Method};
 
 use crate::binding::Role;
 use crate::exchange::fault::{FaultKind, FaultPlace, FaultShape};
-use crate::exchange::quirks::{BodyCode, BodyEncoding, Quirks, TokenRequestShape};
+use crate::exchange::quirks::{BodyCode, Quirks, TokenRequestShape};
 use crate::owner::{CarrierId, Environment};
 use crate::throttle::{CountedBy, Limit, Throttling};
 use crate::token::TokenAt;
@@ -47,14 +47,11 @@ pub fn usps(environment: Environment) -> CarrierProfile {
     CarrierProfile::custom(CarrierId::of_profile("usps"), environment, host, token)
         .called("USPS")
         .client_auth(ClientAuth::Post)
-        .quirks(Quirks {
-            not_processed: vec![BodyCode::new("/error/errors/0/title", "invalid_token")],
-            token_request: TokenRequestShape {
-                encoding: BodyEncoding::Json,
-                ..TokenRequestShape::default()
-            },
-            ..Quirks::default()
-        })
+        .quirks(
+            Quirks::new()
+                .not_processed(BodyCode::new("/error/errors/0/title", "invalid_token"))
+                .token_request(TokenRequestShape::new().json()),
+        )
         .endpoint(IssuerEndpoint::Authorization, format!("{host}/oauth2/v3/authorize"))
         .endpoint(IssuerEndpoint::Revocation, format!("{host}/oauth2/v3/revoke"))
         .routes(routes())

@@ -361,6 +361,43 @@ impl EnvCredentials {
         self.0.put(tenant, carrier, environment, credential);
         Ok(self)
     }
+
+    /// Reads the API key of the tenant's main account from this variable.
+    ///
+    /// # Errors
+    /// As [`EnvCredentials::client`].
+    pub fn api_key(
+        self,
+        tenant: impl Into<Tenant>,
+        carrier: &CarrierId,
+        environment: Environment,
+        key_variable: &str,
+    ) -> Result<Self, CredentialError> {
+        let credential = Credential::api_key(variable(key_variable)?);
+        self.0.put(tenant, carrier, environment, credential);
+        Ok(self)
+    }
+
+    /// Adds a [part](CredentialPart) from this variable to a credential that was read before.
+    ///
+    /// # Errors
+    /// As [`EnvCredentials::client`]; [`CredentialError::Missing`] where no credential was read.
+    pub fn part(
+        self,
+        tenant: impl Into<Tenant>,
+        carrier: &CarrierId,
+        environment: Environment,
+        name: &str,
+        value_variable: &str,
+    ) -> Result<Self, CredentialError> {
+        let value = variable(value_variable)?;
+        let place = Place::new(tenant.into(), carrier, environment, AccountId::main());
+        let mut credentials = self.0.credentials.write().unwrap_or_else(PoisonError::into_inner);
+        let credential = credentials.get_mut(&place).ok_or(CredentialError::Missing)?;
+        *credential = credential.clone().with_part(name, value);
+        drop(credentials);
+        Ok(self)
+    }
 }
 
 #[async_trait]

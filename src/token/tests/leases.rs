@@ -122,10 +122,13 @@ fn lifetimes_stand_where_the_profile_says() {
         lease(&world).map(|_| world.lifetimes()).map_err(|error| error.code())
     };
     let end = LifetimeAt::unix_seconds("expires_in");
-    assert_eq!(with(end, &(NOW.unix_seconds() + 600).to_string()), Ok(vec![600]));
-    assert_eq!(with(end, &(NOW.unix_seconds() - 600).to_string()), Ok(vec![0]));
-    assert_eq!(with(end, "\"18446744073709551616\""), Ok(vec![86_400]));
-    assert_eq!(with(end, "-1"), Err("token_answer"));
+    assert_eq!(
+        with(end.clone(), &(NOW.unix_seconds() + 600).to_string()),
+        Ok(vec![600])
+    );
+    assert_eq!(with(end.clone(), &(NOW.unix_seconds() - 600).to_string()), Ok(vec![0]));
+    assert_eq!(with(end.clone(), "\"18446744073709551616\""), Ok(vec![86_400]));
+    assert_eq!(with(end.clone(), "-1"), Err("token_answer"));
     assert_eq!(with(LifetimeAt::Fixed(90), "\"whatever\""), Ok(vec![90]));
     assert_eq!(with(LifetimeAt::seconds("other"), "5"), Ok(vec![300]));
 }
