@@ -354,6 +354,9 @@ pub(crate) fn credential_routes() -> Vec<Vec<u8>> {
         "/oauth/token\n/OAuth/%74oken",
         "/v2/users/{id}/api_keys\n/v2//users/u1/api%255fkeys;x/k",
         "/oauth/token\n/x/%2e%2e/oauth%2Ftoken%00.json",
+        "/v2/users/{id}/api_keys\n/v2/users/u_1%2Fx/api_keys%253fx",
+        "/oauth/token\n/oauth/token.json",
+        "/oauth/token\n/locations/M%C3%BCnchen",
         "/oauth/token\n/rate/v1/rates/quotes",
     ];
     paths.map(|text| text.as_bytes().to_vec()).into()
