@@ -140,13 +140,13 @@ fn is_blank(segment: &[u8]) -> bool {
     segment
         .iter()
         .find(|byte| !is_space(**byte))
-        .is_none_or(|byte| *byte == b';')
+        .is_none_or(|byte| matches!(byte, b';' | b'?' | b'#'))
 }
 
-/// Whether a segment may be taken for `.` or `..`. Some servers trim more dots than two.
+/// Whether a segment may be taken for `.` or `..`, whatever a server drops after them.
 fn is_dots(segment: &[u8]) -> bool {
-    let mut rest = segment.iter().skip_while(|byte| is_space(**byte)).peekable();
-    rest.next_if_eq(&&b'.').is_some() && rest.find(|byte| **byte != b'.').is_none_or(|byte| is_end(*byte))
+    let mut bare = segment.iter().skip_while(|byte| is_space(**byte));
+    bare.next() == Some(&b'.') && bare.next().is_none_or(|byte| is_end(*byte))
 }
 
 /// Whether a segment may be taken for the one that is wanted, which is in lower case.
