@@ -100,7 +100,8 @@ async fn headers_that_the_caller_may_not_set() {
         x-host x-original-host x-original-url x-rewrite-url front-end-https x-ssl-client-verify x-client-cert
         x-http-method x-http-method-override x-method-override x-original-method
         x-merchant-id on-behalf-of
-        content_length transfer_encoding x_forwarded_for x-forwarded_for x_merchant_id x-merchant_id on_behalf_of";
+        content_length transfer_encoding x_forwarded_for x-forwarded_for x_merchant_id x-merchant_id on_behalf_of on.behalf.of on~behalf~of
+        cf-connecting-ip fastly-client-ip x-forwarded x-override-url x-envoy-original-path";
     for name in names.split_ascii_whitespace() {
         // Written as they come: names compare without case.
         for name in [name.to_owned(), name.to_ascii_uppercase()] {
@@ -184,7 +185,7 @@ fn line_breaks_do_not_become_headers() {
 #[tokio::test]
 async fn methods_that_reflect_or_tunnel() {
     let scene = Scene::new().await;
-    for method in ["TRACE", "CONNECT", "trace", "Connect"] {
+    for method in ["TRACE", "CONNECT", "trace", "Connect", "TRACK", "DEBUG"] {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let request = Request::builder().method(&method).uri(PATH);
         let outcome = scene.send(request.body(Bytes::new()).unwrap()).await;

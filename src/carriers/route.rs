@@ -202,8 +202,10 @@ pub(super) fn path_of(url: &str) -> &str {
 /// endpoints, its API-key routes, the registration of webhooks. Calls to it need
 /// [`allow_credential_route`](crate::client::RequestBuilder::allow_credential_route).
 ///
-/// The path and all below it. It is read as widely as any server might read it: without case, percent-encoded or not, with
-/// empty segments and `;` parameters left out.
+/// The path and all below it. It is read as widely as any server might read it: without case, percent-encoded once or many
+/// times, with empty segments, parameters and suffixes left out. A path that is not plain and cannot be judged is held too: one
+/// that comes to dot segments, to octets that are not UTF-8 or to characters outside of Latin-1 once it is decoded, or that is
+/// encoded more than four times. Names in such writing belong in the query or the body.
 ///
 /// ```
 /// use shipbound::carriers::CredentialRoute;
@@ -211,6 +213,8 @@ pub(super) fn path_of(url: &str) -> &str {
 /// let keys = CredentialRoute::new("/v2/users/{id}/api_keys");
 /// assert!(keys.holds("/v2/users/u_1/api%5Fkeys/k_1"));
 /// assert!(keys.holds("/V2//users/u_1/api_keys;x=1"));
+/// assert!(keys.holds("/v2/users/u_1/api_keys.json"));
+/// assert!(keys.holds("/rates/%252e%252e") && keys.holds("/rates/%E6%9D%B1"));
 /// assert!(!keys.holds("/v2/users/u_1"));
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -222,7 +226,7 @@ impl CredentialRoute {
         Self(Below::new(template))
     }
 
-    /// Whether this path is the route's or lies below it.
+    /// Whether this path is the route's, lies below it or cannot be judged.
     pub fn holds(&self, path: &str) -> bool {
         self.0.holds(path)
     }

@@ -261,6 +261,42 @@ fn endpoints_that_give_tokens_out_are_guarded() {
 }
 
 #[test]
+fn a_route_is_guarded_by_its_own_path_and_not_by_what_is_put_into_it() {
+    let filled = |template: &str, value: &str| {
+        let parts = template
+            .split('/')
+            .map(|part| if part.starts_with('{') { value } else { part });
+        parts.collect::<Vec<_>>().join("/")
+    };
+    each(|profile| {
+        for route in profile.known_routes() {
+            let plainly = profile.is_credential_route(&filled(route.template(), "1Z999"));
+            for value in [
+                "a.b",
+                "v1.2",
+                "10%20115",
+                "a+b",
+                "a:b",
+                "urn:x:1",
+                "a,b",
+                "a(1)",
+                "a%2Fb",
+                "100%25",
+                "M%C3%BCnchen",
+            ] {
+                let path = filled(route.template(), value);
+                assert_eq!(
+                    profile.is_credential_route(&path),
+                    plainly,
+                    "{}: {path}",
+                    named(profile)
+                );
+            }
+        }
+    });
+}
+
+#[test]
 fn calls_that_are_known_by_name_are_routes() {
     each(|profile| {
         if let LookUp::Call { method, route, by } = profile.how_to_look_up() {

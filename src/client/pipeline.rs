@@ -1,5 +1,6 @@
 //! The way of a call: everything that can be refused is refused before a token is looked up or an octet is sent.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,7 +33,7 @@ use super::tokens::Revoked;
 
 /// Headers that select where a request goes, how it is framed or who sends it: never taken from a caller. See
 /// [`REFUSED_PREFIXES`] as well.
-const REFUSED: [HeaderName; 34] = [
+const REFUSED: [HeaderName; 39] = [
     header::AUTHORIZATION,
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -49,10 +50,12 @@ const REFUSED: [HeaderName; 34] = [
     header::VIA,
     header::WWW_AUTHENTICATE,
     HeaderName::from_static("authentication-info"),
+    HeaderName::from_static("cf-connecting-ip"),
     HeaderName::from_static("client-cert"),
     HeaderName::from_static("client-cert-chain"),
     HeaderName::from_static("dpop"),
     HeaderName::from_static("dpop-nonce"),
+    HeaderName::from_static("fastly-client-ip"),
     HeaderName::from_static("front-end-https"),
     HeaderName::from_static("http2-settings"),
     HeaderName::from_static("keep-alive"),
@@ -60,11 +63,14 @@ const REFUSED: [HeaderName; 34] = [
     HeaderName::from_static("x-client-cert"),
     HeaderName::from_static("x-client-ip"),
     HeaderName::from_static("x-cluster-client-ip"),
+    HeaderName::from_static("x-envoy-original-path"),
+    HeaderName::from_static("x-forwarded"),
     HeaderName::from_static("x-host"),
     HeaderName::from_static("x-http-host-override"),
     HeaderName::from_static("x-http-method"),
     HeaderName::from_static("x-http-method-override"),
     HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-override-url"),
     HeaderName::from_static("x-real-ip"),
     HeaderName::from_static("x-rewrite-url"),
 ];
@@ -148,8 +154,9 @@ impl Pipeline {
         body: Bytes,
         credential_route: bool,
     ) -> Result<Response, Error> {
-        // TRACE has the request sent back, credentials and all (RFC 9110 9.3.8); CONNECT asks for a tunnel.
-        if ["CONNECT", "TRACE"]
+        // TRACE has the request sent back, credentials and all (RFC 9110 9.3.8), as TRACK and DEBUG of some servers have;
+        // CONNECT asks for a tunnel.
+        if ["CONNECT", "DEBUG", "TRACE", "TRACK"]
             .iter()
             .any(|name| method.as_str().eq_ignore_ascii_case(name))
         {
@@ -310,7 +317,10 @@ impl Pipeline {
             report.idempotency_key = Some(key);
             place.insert(value_of(key)?);
         }
-        let given = headers.get(name).is_some_and(|value| !value.is_empty());
+        // Of two keys nobody knows which one the carrier takes, and a blank one is none.
+        let mut values = headers.get_all(name).iter();
+        let key = values.next().filter(|_| values.next().is_none());
+        let given = key.is_some_and(|value| !value.as_bytes().trim_ascii().is_empty());
         Ok((headers, given))
     }
 
@@ -339,15 +349,12 @@ impl Pipeline {
         minima.map(|(_, kind)| *kind).max().unwrap_or(BindingKind::Bearer)
     }
 
-    /// Whether a caller may not set this header. CGI and its heirs take `_` in a name for `-`, so it counts as that.
+    /// Whether a caller may not set this header. CGI and its heirs take `_` and other marks in a name for `-`, so they count as
+    /// that, in the names that are locked as well.
     fn refuses(&self, name: &HeaderName) -> bool {
-        let folded;
-        let mut name = name.as_str();
-        if name.contains('_') {
-            folded = name.replace('_', "-");
-            name = &folded;
-        }
-        REFUSED.iter().chain(&self.locked).any(|known| known == name)
+        let name = folded(name);
+        REFUSED.iter().any(|known| known.as_str() == name)
+            || self.locked.iter().any(|known| folded(known) == name)
             || REFUSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
     }
 
@@ -414,6 +421,16 @@ impl Drop for Unfinished<'_> {
         let given_up = Error::new(ErrorKind::Cancelled, stage);
         self.pipeline
             .note(self.tenant, self.method, self.target, Err(&given_up), report);
+    }
+}
+
+/// A header's name in letters, digits and `-` alone.
+fn folded(name: &HeaderName) -> Cow<'_, str> {
+    let is_mark = |c: char| !c.is_ascii_alphanumeric() && c != '-';
+    if name.as_str().contains(is_mark) {
+        Cow::Owned(name.as_str().replace(is_mark, "-"))
+    } else {
+        Cow::Borrowed(name.as_str())
     }
 }
 

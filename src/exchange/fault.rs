@@ -124,8 +124,8 @@ impl CarrierFault {
         self.known_code
     }
 
-    /// The carrier's own words, scrubbed: what is quoted, whatever looks like a number, a key, an address of mail or of the
-    /// web is `[..]`, and the text ends after 300 characters. Names may be left in it: for the shipper, not for logs.
+    /// The carrier's own words, scrubbed: what is quoted or in brackets, whatever looks like a number, also in groups, a key, an
+    /// address of mail or of the web is `[..]`, and the text ends after 300 characters. Names may be left in it: for the shipper, not for logs.
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
     }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::binding::bearer::Bearer;
 use crate::binding::dpop::Dpop;
 use crate::carriers::{CarrierProfile, Route, TracingHeader};
-use crate::client::{Client, ClientBuilder};
+use crate::client::{CarrierClient, Client, ClientBuilder};
 use crate::credentials::{Credential, CredentialAt, CredentialError, CredentialPart, KeyForm, PartAt};
 use crate::error::{Error, ErrorKind};
 use crate::exchange::quirks::{BodyEncoding, LifetimeAt, Quirks};
@@ -18,7 +19,7 @@ use crate::token::client_auth::ClientAuth;
 use crate::token::companion::Companion;
 use crate::transport::Stage;
 
-use super::setup::{Setup, at_endpoint, profile};
+use super::setup::{Setup, at_endpoint, profile, tenant};
 
 const LABEL: HeaderName = HeaderName::from_static("x-label-token");
 const ACCOUNT: HeaderName = HeaderName::from_static("on-behalf-of");
@@ -446,6 +447,36 @@ fn a_purchase_that_may_have_gone_through_is_not_undone_by_what_its_repeat_met() 
         assert_eq!(error.response().map(|answer| answer.status().as_u16()), Some(status));
         assert!(!error.fault().unwrap().is_retryable(), "{status}");
         assert!(error.report().unwrap().idempotency_key.is_some());
+    }
+}
+
+#[test]
+fn a_key_that_is_blank_or_there_twice_is_none() {
+    let key = HeaderName::from_static("x-idempotency");
+    let setup = Setup::new();
+    let profile = at_endpoint().routes([Route::label("/labels").keyed()]);
+    let client = setup.build(profile.idempotency(key.clone()), bearer).unwrap();
+    setup.send(&client, |t| t.get("/rates"), [token(), done()]).unwrap();
+    setup.script.seen();
+    for (values, sent) in [
+        (&["1"][..], 2),
+        (&[""], 1),
+        (&[" "], 1),
+        (&["\t "], 1),
+        (&["1", "2"], 1),
+        (&["1", "1"], 1),
+        (&["", "1"], 1),
+    ] {
+        let mut request = http::Request::post("/labels").body(bytes::Bytes::new()).unwrap();
+        for value in values {
+            request
+                .headers_mut()
+                .append(key.clone(), HeaderValue::from_static(value));
+        }
+        setup.script.add((0..sent).map(|_| Step::Lost));
+        let outcome = client.send(&tenant(), request).now_or_never().unwrap();
+        assert_eq!(outcome.unwrap_err().code(), "outcome_unknown", "{values:?}");
+        assert_eq!(setup.script.seen().len(), sent, "{values:?}");
     }
 }
 

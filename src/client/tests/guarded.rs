@@ -58,6 +58,11 @@ fn credential_routes_are_met_on_purpose_or_not_at_all() {
         "/v2/api_keys",
         "/v2/api%5fkeys/k1",
         "/v2/webhooks?x=y",
+        "/v2/api_keys.json",
+        "/v2/api_keys%3fx",
+        "/oauth/token/%252e%252e/rates",
+        "/rates/%C0%AF",
+        "/v2/api%EF%BC%BFkeys",
         "https://api.carrier.example/v2/webhooks",
     ] {
         assert_eq!(code(&setup, &client, path), Some("credential_route"), "{path}");
@@ -293,4 +298,53 @@ fn a_refusal_is_read_by_the_profile_and_stands_beside_the_original() {
         })
         .collect();
     assert_eq!(kinds, [FaultKind::Invalid, FaultKind::Invalid, FaultKind::Throttled]);
+}
+
+#[test]
+fn headers_count_as_locked_whatever_marks_their_names_have() {
+    let setup = Setup::new();
+    let locked = ["account_id", "on-behalf-of", "x.shipper"].map(HeaderName::from_static);
+    let profile = locked.into_iter().fold(one_host(), CarrierProfile::lock_header);
+    let client = setup.build(profile, bearer).unwrap();
+    for name in [
+        "account_id",
+        "account-id",
+        "Account.Id",
+        "on_behalf_of",
+        "on.behalf.of",
+        "on~behalf~of",
+        "x-shipper",
+        "x.forwarded_for",
+        "x_forwarded",
+        "proxy!x",
+        "content.length",
+        "cf-connecting-ip",
+        "fastly-client-ip",
+        "x-override-url",
+        "x-envoy-original-path",
+    ] {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        let value = http::HeaderValue::from_static("1");
+        let outcome = setup.send(&client, |t| t.get("/rates").header(name.clone(), value), []);
+        assert_eq!(outcome.unwrap_err().code(), "header_refused", "{name}");
+        assert!(setup.script.seen().is_empty(), "{name}");
+    }
+    let name = HeaderName::from_static("accounts_id");
+    let value = http::HeaderValue::from_static("1");
+    setup
+        .send(&client, |t| t.get("/rates").header(name, value), [token(), done()])
+        .unwrap();
+}
+
+#[test]
+fn methods_that_give_the_request_back_are_refused() {
+    let setup = Setup::new();
+    let client = setup.build(one_host(), bearer).unwrap();
+    for method in ["CONNECT", "TRACE", "TRACK", "DEBUG", "Track", "debug"] {
+        let request = Request::builder().method(method).uri("/rates");
+        let request = request.body(bytes::Bytes::new()).unwrap();
+        let outcome = client.send(&tenant(), request).now_or_never().unwrap();
+        assert_eq!(outcome.unwrap_err().code(), "method_refused", "{method}");
+        assert!(setup.script.seen().is_empty(), "{method}");
+    }
 }

@@ -326,10 +326,16 @@ fn check_fault(fault: &CarrierFault) {
         "{message:?}"
     );
     assert!(!message.contains(TOKEN) && !message.contains(SECRET), "{message}");
-    let long = message
-        .split(' ')
-        .find(|word| word.chars().filter(char::is_ascii_digit).count() > 4);
+    let words: Vec<&str> = message.split(' ').collect();
+    let digits = |word: &&str| word.chars().filter(char::is_ascii_digit).count();
+    let long = words
+        .chunk_by(|one, other| digits(one) > 0 && digits(other) > 0)
+        .find(|run| run.iter().map(digits).sum::<usize>() > 4);
     assert_eq!(long, None, "digits that may be a number of somebody's");
+    assert!(
+        !message.contains(['"', '`', '<', '@', '\u{ab}', '\u{201e}']),
+        "{message}"
+    );
     let code = fault.code().unwrap_or_default();
     assert!(
         code.len() <= 64

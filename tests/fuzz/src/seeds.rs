@@ -354,6 +354,9 @@ pub(crate) fn credential_routes() -> Vec<Vec<u8>> {
         "/oauth/token\n/OAuth/%74oken",
         "/v2/users/{id}/api_keys\n/v2//users/u1/api%255fkeys;x/k",
         "/oauth/token\n/x/%2e%2e/oauth%2Ftoken%00.json",
+        "/v2/users/{id}/api_keys\n/v2/users/u_1%2Fx/api_keys%253fx",
+        "/oauth/token\n/oauth/token.json",
+        "/oauth/token\n/locations/M%C3%BCnchen",
         "/oauth/token\n/rate/v1/rates/quotes",
     ];
     paths.map(|text| text.as_bytes().to_vec()).into()
@@ -362,6 +365,7 @@ pub(crate) fn credential_routes() -> Vec<Vec<u8>> {
 pub(crate) fn faults() -> Vec<Vec<u8>> {
     let answers = [
         "401\n\n{\"errors\":[{\"code\":\"KNOWN\",\"message\":\"It is 'Jane Roe' of 10115 Berlin\"}]}",
+        "401\n\n{\"errors\":[{\"message\":\"card 4111 1111 1111 - 1111 of \u{201e}Jane\u{201c} <a \\\"b\"}]}",
         "422\nx-code: E7\nx-text: no such place, see https://a.example/x?y=1\n\n",
         "500\n\n{\"errors\":[{\"code\":12,\"message\":[\"a\",{\"b\":\"c\"}]}]}",
         "200\nx-code: KNOWN\n\n",

@@ -71,11 +71,20 @@ pub(crate) fn credential_route(data: &[u8]) {
     if !template.contains(['%', '{', ';', '\0']) {
         assert!(route.holds(template), "a route holds itself: {template:?}");
     }
+    // What cannot be judged is held by every route.
+    for odd in ["%252e%252e", "%c0%af", "%EF%BC%8F", "%C2%A0", "%252525252541"] {
+        assert!(route.holds(&format!("{path}/{odd}")), "{template:?} {path:?} {odd}");
+    }
     if !route.holds(path) {
         return;
     }
     // Whatever is written more strangely, or lies below, is held as well.
     assert!(route.holds(&format!("{path}/below")), "{template:?} {path:?}");
+    for end in [
+        ".json", ".", "+", ":x", ",x", "(1)", "%20", "%00", "%3fx", "%23x", "%253fx",
+    ] {
+        assert!(route.holds(&format!("{path}{end}")), "{template:?} {path:?} {end}");
+    }
     assert!(route.holds(&path.replace('/', "//")), "{template:?} {path:?}");
     assert!(
         route.holds(&path.to_ascii_uppercase().replace("%2F", "%2f")),
