@@ -185,8 +185,8 @@ pub struct CallRecord {
     pub method: Method,
     /// The carrier's route, `/track/v1/details/{id}` for instance; `{unclassified}` where the profile does not know it.
     pub route: Arc<str>,
-    /// A keyed digest of the proof's `htu`: equal for equal addresses of one connection, and not to be enumerated without
-    /// the key. `None` where the tenant's were erased.
+    /// A keyed digest of the proof's `htu`: equal for equal addresses of one tenant in one month, and not to be enumerated
+    /// without the key. `None` where the tenant's were erased.
     pub address: Option<Fingerprint>,
     /// The last answer's status.
     pub status: Option<StatusCode>,

@@ -3,6 +3,7 @@
 use ::tracing::{debug, error, info, warn};
 
 use crate::exchange::fault::FaultKind;
+use crate::throttle::CountedBy;
 
 use super::{Event, EventKind, Sink};
 
@@ -86,7 +87,7 @@ impl Sink for TracingSink {
                 role,
                 counted_by,
                 lasts,
-            } => {
+            } if *counted_by == CountedBy::Address => {
                 error!(
                     target: "shipbound",
                     tenant,
@@ -94,9 +95,20 @@ impl Sink for TracingSink {
                     environment,
                     account,
                     ?role,
-                    ?counted_by,
                     lasts_s = lasts.as_secs(),
-                    "the carrier blocks"
+                    "the carrier says that it blocks this address"
+                );
+            }
+            EventKind::Blocked { role, lasts, .. } => {
+                warn!(
+                    target: "shipbound",
+                    tenant,
+                    carrier,
+                    environment,
+                    account,
+                    ?role,
+                    lasts_s = lasts.as_secs(),
+                    "the carrier says that it blocks this connection"
                 );
             }
             EventKind::BudgetUnavailable => {

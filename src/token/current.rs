@@ -124,9 +124,9 @@ impl TokenSource {
             placed::without_token(&self.credential_at, &current.credential).map_err(failed)?;
         headers.extend(placed::with_calls(&self.parts, &current.credential).map_err(failed)?);
         let carries = match (current.other.is_some(), current.is_new) {
-            (false, _) => Carries::TheOnlyOne,
-            (true, true) => Carries::TheNewOne,
-            (true, false) => Carries::TheOldOne,
+            (false, _) => Carries::Only,
+            (true, true) => Carries::New,
+            (true, false) => Carries::Old,
         };
         Ok(self.without_token(binding, connection, (current.revision, generation), headers, carries))
     }
@@ -147,9 +147,9 @@ impl TokenSource {
     /// The carrier refused what this lease carries; `false` where there is nothing else to use.
     pub(crate) fn refused(&self, lease: &Lease) -> bool {
         match lease.carries() {
-            Carries::TheOnlyOne => return false,
-            Carries::TheNewOne => self.goes_over(true, lease.revision, &lease.connection),
-            Carries::TheOldOne => self.goes_over(false, lease.revision, &lease.connection),
+            Carries::Only => return false,
+            Carries::New => self.goes_over(true, lease.revision, &lease.connection),
+            Carries::Old => self.goes_over(false, lease.revision, &lease.connection),
         }
         true
     }

@@ -52,11 +52,11 @@ const OLD: u8 = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Carries {
     /// The connection has no other.
-    TheOnlyOne,
+    Only,
     /// One that is to replace another.
-    TheNewOne,
+    New,
     /// One that is to be replaced.
-    TheOldOne,
+    Old,
 }
 
 /// Length of an `ath`: base64url of 32 octets.
@@ -167,9 +167,9 @@ impl Lease {
     /// This lease, with one of two credentials.
     pub(crate) fn carrying(self, which: Carries) -> Self {
         let flag = match which {
-            Carries::TheOnlyOne => 0,
-            Carries::TheNewOne => NEW,
-            Carries::TheOldOne => OLD,
+            Carries::Only => 0,
+            Carries::New => NEW,
+            Carries::Old => OLD,
         };
         self.flags.fetch_or(flag, Ordering::Relaxed);
         self
@@ -178,9 +178,9 @@ impl Lease {
     /// See [`Carries`].
     pub(crate) fn carries(&self) -> Carries {
         match self.flags.load(Ordering::Relaxed) & (NEW | OLD) {
-            NEW => Carries::TheNewOne,
-            OLD => Carries::TheOldOne,
-            _ => Carries::TheOnlyOne,
+            NEW => Carries::New,
+            OLD => Carries::Old,
+            _ => Carries::Only,
         }
     }
 

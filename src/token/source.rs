@@ -498,7 +498,7 @@ impl TokenSource {
 
     /// What calls need that carry nothing, for as long as the certificate is good.
     fn by_certificate(&self, binding: Arc<dyn TokenBinding>, connection: &Arc<Connection>) -> Landed {
-        self.without_token(binding, connection, (0, 0), Vec::new(), Carries::TheOnlyOne)
+        self.without_token(binding, connection, (0, 0), Vec::new(), Carries::Only)
     }
 
     pub(super) fn without_token(

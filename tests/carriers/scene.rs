@@ -221,7 +221,7 @@ pub(crate) fn on_wire(request: &Recorded) -> String {
 
 /// Where an answer says when its token ends, it is read as many seconds before that as the file tells.
 fn now(profile: &CarrierProfile, file: &File) -> i64 {
-    let LifetimeAt::UnixSeconds(member) = profile.differs().token_answer.lifetime else {
+    let LifetimeAt::UnixSeconds(member) = &profile.differs().token_answer.lifetime else {
         return NOW;
     };
     let token = file.token.as_ref().expect("a token");

@@ -397,10 +397,10 @@ fn answers(
             return answer(200, &[], "{}");
         }
         let token = marked(&format!("token-{}", count.fetch_add(1, Ordering::SeqCst)));
-        let mut body = serde_json::json!({shape.access_token: token, "token_type": token_type});
-        match shape.lifetime {
-            LifetimeAt::Seconds(member) => body[member] = 3600.into(),
-            LifetimeAt::UnixSeconds(member) => body[member] = (NOW + 3600).into(),
+        let mut body = serde_json::json!({&*shape.access_token: token, "token_type": token_type});
+        match &shape.lifetime {
+            LifetimeAt::Seconds(member) => body[&**member] = 3600.into(),
+            LifetimeAt::UnixSeconds(member) => body[&**member] = (NOW + 3600).into(),
             _ => {}
         }
         match &shape.in_header {

@@ -98,11 +98,9 @@ fn one_tenant_takes_no_more_than_its_part_of_the_room_and_its_idle_accounts_give
 fn no_number_of_connections_takes_the_room_of_an_address_or_of_its_block() {
     let clock = Arc::new(ManualClock::at(Timestamp::UNIX_EPOCH));
     let budget = LocalBudget::new(clock.clone());
-    let mut number = 0;
     // Until a shard is full, and far beyond.
-    for _ in 0..200_000 {
+    for number in 0..200_000 {
         let _full = budget.place(&demand(&connection(number)));
-        number += 1;
     }
     let limits = [Limit::new(100, Duration::from_secs(1), CountedBy::Address)];
     for number in 0..40 {
