@@ -171,6 +171,15 @@ impl Holder<'_> {
         })
     }
 
+    /// A value of this part, where the client has one.
+    pub(super) fn first(&self, part: &str) -> Option<String> {
+        self.accounts.with(|accounts| {
+            let own = accounts.iter().filter(|(place, _)| place.client == self.client);
+            let mut here = own.filter(|(place, _)| place.counts_at(self.carrier));
+            here.find_map(|(_, account)| Some(account.parts.get(part)?.expose().to_owned()))
+        })
+    }
+
     /// Whether the client has such a part at all.
     pub(super) fn knows(&self, part: &str) -> bool {
         self.any(|parts| parts.contains_key(part))

@@ -113,7 +113,7 @@
 //! | USPS | token, labels a payment authorization as well | `POST /oauth2/v3/token`, form or JSON; 28799 s | `GET /addresses/v3/city-state` | `POST /payments/v3/payment-authorization`, `/labels/v3/label` |
 //! | EasyPost | key, Bearer or Basic | | `GET /v2/addresses` | `POST /v2/shipments` |
 //! | ShipEngine | `API-Key`, perhaps `On-Behalf-Of` | | `GET /v1/carriers` | `POST /v1/rates`, `/v1/labels` |
-//! | nShift | token | `POST /idp/connect/token`, id and secret in the body | `GET /track/shipmentdata/..` | `POST /checkout/..`, `/ShipServer/..` |
+//! | nShift | token | `POST /idp/connect/token`, id and secret in the body | `/track/shipmentdata/..` | `POST /checkout/..`, `/ShipServer/..` |
 //! | Cargoson | key as Bearer, `Accept: application/vnd.api.v1` | | `GET /api/services/list` | `POST /api/freightPrices/list`, 204 without prices |
 //!
 //! UPS and USPS also give codes and refresh tokens of consent (`/security/v1/oauth/authorize`, `/oauth2/v3/authorize`), for seven

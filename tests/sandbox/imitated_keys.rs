@@ -63,9 +63,10 @@ fn carriers() -> [Carrier; 5] {
             wrong: vec![bearer("EZTKwrong")],
             probe: (Method::GET, "/v2/addresses?page_size=1", "", "/addresses"),
             business: (Method::POST, "/v2/shipments", "{\"shipment\": {}}", "/rates/0/rate"),
-            code: "/error/code",
-            refused: json!("APIKEY.INVALID"),
-            throttled: (easypost::throttled(), json!("RATE_LIMITED")),
+            // Neither has a code.
+            code: "/error/message",
+            refused: json!("Authentication is required and has failed."),
+            throttled: (easypost::throttled(), json!("Too Many Requests")),
         },
         Carrier {
             id: "shipengine",

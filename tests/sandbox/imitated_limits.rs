@@ -88,7 +88,7 @@ async fn easypost_lists_five_times_a_second() {
     }
     let refused = list().await;
     assert_eq!(told(&refused), (429, None));
-    assert_eq!(refused.json()["error"]["code"], "RATE_LIMITED");
+    assert_eq!(refused.json()["error"]["message"], "Too Many Requests");
     let other = send(&caller, Method::GET, "/v2/metadata/carriers", &shown, "").await;
     assert_eq!(other.status, 200, "not a list");
     clock.advance(Duration::from_secs(1));

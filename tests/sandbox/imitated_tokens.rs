@@ -26,7 +26,9 @@ struct Carrier {
     probe: (Method, &'static str, &'static str),
     business: (Method, &'static str, &'static str, &'static str),
     throttled: Canned,
-    expired: (&'static str, Value),
+    /// Where a token that is not good is told, and in which words; empty where there is no body.
+    expired: (&'static str, &'static str),
+    challenge: Option<&'static str>,
 }
 
 fn pair(name: &'static str, value: &str) -> (&'static str, String) {
@@ -65,7 +67,8 @@ fn carriers() -> [Carrier; 4] {
                 "/items/0/shipmentNo",
             ),
             throttled: dhl_parcel_de::throttled(),
-            expired: ("/title", json!("Unauthorized")),
+            expired: ("/title", "Unauthorized"),
+            challenge: None,
         },
         Carrier {
             profile: with_tokens("dhl-ecommerce-americas", &[]),
@@ -83,7 +86,8 @@ fn carriers() -> [Carrier; 4] {
                 "/labels/0/packageId",
             ),
             throttled: dhl_ecommerce_americas::throttled(),
-            expired: ("/title", json!("The access token is invalid or has expired.")),
+            expired: ("/title", "Access token has expired"),
+            challenge: None,
         },
         Carrier {
             profile: with_tokens("dhl-parcel-nl", &[]),
@@ -100,7 +104,8 @@ fn carriers() -> [Carrier; 4] {
             probe: (Method::GET, "/labels?trackerCodeFilter=JVGL1", ""),
             business: (Method::POST, "/labels", "{}", "/trackerCode"),
             throttled: dhl_parcel_nl::throttled(),
-            expired: ("/status", json!(401)),
+            expired: ("/title", "Unauthorized"),
+            challenge: None,
         },
         Carrier {
             profile: with_tokens("nshift", &[]),
@@ -113,10 +118,8 @@ fn carriers() -> [Carrier; 4] {
             probe: (Method::GET, "/track/shipmentdata/shipments", ""),
             business: (Method::POST, "/checkout/v1/options", "{}", "/options/0/price/value"),
             throttled: nshift::throttled(),
-            expired: (
-                "/issues/0/message",
-                json!("The access token is invalid or has expired."),
-            ),
+            expired: ("", ""),
+            challenge: Some("Bearer error=\"invalid_token\""),
         },
     ]
 }
@@ -165,9 +168,16 @@ async fn tokens_are_given_and_serve_probe_and_business() {
 
         sandbox.revoke_tokens(&tenant("acme"));
         let got = send(&caller, method.clone(), path, &shown, body).await;
-        let (place, code) = &carrier.expired;
-        assert_eq!((got.status, got.json().pointer(place)), (401, Some(code)), "{id}");
-        assert_eq!(got.header("www-authenticate"), None, "{id}");
+        let (place, words) = carrier.expired;
+        assert_eq!(
+            (got.status, got.header("www-authenticate")),
+            (401, carrier.challenge),
+            "{id}"
+        );
+        match words {
+            "" => assert!(got.body.is_empty()),
+            _ => assert_eq!(got.json().pointer(place), Some(&json!(words)), "{id}"),
+        }
 
         sandbox.script(tenant("acme"), Endpoint::Api, [Answer::reply(carrier.throttled)]);
         assert_eq!(
@@ -240,6 +250,11 @@ async fn dhl_parcel_de_tells_what_a_token_is_worth_and_runs_dry() {
     let hello = send(&caller, Method::GET, carrier.probe.1, &shown, "").await.json();
     let left = hello["accesstoken-info"]["expires_in_s"].as_u64().unwrap();
     assert!((1..=1799).contains(&left), "{left}");
+    assert_eq!(
+        hello["gkp-info"]["gkp_pass"],
+        part(&own, "password"),
+        "so it is a credential's route"
+    );
     let orders = "/parcel/de/shipping/v2/orders?validate=true";
     let dry = send(&caller, Method::POST, orders, &shown, carrier.business.2)
         .await

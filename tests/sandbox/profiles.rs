@@ -1,24 +1,18 @@
 //! Real profiles against the sandbox: their origins replaced and nothing else.
 
-use std::time::Duration;
-
-use http::header::ACCEPT;
-use http::{HeaderName, HeaderValue, Method};
+use http::Method;
 use serde_json::{Value, json};
 use shipbound::binding::bearer::Bearer;
 use shipbound::binding::dpop::Dpop;
 use shipbound::carriers::{self, CarrierProfile};
-use shipbound::exchange::quirks::{BodyEncoding, LifetimeAt, Quirks};
+use shipbound::client::Standing;
 use shipbound::keys::MemoryKeyStore;
 use shipbound::owner::{CarrierId, Environment};
 use shipbound::sandbox::{Canned, Endpoint, Nonces, Sandbox};
 use shipbound::token::TokenAt;
-use shipbound::token::client_auth::ClientAuth;
-use shipbound::token::companion::Companion;
-use shipbound::{Client, Parts};
+use shipbound::{CarrierClient, Client, Parts};
 
 use crate::caller::tenant;
-use crate::imitated::with_keys;
 
 fn client(sandbox: &Sandbox, profile: CarrierProfile) -> Client {
     let profile = sandbox.profile(profile);
@@ -88,7 +82,28 @@ async fn other_carriers_get_tokens_at_their_own_path_or_from_the_issuer() {
     }
 }
 
-/// A client of the sandbox's carrier, with whose token or key nothing is bound.
+/// What a profile is called, and whether its carrier gives tokens.
+type Imitated = (fn(Environment) -> CarrierProfile, bool);
+
+const IMITATED: [Imitated; 15] = [
+    (carriers::fedex, true),
+    (carriers::fedex_csp, true),
+    (carriers::fedex_parent_child, true),
+    (carriers::ups, true),
+    (carriers::dhl_express, false),
+    (carriers::dhl_parcel_de, true),
+    (carriers::dhl_ecommerce_americas, true),
+    (carriers::dhl_tracking, false),
+    (carriers::dhl_parcel_nl, true),
+    (carriers::usps, true),
+    (carriers::usps_labels, true),
+    (carriers::easypost, false),
+    (carriers::shipengine, false),
+    (carriers::nshift, true),
+    (carriers::cargoson, false),
+];
+
+/// A client whose tokens are bound to nothing, as today; its credentials are those of now.
 fn unbound(sandbox: &Sandbox, profile: CarrierProfile) -> Client {
     let profile = sandbox.profile(profile);
     let parts = Parts::builder()
@@ -100,66 +115,42 @@ fn unbound(sandbox: &Sandbox, profile: CarrierProfile) -> Client {
     Client::builder(profile, &parts).binding(Bearer).build().unwrap()
 }
 
+/// By the profile's own cheap call.
 #[tokio::test]
-async fn keys_of_imitated_carriers_reach_them_through_a_client() {
-    for (id, path) in [
-        ("dhl-express", "/mydhlapi/address-validate?type=delivery&countryCode=DE"),
-        ("dhl-tracking", "/track/shipments?trackingNumber=1"),
-        ("easypost", "/v2/addresses?page_size=1"),
-        ("shipengine", "/v1/carriers"),
-        ("cargoson", "/api/services/list"),
-    ] {
-        let sandbox = Sandbox::start().await.unwrap();
-        let version = HeaderValue::from_static("application/vnd.api.v1");
-        let profile = with_keys(id, Environment::Sandbox).header(ACCEPT, version);
-        let client = unbound(&sandbox, profile);
-        let answer = client.tenant("acme").unwrap().get(path).send().await.unwrap();
-        assert_eq!(answer.status(), 200, "{id}");
-        let seen = sandbox.requests();
-        assert_eq!((seen.len(), seen[0].client_id()), (1, Some("acme")), "{id}");
-        let acts_for = (id == "shipengine").then_some("acme");
-        assert_eq!(seen[0].header("on-behalf-of"), acts_for);
+async fn credentials_are_verified_at_the_imitations_of_their_carriers() {
+    for environment in [Environment::Sandbox, Environment::Production] {
+        for (profile, tokens) in IMITATED {
+            let sandbox = Sandbox::start().await.unwrap();
+            let acme = tenant("acme");
+            let [good, old] = [(); 2].map(|()| unbound(&sandbox, profile(environment)));
+            let id = good.carrier().id().as_str().to_owned();
+            let verification = good.verify_credentials(&acme.clone().into()).await;
+            assert_eq!(verification.standing(), Standing::Works, "{id} {verification:?}");
+            let requests = sandbox.requests();
+            assert!(requests.iter().all(|one| one.tenant() == Some(&acme) && one.accepted()));
+            assert_eq!(requests[0].endpoint() == Endpoint::Token, tokens, "{id}");
+
+            sandbox.rotate_secret(&acme);
+            let verification = old.verify_credentials(&acme.into()).await;
+            let refused = [Standing::Wrong, Standing::Refused];
+            assert!(refused.contains(&verification.standing()), "{id} {verification:?}");
+        }
     }
 }
 
 #[tokio::test]
-async fn a_token_that_is_asked_for_in_json_is_read_by_a_client() {
+async fn a_partners_calls_say_for_whom_they_are() {
     let sandbox = Sandbox::start().await.unwrap();
-    let host = "https://api-gw.carrier.example";
-    let token_at = TokenAt::Endpoint(format!("{host}/authenticate/api-key"));
-    let id = CarrierId::new("dhl-parcel-nl").unwrap();
-    let mut quirks = Quirks::default();
-    quirks.token_request.encoding = BodyEncoding::Json;
-    quirks.token_request.client_id = "userId".into();
-    quirks.token_request.client_secret = "key".into();
-    quirks.token_request.grant_type = false;
-    quirks.token_answer.access_token = "accessToken".into();
-    quirks.token_answer.lifetime = LifetimeAt::unix_seconds("accessTokenExpiration");
-    quirks.token_answer.token_type_optional = true;
-    let profile = CarrierProfile::custom(id, Environment::Sandbox, host, token_at)
-        .client_auth(ClientAuth::Post)
-        .quirks(quirks);
-    let client = unbound(&sandbox, profile);
+    let client = unbound(&sandbox, carriers::shipengine(Environment::Sandbox));
     let acme = client.tenant("acme").unwrap();
-    let labels = acme.get("/labels?trackerCodeFilter=JVGL1");
-    assert_eq!(labels.send().await.unwrap().status(), 200);
-    let seen: Vec<_> = sandbox.requests().iter().map(|one| one.path().to_owned()).collect();
-    assert_eq!(seen, ["/authenticate/api-key", "/labels"]);
+    assert_eq!(acme.get("/v1/carriers").send().await.unwrap().status(), 200);
+    assert_eq!(sandbox.requests()[0].header("on-behalf-of"), Some("acme"));
 }
 
 #[tokio::test]
 async fn usps_gives_a_payment_authorization_to_the_bound_client_that_labels_want_it_from() {
     let sandbox = Sandbox::start().await.unwrap();
-    let header = HeaderName::from_static("x-payment-authorization-token");
-    let payment = Companion::new(
-        "/payments/v3/payment-authorization",
-        "payment_authorization",
-        "/paymentAuthorizationToken",
-        header,
-        Duration::from_secs(50 * 60),
-    );
-    let profile = carriers::usps(Environment::Sandbox).companion(payment.for_paths_below("/labels/v3/"));
-    let client = client(&sandbox, profile);
+    let client = client(&sandbox, carriers::usps_labels(Environment::Sandbox));
     let acme = client.tenant("acme").unwrap();
     let label = acme.post("/labels/v3/label").json(&json!({}));
     assert_eq!(label.send().await.unwrap().status(), 200);

@@ -88,15 +88,15 @@ fn token(issued: &Issued<'_>) -> Value {
     })
 }
 
-/// DHL eCommerce's answer to an API call whose token has expired or is unknown: 401 and words about an expired token. Code and
-/// words are the sandbox's own.
+/// DHL eCommerce's answer to an API call whose token has expired or is unknown: 401 and words about an expired token, without a
+/// type.
 pub fn expired_token() -> Canned {
-    error(401, "401.0000001", "The access token is invalid or has expired.")
+    Canned::json(401, &json!({"title": "Access token has expired"}))
 }
 
-/// DHL eCommerce's answer to a wrong client id or secret: 401. Code and words are the sandbox's own.
+/// DHL eCommerce's answer to a wrong client id or secret: 401.
 pub fn bad_credentials() -> Canned {
-    error(401, "401.0000002", "The client id or secret is not valid.")
+    error(401, "401.0000007", "Invalid credentials")
 }
 
 /// DHL eCommerce's answer to too many calls: 429. That it gives such an answer is the sandbox's own word.

@@ -87,20 +87,24 @@ fn shown(headers: &HeaderMap) -> Option<Shown> {
     basic_pair(headers).map(|(name, password)| Shown::Pair(name, password))
 }
 
-/// DHL Express's answer to a wrong user name or password: 401, its status a text. The words are the sandbox's own.
+/// DHL Express's answer to a wrong user name or password: 401, its status a text.
 pub fn bad_credentials() -> Canned {
     error("401", "Unauthorized", "Invalid Credentials")
 }
 
-/// DHL Express's answer to too many calls: 429 without `Retry-After`. The words are the sandbox's own.
+/// DHL Express's answer to too many calls: 429 without `Retry-After`.
 pub fn throttled() -> Canned {
-    error("429", "Too Many Requests", "Too many requests. Try again later.")
+    error(
+        "429",
+        "Too Many Requests",
+        "Too many requests within defined time period, please try again later.",
+    )
 }
 
 /// An error in DHL Express's form: `{instance, detail, title, message, status}`, the status as text. One that is no HTTP
 /// status, as `998`, goes with 400.
 pub fn error(status: &str, title: &str, detail: &str) -> Canned {
-    let body = json!({"instance": ROOT, "detail": detail, "title": title, "message": detail, "status": status});
+    let body = json!({"instance": "/expressapi", "detail": detail, "title": title, "message": title, "status": status});
     let code = status.parse().ok().filter(|code| (100..600).contains(code));
     Canned::json(code.unwrap_or(400), &body)
 }

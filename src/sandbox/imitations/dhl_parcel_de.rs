@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
-use super::{Call, Callers, ClientShown, Imitation, Issued, Refresh, TokenEndpoint, is_below, problem};
+use super::{Call, Callers, ClientShown, Imitation, Issued, Refresh, TokenEndpoint, is_below};
 use crate::clock::Clock;
 use crate::owner::TenantId;
 use crate::sandbox::accounts::Holder;
@@ -95,12 +95,14 @@ impl Imitation for DhlParcelDe {
     }
 }
 
-/// What a token is worth.
+/// What a token is worth, and the portal's user with the password.
 fn hello(call: &Call<'_>) -> Canned {
     let now = call.shared.clock.monotonic();
     let left = call.token.map(|token| token.expires.saturating_since(now).as_secs());
     let about = json!({"expires_in_s": left, "name_of_registered_app": call.holder.client});
-    Canned::json(200, &json!({"accesstoken-info": about}))
+    let [name, password] = ["username", "password"].map(|part| call.holder.first(part));
+    let user = json!({"gkp_user": name, "gkp_pass": password});
+    Canned::json(200, &json!({"accesstoken-info": about, "gkp-info": user}))
 }
 
 fn orders(call: &Call<'_>) -> Canned {
@@ -142,10 +144,10 @@ pub fn expired_token() -> Canned {
     error(401, "Unauthorized", "Unauthorized for given resource.")
 }
 
-/// DHL Parcel DE's answer to a wrong API key or secret, or a wrong portal user or password: a 401 problem. The words are the
-/// sandbox's own.
+/// DHL Parcel DE's answer to a wrong API key or secret, or a wrong portal user or password: a 401 problem, as to a token that is
+/// not good.
 pub fn bad_credentials() -> Canned {
-    error(401, "Unauthorized", "The credentials are not valid.")
+    expired_token()
 }
 
 /// DHL Parcel DE's answer to too many calls: a 429 problem without `Retry-After`.
@@ -153,11 +155,12 @@ pub fn throttled() -> Canned {
     error(
         429,
         "Too Many Requests",
-        "Too many requests within defined time period.",
+        "Too many requests within defined time period, please try again later.",
     )
 }
 
-/// An error in DHL Parcel DE's form: `application/problem+json` with `{title, status, detail}`.
+/// An error in DHL Parcel DE's form: `application/problem+json` with `{title, status, statusCode, detail}`.
 pub fn error(status: u16, title: &str, detail: &str) -> Canned {
-    problem(status, title, detail)
+    let body = json!({"title": title, "status": status, "statusCode": status, "detail": detail});
+    Canned::bytes(status, "application/problem+json", body.to_string())
 }

@@ -34,8 +34,8 @@ impl Imitation for DhlParcelNl {
         const BUSINESS: [&str; 4] = ["/labels", "/shipments", "/track-trace", "/parcel-shop-locations"];
         match path {
             BY_KEY | REFRESH => Some(Endpoint::Token),
-            // USPS has labels as well.
-            path if is_below(path, "/labels/v3") => None,
+            // USPS has labels and shipments as well.
+            path if is_below(path, "/labels/v3") || is_below(path, "/shipments/v3") => None,
             path => BUSINESS
                 .iter()
                 .any(|root| is_below(path, root))
@@ -153,7 +153,7 @@ pub fn expired_token() -> Canned {
 
 /// DHL Parcel NL's answer to a wrong key: 401 in plain text.
 pub fn bad_key() -> Canned {
-    Canned::text(401, "Invalid API key")
+    Canned::text(401, "Invalid credentials")
 }
 
 /// DHL Parcel NL's answer where user id or key is missing: 400.

@@ -71,12 +71,12 @@ pub fn bad_key() -> Canned {
     error(401, "Unauthorized", "Unauthorized for given resource.")
 }
 
-/// The answer of Unified Tracking to too many calls: a 429 problem without `Retry-After`. The words are the sandbox's own.
+/// The answer of Unified Tracking to too many calls: a 429 problem without `Retry-After`.
 pub fn throttled() -> Canned {
     error(
         429,
         "Too Many Requests",
-        "Too many requests within defined time period.",
+        "Too many requests within defined time period, please try again later.",
     )
 }
 

@@ -58,7 +58,7 @@ impl Imitation for EasyPost {
     }
 
     fn not_found(&self, _method: &Method) -> Canned {
-        error(404, "NOT_FOUND", "The requested resource could not be found.")
+        error(404, Some("NOT_FOUND"), "The requested resource could not be found.")
     }
 
     /// Five a second where things are listed. The limiter that follows EasyPost's load is not imitated.
@@ -79,11 +79,11 @@ impl Imitation for EasyPost {
                 Canned::json(200, &json!({*kind: [], "has_more": false}))
             }
             ("POST", ["addresses"]) if own.get("address").is_none() => {
-                error(422, "PARAMETER.REQUIRED", json!(["address is missing"]))
+                error(422, Some("PARAMETER.REQUIRED"), json!(["address is missing"]))
             }
             ("POST", ["addresses"]) => Canned::json(201, &json!({"id": "adr_1", "object": "Address"})),
             ("POST", ["shipments"]) if own.get("shipment").is_none() => {
-                error(422, "PARAMETER.REQUIRED", json!({"shipment": ["is missing"]}))
+                error(422, Some("PARAMETER.REQUIRED"), json!({"shipment": ["is missing"]}))
             }
             ("POST", ["shipments"]) => {
                 let rate = json!({"id": "rate_1", "carrier": "USPS", "service": "Priority", "rate": "7.58", "currency": "USD"});
@@ -108,21 +108,27 @@ fn shown(headers: &HeaderMap) -> Option<Shown> {
     bearer_key(headers).or_else(by_basic)
 }
 
-/// EasyPost's answer to a key that is nobody's: 401. The code is the sandbox's own word.
+/// EasyPost's answer to a key that is nobody's: 401 without a code.
 pub fn bad_key() -> Canned {
-    error(401, "APIKEY.INVALID", "This api key is not valid.")
+    error(401, None, "Authentication is required and has failed.")
 }
 
-/// EasyPost's answer to too many calls: 429 without `Retry-After`. The code is the sandbox's own word.
+/// EasyPost's answer to a key that was switched off: 403 `APIKEY.INACTIVE`.
+pub fn inactive_key() -> Canned {
+    error(403, Some("APIKEY.INACTIVE"), "This api key is no longer active.")
+}
+
+/// EasyPost's answer to too many calls: 429 without a code and without `Retry-After`.
 pub fn throttled() -> Canned {
-    error(429, "RATE_LIMITED", "Too many requests. Please slow down.")
+    error(429, None, "Too Many Requests")
 }
 
-/// An error in EasyPost's form: `{error: {code, message, errors}}`. The message may be a text, a list or an object.
-pub fn error(status: u16, code: &str, message: impl Into<Value>) -> Canned {
-    let message = message.into();
-    Canned::json(
-        status,
-        &json!({"error": {"code": code, "message": message, "errors": []}}),
-    )
+/// An error in EasyPost's form: `{error: {code, message, errors}}`. There may be no code, and the message may be a text, a list
+/// or an object.
+pub fn error(status: u16, code: Option<&str>, message: impl Into<Value>) -> Canned {
+    let mut error = json!({"message": message.into(), "errors": []});
+    if let (Some(code), Some(members)) = (code, error.as_object_mut()) {
+        members.insert("code".to_owned(), Value::from(code));
+    }
+    Canned::json(status, &json!({"error": error}))
 }

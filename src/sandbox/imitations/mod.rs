@@ -25,7 +25,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, Method, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::limits::{Limit, TokenLimit};
 use super::accounts::Holder;
@@ -299,12 +299,6 @@ fn basic_pair(headers: &HeaderMap) -> Option<(String, String)> {
     Some((name.to_owned(), password.to_owned()))
 }
 
-/// `application/problem+json` (RFC 9457), with the status as a number.
-fn problem(status: u16, title: &str, detail: &str) -> Canned {
-    let body = json!({"title": title, "status": status, "detail": detail});
-    Canned::bytes(status, "application/problem+json", body.to_string())
-}
-
 /// Whether a path is this one or lies below it.
 fn is_below(path: &str, root: &str) -> bool {
     let rest = path.strip_prefix(root);
@@ -386,6 +380,40 @@ mod tests {
                 let claim: Vec<_> = claim.iter().map(|one| one.id()).collect();
                 assert_eq!(claim, [id], "{path}");
             }
+        }
+    }
+
+    /// At the paths that the profiles know, too, where somebody imitates them.
+    #[test]
+    fn no_carriers_route_is_claimed_by_another() {
+        use crate::carriers::{self, CarrierProfile};
+        use crate::owner::Environment;
+
+        let profiles: [fn(Environment) -> CarrierProfile; 12] = [
+            carriers::fedex,
+            carriers::ups,
+            carriers::dhl_express,
+            carriers::dhl_parcel_de,
+            carriers::dhl_ecommerce_americas,
+            carriers::dhl_tracking,
+            carriers::dhl_parcel_nl,
+            carriers::usps_labels,
+            carriers::easypost,
+            carriers::shipengine,
+            carriers::nshift,
+            carriers::cargoson,
+        ];
+        for profile in profiles {
+            let profile = profile(Environment::Sandbox);
+            let own = of(profile.id().as_str()).unwrap();
+            let mut imitated = 0;
+            for route in profile.known_routes() {
+                let path = route.template().replace(['{', '}'], "");
+                let whose = at(&path).map(|(whose, _)| whose.id());
+                assert!(whose.is_none_or(|whose| whose == own.id()), "{path}: {whose:?}");
+                imitated += usize::from(whose.is_some());
+            }
+            assert!(imitated > 0, "{}", own.id());
         }
     }
 

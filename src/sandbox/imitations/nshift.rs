@@ -58,14 +58,14 @@ impl Imitation for Nshift {
     }
 
     fn not_found(&self, _method: &Method) -> Canned {
-        error(404, "Not Found", "There is nothing at this path.")
+        error(404, "Not Found", "NOT_FOUND", "There is nothing at this path.")
     }
 
     fn serve(&self, call: &Call<'_>) -> Option<Canned> {
         let path = call.request.path();
         let below = |root: &str| is_below(path, root);
         Some(match call.method() {
-            "GET" | "POST" if below(SHIPMENT_DATA) => Canned::json(200, &json!({"shipments": []})),
+            "GET" | "POST" if below(SHIPMENT_DATA) => Canned::json(200, &json!([])),
             "POST" if below(CHECKOUT) => {
                 let price = json!({"value": 89.0, "currency": "NOK"});
                 Canned::json(200, &json!({"options": [{"id": "home-delivery", "price": price}]}))
@@ -93,9 +93,9 @@ fn token(issued: &Issued<'_>) -> Value {
     })
 }
 
-/// nShift's answer to an API call whose token has expired or is unknown: a 401 problem. The words are the sandbox's own.
+/// nShift's answer to an API call whose token has expired or is unknown: 401 with the challenge of RFC 6750, and no body.
 pub fn expired_token() -> Canned {
-    error(401, "Unauthorized", "The access token is invalid or has expired.")
+    Canned::empty(401).header("www-authenticate", "Bearer error=\"invalid_token\"")
 }
 
 /// nShift's answer to a wrong client id or secret: 400 `invalid_client`. The status is the sandbox's own word.
@@ -103,13 +103,15 @@ pub fn bad_client() -> Canned {
     Canned::json(400, &json!({"error": "invalid_client"})).no_store()
 }
 
-/// nShift's answer to too many calls: a 429 problem. That it gives such an answer is the sandbox's own word.
+/// nShift's answer to too many calls: 429 without a body. That it gives such an answer is the sandbox's own word.
 pub fn throttled() -> Canned {
-    error(429, "Too Many Requests", "Too many requests.")
+    Canned::empty(429)
 }
 
-/// An error in the form of nShift's portal APIs: `application/problem+json` with `issues`.
-pub fn error(status: u16, title: &str, issue: &str) -> Canned {
-    let body = json!({"title": title, "status": status, "issues": [{"message": issue}]});
+/// An error in the form of nShift's portal APIs: `application/problem+json` with
+/// `issues: [{issueCode, description}]`.
+pub fn error(status: u16, title: &str, code: &str, description: &str) -> Canned {
+    let issue = json!({"issueCode": code, "description": description});
+    let body = json!({"title": title, "status": status, "detail": description, "issues": [issue]});
     Canned::bytes(status, "application/problem+json", body.to_string())
 }

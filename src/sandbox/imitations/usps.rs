@@ -16,15 +16,17 @@ use crate::sandbox::script::Endpoint;
 use crate::sandbox::server::oauth_error;
 
 /// What USPS's business paths begin with.
-const BUSINESS: [&str; 5] = [
+const BUSINESS: [&str; 7] = [
     "/addresses/v3/",
+    "/international-labels/v3/",
     "/labels/v3/",
     "/payments/v3/",
     "/prices/v3/",
+    "/shipments/v3/",
     "/tracking/v3/",
 ];
-/// How long a payment authorization is good: the sandbox's own word; clients are seen to keep it for 50 minutes.
-const PAYMENT_LIFETIME: Duration = Duration::from_secs(3600);
+/// How long a payment authorization is good.
+const PAYMENT_LIFETIME: Duration = Duration::from_secs(8 * 3600);
 /// The part of a credential with the body that payment authorization is asked with.
 const PAYMENT: &str = "payment_authorization";
 
@@ -95,7 +97,7 @@ impl Imitation for Usps {
                 None => error(400, "ZIPCode is missing.", "OASValidation"),
             }),
             ("POST", "/payments/v3/payment-authorization") => Some(authorize_payment(call)),
-            ("POST", "/labels/v3/label") => Some(label(call)),
+            ("POST", "/labels/v3/label" | "/international-labels/v3/international-label") => Some(label(call)),
             _ => None,
         }
     }
