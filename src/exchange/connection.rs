@@ -18,7 +18,7 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_secs(5 * 60);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2 * 60 * 60);
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct NotTaken {
     revision: u64,
     until: Monotonic,
@@ -40,7 +40,7 @@ pub(crate) struct Connection {
     /// When a 401 last caused a renewal, in milliseconds of monotonic time plus one; 0 for never.
     renewed: AtomicU64,
     /// The credential that the carrier did not take though it was to replace another.
-    not_taken: Mutex<Option<NotTaken>>,
+    not_taken: Mutex<Option<Box<NotTaken>>>,
     /// The revision of the credential that was last asked with; [`NONE`] for none.
     asked_with: AtomicU64,
 }
@@ -84,14 +84,15 @@ impl Connection {
     /// while, a longer one each time.
     pub(crate) fn took_not(&self, revision: u64, now: Monotonic) -> bool {
         let mut not_taken = self.not_taken();
-        let before = not_taken.filter(|not_taken| not_taken.revision == revision);
+        let before = not_taken.as_ref().filter(|not_taken| not_taken.revision == revision);
+        let is_known = before.is_some();
         let pause = before.map_or(FIRST_PAUSE, |before| before.pause.saturating_mul(2).min(LONGEST_PAUSE));
-        *not_taken = Some(NotTaken {
+        *not_taken = Some(Box::new(NotTaken {
             revision,
             until: now + pause,
             pause,
-        });
-        before.is_none()
+        }));
+        !is_known
     }
 
     /// Whether a credential goes on because the carrier did not take the one that is to replace it.
@@ -104,7 +105,7 @@ impl Connection {
         self.not_taken().take().is_some()
     }
 
-    fn not_taken(&self) -> MutexGuard<'_, Option<NotTaken>> {
+    fn not_taken(&self) -> MutexGuard<'_, Option<Box<NotTaken>>> {
         self.not_taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
