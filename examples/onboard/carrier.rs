@@ -14,7 +14,7 @@ use shipbound::credentials::{Credential, CredentialError, CredentialStore};
 use shipbound::grants::MemoryGrants;
 use shipbound::keys::MemoryKeyStore;
 use shipbound::owner::{CarrierId, ConnectionId, Environment, Tenant, TenantId};
-use shipbound::sandbox::{Canned, Endpoint, Registration, Sandbox, Vendors};
+use shipbound::sandbox::{Canned, Endpoint, Recorded, Registration, Sandbox, Vendors};
 use shipbound::token::TokenAt;
 use shipbound::token::consent::{Authorization, PendingConsent};
 use shipbound::{Client, Parts};
@@ -203,10 +203,13 @@ impl Carrier {
 
     pub(crate) fn seen(&self) -> Seen {
         let asked = self.sandbox.requests_at(Endpoint::Token);
+        // USPS is asked in JSON, the others in forms.
+        let grant = |request: &Recorded| {
+            let in_json = || Some(request.json()?.get("grant_type")?.as_str()?.to_owned());
+            request.form("grant_type").or_else(in_json)
+        };
         let grants = |wanted: &str| {
-            let of_this = asked
-                .iter()
-                .filter(|request| request.form("grant_type").as_deref() == Some(wanted));
+            let of_this = asked.iter().filter(|request| grant(request).as_deref() == Some(wanted));
             of_this.filter(|request| request.accepted()).count()
         };
         let calls = self.sandbox.requests_at(Endpoint::Api);

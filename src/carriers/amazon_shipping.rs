@@ -51,8 +51,8 @@ impl AmazonRegion {
 /// take no such key, and are not repeated.
 ///
 /// Amazon answers 403 for an expired token as well as for a role that the application lacks, with the code `Unauthorized` for
-/// both: such a call is not repeated. A 401 with that code was not carried out, and is. `TOKEN_EXPIRED` is no matter of the
-/// token: the rates are older than ten minutes.
+/// both: such a call, which was not carried out, is repeated once with a new token, and so is one that 401 with that code
+/// answers. `TOKEN_EXPIRED` is no matter of the token: the rates are older than ten minutes.
 ///
 /// Limits are for each operation and account, 80 requests a second for most, and stand in `x-amzn-RateLimit-Limit`; a 429 has no
 /// `Retry-After`, so a second is waited. Restricted operations of the wider API want a restricted data token in the place of this

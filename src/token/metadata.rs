@@ -279,7 +279,11 @@ impl Metadata {
         let aliases = self.aliases.iter().flat_map(BTreeMap::values);
         let endpoints = self.conventional.values().chain(aliases).flatten();
         let mut there = endpoints.filter(|endpoint| endpoint.origin() == target.origin());
-        there.any(|endpoint| Below::new(endpoint.path()).holds(target.path()))
+        there.any(|endpoint| match endpoint.path() {
+            // Of an endpoint at the root not everything is a part.
+            "/" => target.path() == "/",
+            path => Below::new(path).holds(target.path()),
+        })
     }
 
     /// Whether a client that shows a certificate, and takes no token that is bound more weakly than `minimum`, can work with
