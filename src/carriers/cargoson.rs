@@ -68,7 +68,6 @@ pub fn cargoson(environment: Environment) -> CarrierProfile {
         "Look through the bookings of the time since the key may have got out. Cancel what is not yours with its carrier.",
     ]))
     .test_call(TestCall::get("/services/list"))
-    .binds([])
     .facts(facts())
 }
 

@@ -80,7 +80,6 @@ pub fn dhl_ecommerce_americas(environment: Environment) -> CarrierProfile {
         "/shipping/v4/products",
         r#"{"pickup":"","distributionCenter":"USDFW1","consigneeAddress":{"address1":"114 Whitney Ave","city":"New Haven","state":"CT","postalCode":"06510","country":"US"},"packageDetail":{"packageId":"TEST","weight":{"value":1,"unitOfMeasure":"LB"}},"rate":{"calculate":false}}"#,
     ).proved_by(400))
-    .binds([])
     .facts(facts())
 }
 

@@ -76,7 +76,6 @@ pub fn dhl_express(environment: Environment) -> CarrierProfile {
          be voided: tell DHL Express not to collect or bill what is not yours.",
     ]))
     .test_call(TestCall::get("/address-validate?type=delivery&countryCode=DE&postalCode=53113"))
-    .binds([])
     .facts(facts())
 }
 

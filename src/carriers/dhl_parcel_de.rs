@@ -83,7 +83,6 @@ pub fn dhl_parcel_de(environment: Environment) -> CarrierProfile {
             "Compare the orders in the portal with your own since then, and delete what is not yours before the day is closed.",
         ]))
         .test_call(TestCall::get("/account/auth/ropc/v1/hello"))
-        .binds([])
         .facts(facts())
 }
 

@@ -86,7 +86,6 @@ pub fn dhl_parcel_nl(environment: Environment) -> CarrierProfile {
             "Compare the labels in My DHL Parcel with your own since the key may have got out, and cancel what is not yours.",
         ]))
         .test_call(TestCall::get("/labels?trackerCodeFilter=JVGL00000000000000000000"))
-        .binds([])
         .facts(facts())
 }
 

@@ -68,7 +68,6 @@ pub fn dhl_tracking(environment: Environment) -> CarrierProfile {
         "Delete the old application. Its key is of no use from then on; it could read tracking, and nothing else.",
     ]))
     .test_call(TestCall::get("/track/shipments?trackingNumber=00340434292135100124").proved_by(404))
-    .binds([])
     .facts(facts())
 }
 

@@ -80,7 +80,6 @@ pub fn easypost(environment: Environment) -> CarrierProfile {
         .revoked_by(Method::DELETE, "/v2/api_keys/{id}"),
     )
     .test_call(TestCall::get("/addresses?page_size=1"))
-    .binds([])
     .facts(facts())
 }
 

@@ -108,7 +108,6 @@ fn known(environment: Environment, request: TokenRequest) -> CarrierProfile {
             "/country/v1/postal/validate",
             r#"{"carrierCode":"FDXE","countryCode":"US","stateOrProvinceCode":"TN","postalCode":"38017","shipDate":"{today}"}"#,
         ))
-        .binds([])
         .facts(facts())
 }
 

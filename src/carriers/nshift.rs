@@ -96,7 +96,6 @@ pub fn nshift(environment: Environment) -> CarrierProfile {
             "/track/shipmentdata/Operational/Shipments/ByOrderNumber",
             r#"{"query":"none","startDate":"{today}T00:00:00Z","endDate":"{today}T23:59:59Z","pageSize":1,"pageIndex":0,"installationTags":[],"actorTags":[],"carrierTags":[]}"#,
         ))
-        .binds([])
         .facts(portal_facts())
 }
 
@@ -174,7 +173,6 @@ pub fn nshift_delivery(environment: Environment) -> CarrierProfile {
     .test_call(TestCall::get(
         "/stored-shipments?searchField=orderNo&searchOp=equals&searchValue=none",
     ))
-    .binds([])
     .facts(delivery_facts())
 }
 

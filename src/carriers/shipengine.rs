@@ -88,7 +88,6 @@ pub fn shipengine(environment: Environment) -> CarrierProfile {
         .revoked_by(Method::DELETE, "/v1/partners/accounts/{account_id}/api_keys/{key_id}"),
     )
     .test_call(TestCall::get("/v1/carriers"))
-    .binds([])
     .facts(facts())
 }
 

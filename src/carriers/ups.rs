@@ -83,7 +83,6 @@ pub fn ups(environment: Environment) -> CarrierProfile {
         })
         .replacement(replacement())
         .test_call(TestCall::get("/track/v1/details/1Z999AA10123456784").proved_by(404))
-        .binds([])
         .facts(facts())
 }
 

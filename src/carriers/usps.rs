@@ -79,7 +79,6 @@ pub fn usps(environment: Environment) -> CarrierProfile {
         })
         .replacement(replacement())
         .test_call(TestCall::get("/addresses/v3/city-state?ZIPCode=30022"))
-        .binds([])
         .facts(facts())
 }
 

@@ -164,8 +164,11 @@ impl Pipeline {
         }
         let target = self.target(address)?;
         // The issuer's endpoints are this library's to talk to, also where a call asks for such routes by name.
-        let guarded = self.profile.is_endpoint(target.path()) || self.source.names(&target);
-        if guarded || (!credential_route && self.profile.is_credential_route(target.path())) {
+        let guarded = match credential_route {
+            true => self.profile.is_endpoint(target.path()),
+            false => self.profile.is_credential_route(target.path()),
+        };
+        if guarded || self.source.names(&target) {
             return Err(Error::before(ErrorKind::CredentialRoute));
         }
         let route = self.profile.route_of(&method, target.path());
@@ -217,16 +220,17 @@ impl Pipeline {
             None => {
                 let waited = self.lease(asked.tenant, asked.deadline).await;
                 report.token_wait = clock.monotonic().saturating_since(started);
-                waited?
+                let lease = waited?;
+                // The issuer's metadata has been read for it, perhaps for the first time.
+                if self.source.names(asked.target) {
+                    return Err(Error::before(ErrorKind::CredentialRoute));
+                }
+                lease
             }
         };
         // The mode is looked at when a lease is used, not only when it was made.
         if lease.binding() < self.source.strategy.minimum() {
             return Err(Error::before(ErrorKind::UnboundToken));
-        }
-        // By now the issuer's metadata has been read.
-        if self.source.names(asked.target) {
-            return Err(Error::before(ErrorKind::CredentialRoute));
         }
         if lease.binding() < asked.minimum {
             return Err(Error::before(ErrorKind::BelowMinimum));

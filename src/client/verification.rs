@@ -174,17 +174,23 @@ impl Client {
     }
 }
 
+/// Who refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    Issuer,
+    Api,
+}
+
 impl Pipeline {
     async fn verify(&self, tenant: &Tenant) -> Verification {
         let slot = self.parts.tokens.slot(&self.scope, tenant);
-        let told = Told { pipeline: self };
         // A token of another credential, and failures with it, tell nothing of this one. One that was refused before may be
         // good by now.
         if self.source.asks_with_credential() {
             match self.source.has_other_credential(&slot.connection).await {
                 Ok(other) if slot.connection.try_again() || other => self.forget(tenant),
                 Ok(_same) => {}
-                Err(error) => return told.failed(error),
+                Err(error) => return self.failed(error),
             }
         }
         let outcome = match self.profile.how_to_test() {
@@ -192,9 +198,9 @@ impl Pipeline {
             None => self.held(tenant).await.map(|_lease| None),
         };
         let mut verification = match outcome {
-            Ok(None) => told.found(Standing::TokenGiven, None, None),
-            Ok(Some(response)) => told.answered(&response),
-            Err(error) => told.failed(error),
+            Ok(None) => self.found(Standing::TokenGiven, None, None),
+            Ok(Some(response)) => self.answered(&response),
+            Err(error) => self.failed(error),
         };
         if slot.connection.goes_back(self.parts.clock.monotonic()) {
             // The carrier took the one that is to be replaced.
@@ -220,22 +226,9 @@ impl Pipeline {
         self.send_parts(tenant, call.method.clone(), &filled(&call.path), headers, body, true)
             .await
     }
-}
 
-/// Who refused.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum By {
-    Issuer,
-    Api,
-}
-
-struct Told<'a> {
-    pipeline: &'a Pipeline,
-}
-
-impl Told<'_> {
     fn found(&self, standing: Standing, fault: Option<CarrierFault>, error: Option<Error>) -> Verification {
-        let profile = &self.pipeline.profile;
+        let profile = &self.profile;
         Verification {
             carrier: profile.name().to_owned(),
             environment: profile.environment(),
@@ -246,7 +239,7 @@ impl Told<'_> {
     }
 
     fn answered(&self, response: &Response) -> Verification {
-        let proved = self.pipeline.profile.how_to_test().map(|call| &call.proved_by);
+        let proved = self.profile.how_to_test().map(|call| &call.proved_by);
         let status = response.status();
         if status.is_success() || proved.is_some_and(|proved| proved.contains(&status)) {
             return self.found(Standing::Works, None, None);
@@ -259,7 +252,7 @@ impl Told<'_> {
         let at = error.retry_at();
         let standing = match error.kind() {
             ErrorKind::Credential(CredentialError::OtherEnvironment) => {
-                Standing::OtherEnvironment(match self.pipeline.profile.environment() {
+                Standing::OtherEnvironment(match self.profile.environment() {
                     Environment::Sandbox => Environment::Production,
                     Environment::Production => Environment::Sandbox,
                 })
@@ -313,11 +306,11 @@ impl Told<'_> {
 
     /// How a credential stands that was answered by a refusal.
     fn refused(&self, status: StatusCode, fault: Option<&CarrierFault>, by: By) -> Standing {
-        let now = self.pipeline.parts.clock.now();
+        let now = self.parts.clock.now();
         let until = fault.and_then(CarrierFault::retry_after).map(|wait| now + wait);
         let kinds = fault.map_or(&[][..], CarrierFault::may_mean);
         // The issuer has just given a token for the credential, so neither of these is what is wrong.
-        let token_given = by == By::Api && self.pipeline.source.gives_tokens();
+        let token_given = by == By::Api && self.source.gives_tokens();
         let ruled_out =
             |kind: &FaultKind| *kind == FaultKind::BadToken || (token_given && *kind == FaultKind::WrongCredentials);
         let left: Vec<FaultKind> = kinds.iter().copied().filter(|kind| !ruled_out(kind)).collect();

@@ -125,7 +125,8 @@ impl CarrierFault {
     }
 
     /// The carrier's own words, scrubbed: what is quoted or in brackets, whatever looks like a number, also in groups, a key, an
-    /// address of mail or of the web is `[..]`, and the text ends after 300 characters. Names may be left in it: for the shipper, not for logs.
+    /// address of mail or of the web is `[..]`, and the text ends after 300 characters. Names may be left in it: for the shipper,
+    /// not for logs.
     pub fn message(&self) -> Option<&str> {
         self.message.as_deref()
     }
@@ -190,7 +191,8 @@ impl fmt::Debug for CarrierFault {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FaultShape {
-    /// Where code and message stand; the first place that holds either counts. Default: nowhere.
+    /// Where code and message stand; the first place that holds either counts. After all of them the place that RFC 6749 5.2
+    /// has is looked at. Default: that alone.
     pub places: Vec<FaultPlace>,
     /// What codes mean.
     pub codes: Vec<(Cow<'static, str>, FaultKind)>,

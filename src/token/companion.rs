@@ -23,7 +23,6 @@ use crate::transport::Stage;
 use super::client_auth::header_value;
 use super::form::JSON;
 use super::lease::Lease;
-use super::placed;
 use super::slot::Landed;
 use super::source::{Prepared, TokenSource};
 
@@ -150,14 +149,10 @@ impl TokenSource {
         let answer: Option<serde_json::Value> = serde_json::from_slice(&response.body).ok();
         let value = answer.as_ref().and_then(|answer| answer.pointer(&companion.pointer));
         let value = value.and_then(serde_json::Value::as_str).ok_or_else(refused)?;
-        let mut headers = placed::with_calls(&self.parts, &prepared.current.credential)
-            .map_err(|kind| Error::before(kind).of(Role::AuthorizationServer))?;
-        headers.push((
-            companion.header.clone(),
-            header_value(value).map_err(|_illegal| refused())?,
-        ));
+        let value = header_value(value).map_err(|_illegal| refused())?;
+        let header = (companion.header.clone(), value);
         Ok(Landed {
-            lease: Arc::new(landed.lease.beside(headers, asked, companion.lifetime)),
+            lease: Arc::new(landed.lease.beside(header, asked, companion.lifetime)),
             keep: landed.keep,
         })
     }

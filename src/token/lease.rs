@@ -197,8 +197,9 @@ impl Lease {
         self
     }
 
-    /// This lease with further headers, of which one lives for so long from `asked` on: it ends with that.
-    pub(crate) fn beside(&self, headers: Vec<(HeaderName, HeaderValue)>, asked: Monotonic, lives: Duration) -> Self {
+    /// This lease with one header more, which lives for so long from `asked` on: the lease ends with that.
+    pub(crate) fn beside(&self, header: (HeaderName, HeaderValue), asked: Monotonic, lives: Duration) -> Self {
+        let also = self.also.iter().flatten().cloned().chain([header]);
         let renew_from = self.renew_from.min(asked + lives.mul_f64(0.8));
         Self {
             renew_from,
@@ -207,7 +208,7 @@ impl Lease {
             binding: Arc::clone(&self.binding),
             credential: self.credential.clone(),
             text: self.text.clone(),
-            also: Some(headers.into()),
+            also: Some(also.collect()),
             connection: Arc::clone(&self.connection),
             usable_until: self.usable_until.min(asked + lives),
             revision: self.revision,

@@ -234,8 +234,8 @@ impl Slot {
             .filter(|held| !Arc::ptr_eq(held, refused) && now < held.usable_until)
     }
 
-    /// A lease in the place of `refused`: the one that is there by now, or a new one if a 401 may cause that again. `None` when it may not. What asks nobody for a
-    /// token is not counted.
+    /// A lease in the place of `refused`: the one that is there by now, or a new one if a 401 may cause that again. `None` when
+    /// it may not. What asks nobody for a token is not counted.
     pub(crate) async fn replace(
         self: &Arc<Self>,
         refused: &Arc<Lease>,
