@@ -68,8 +68,10 @@
 //! out no `Retry-After`. (Certificate files are read, and RSA keys made, on a blocking thread of Tokio's.) It has no types for rates, labels or tracking.
 #![forbid(unsafe_code)]
 
+pub mod act;
 pub mod binding;
 pub mod carriers;
+pub mod chore;
 pub mod client;
 pub mod clock;
 pub mod credentials;
@@ -82,12 +84,14 @@ pub mod jose;
 pub mod journal;
 mod json;
 pub mod keys;
+pub mod leader;
 pub mod owner;
 pub mod parts;
 pub mod rollout;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secret;
+pub mod store;
 pub mod target;
 #[cfg(test)]
 mod testing;

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::crypto::Digest;
+
 /// Why a text cannot be an id.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("an id has 1 to 128 characters of A-Z a-z 0-9 . _ -")]
@@ -272,6 +274,43 @@ pub enum Owner {
     Connection(ConnectionId),
     /// The deployment itself: keys that the library owns.
     Deployment(DeploymentId),
+}
+
+impl Owner {
+    /// The deployment.
+    pub fn deployment(&self) -> &DeploymentId {
+        match self {
+            Self::Connection(connection) => connection.deployment(),
+            Self::Deployment(deployment) => deployment,
+        }
+    }
+
+    /// The connection; `None` for the deployment's own.
+    pub fn connection(&self) -> Option<&ConnectionId> {
+        match self {
+            Self::Connection(connection) => Some(connection),
+            Self::Deployment(_) => None,
+        }
+    }
+
+    /// Every part, each with its length, so that no two owners give the same.
+    pub(crate) fn digest_into(&self, digest: &mut Digest) {
+        match self {
+            Self::Deployment(deployment) => {
+                digest.text("deployment");
+                digest.text(deployment.as_str());
+            }
+            Self::Connection(connection) => {
+                digest.text("connection");
+                digest.text(connection.deployment().as_str());
+                digest.text(connection.tenant().id().as_str());
+                digest.bytes(connection.tenant().incarnation().as_bytes());
+                digest.text(connection.carrier().as_str());
+                digest.text(connection.environment().as_str());
+                digest.text(connection.account().as_str());
+            }
+        }
+    }
 }
 
 impl From<ConnectionId> for Owner {

@@ -47,6 +47,12 @@ pub enum KeyError {
     /// User action: look at the store's health; calls for this owner go on when it is back.
     #[error("the key store is not available")]
     StoreUnavailable,
+    /// The store shows an older state than it has shown before (`StateRolledBack`): a row or a dump was put back. Nothing signs.
+    ///
+    /// User action: if somebody restored a backup, follow the guide's chapter on restoring; else treat it as an attack on the
+    /// database.
+    #[error("the store's state was rolled back")]
+    RolledBack,
     /// The store holds as many keys as it may.
     ///
     /// User action: retire keys that nobody needs, or give the store a higher limit.

@@ -39,14 +39,18 @@ use crate::owner::Owner;
 mod error;
 mod gate;
 mod handle;
+mod holder;
 pub mod local;
+mod records;
 mod signature;
 mod store;
 
 pub use error::{KeyError, KeyImportError};
 pub use gate::KeyState;
 pub use handle::{KeyHandle, Signer, Signing};
+pub use holder::{KeyHolder, key_name};
 pub use local::{Backend, LocalKey, RsaSize};
+pub use records::{Change, KeyFilter, KeyListing, KeyRecord, KeyRecords, Material, Moved, StoredKey};
 pub use signature::Signature;
 pub use store::MemoryKeyStore;
 

@@ -1,0 +1,4 @@
+//! Where state lives when one process is not enough: sealed, in a database, an HSM or a Vault.
+
+#[cfg(feature = "sealed")]
+pub mod seal;

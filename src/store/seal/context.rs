@@ -1,0 +1,82 @@
+//! What a sealed value belongs to.
+
+use crate::crypto::Digest;
+use crate::jose::Thumbprint;
+use crate::keys::{KeyState, Purpose};
+use crate::owner::Owner;
+
+/// Which kind of row a sealed value stands in. Values of one kind do not open as another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Table {
+    /// Private keys.
+    Keys,
+    /// Clients' credentials.
+    Credentials,
+    /// Refresh tokens.
+    Grants,
+    /// The secret under which the chain of ended things is authenticated.
+    Ledger,
+}
+
+impl Table {
+    /// The table's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Keys => "keys",
+            Self::Credentials => "credentials",
+            Self::Grants => "grants",
+            Self::Ledger => "ledger",
+        }
+    }
+}
+
+/// All that a sealed value belongs to: owner (deployment, tenant with incarnation, connection), table, and of a key its purpose,
+/// thumbprint and state, with the revision of the row.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SealContext<'a> {
+    /// Whose it is.
+    pub owner: &'a Owner,
+    /// Where it stands.
+    pub table: Table,
+    /// What a key is for.
+    pub purpose: Option<Purpose>,
+    /// A key's thumbprint.
+    pub jkt: Option<Thumbprint>,
+    /// A key's state.
+    pub state: Option<KeyState>,
+    /// A grant's state, by its name.
+    pub stage: Option<&'a str>,
+    /// The row's revision.
+    pub revision: u64,
+}
+
+impl<'a> SealContext<'a> {
+    /// A value of this owner in this table, with the row's revision; the rest is `None`.
+    pub fn new(owner: &'a Owner, table: Table, revision: u64) -> Self {
+        Self {
+            owner,
+            table,
+            purpose: None,
+            jkt: None,
+            state: None,
+            stage: None,
+            revision,
+        }
+    }
+
+    /// The digest of every part with its length: `ctx` in the header, and what the content key is derived from.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let mut parts = Digest::default();
+        parts.text("shipbound seal 1");
+        self.owner.digest_into(&mut parts);
+        parts.text(self.table.as_str());
+        parts.text(self.purpose.map_or("", Purpose::as_str));
+        parts.bytes(self.jkt.as_ref().map_or(&[][..], |jkt| jkt.as_bytes()));
+        parts.text(self.state.map_or("", KeyState::as_str));
+        parts.text(self.stage.unwrap_or_default());
+        parts.bytes(&self.revision.to_be_bytes());
+        parts.finish()
+    }
+}

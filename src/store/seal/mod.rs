@@ -1,0 +1,23 @@
+//! What is written down is sealed: JWE (RFC 7516, `dir` with A256GCM), under a key that is derived from all that the value
+//! belongs to.
+//!
+//! ```text
+//!   KEK (environment, file, Vault, HSM: a KekProvider)
+//!     └─ wraps ─ data key of a tenant (random, in the database)
+//!                   └─ HKDF-SHA-256 with the context ─ content key ─ A256GCM ─ one value
+//! ```
+//!
+//! The context is deployment, table, tenant with incarnation, connection, purpose, thumbprint, state and revision: a value
+//! that is moved to another row, another column, another state or another revision does not open. Its header has exactly
+//! `alg`, `enc`, `kid` (the data key) and `ctx` (a digest of the context), which are compared before anything is decrypted;
+//! `zip` is refused.
+
+mod context;
+mod data_key;
+mod kek;
+mod sealer;
+
+pub use self::context::{SealContext, Table};
+pub use self::data_key::{DataKey, DataKeyId};
+pub use self::kek::{KekError, KekId, KekProvider, WrapContext, Wrapped};
+pub use self::sealer::{SealError, Sealer};
