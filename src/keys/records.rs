@@ -233,6 +233,7 @@ pub trait KeyListing: fmt::Debug + Send + Sync {
 /// # Writing one
 ///
 /// - **Durable** before `Ok`, as durable as the store gets.
+/// - **Limited**: every wait for a server has an end of its own.
 /// - **Current**: reads see what was last written, never a replica that lags behind.
 /// - **Apart**: the owner is the key, all parts of it, compared by octets.
 /// - **One active key** for an owner and purpose: a change that would make a second one is `Ok(false)`.
