@@ -216,8 +216,14 @@ pub async fn key_store(stores: &KeyStores) -> Report {
             .await;
     }
     report.run("keys are made apart", apart::made(stores)).await;
-    report.run("the list is whole", listed::whole(stores)).await;
-    report.run("an outage is no absence", ends::outage(stores)).await;
+    if stores.open().await.listing.is_some() {
+        report.run("the list is whole", listed::whole(stores)).await;
+    }
+    if let Some(outage) = &stores.outage {
+        report
+            .run("an outage is no absence", ends::outage(stores, outage))
+            .await;
+    }
     report
 }
 
