@@ -2,3 +2,5 @@
 
 #[cfg(feature = "sealed")]
 pub mod seal;
+#[cfg(feature = "sql")]
+pub mod sql;
