@@ -9,9 +9,11 @@ mod connection;
 mod counters;
 mod database;
 mod error;
+mod grant_rows;
 mod ledger;
 mod migrate;
 mod schema;
+mod sealing;
 mod value;
 
 pub(crate) use self::acts::write_act;
@@ -25,4 +27,6 @@ pub(crate) use self::ledger::Dead;
 pub use self::ledger::{Ledger, LedgerError, LedgerSetup, Restored, Rollback};
 pub use self::migrate::Migrated;
 pub use self::schema::SQL_ROLES;
+pub use self::sealing::{Exposed, KekState, Resealed, Rewrapped, Sealing, SealingError};
+pub(crate) use self::sealing::still_active;
 pub(crate) use self::value::{Row, Value};
