@@ -1,6 +1,8 @@
 //! What a carrier gave to a shipper to log in with, per connection.
 
 mod placement;
+#[cfg(feature = "sql")]
+mod written;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};

@@ -2,7 +2,7 @@
 
 use crate::crypto::Digest;
 use crate::jose::Thumbprint;
-use crate::keys::{KeyState, Purpose};
+use crate::keys::{KeyRecord, KeyState, Purpose};
 use crate::owner::Owner;
 
 /// Which kind of row a sealed value stands in. Values of one kind do not open as another.
@@ -63,6 +63,16 @@ impl<'a> SealContext<'a> {
             state: None,
             stage: None,
             revision,
+        }
+    }
+
+    /// The private half of the key with this record, in the state and the revision that the record has.
+    pub fn of_key(record: &'a KeyRecord) -> Self {
+        Self {
+            purpose: Some(record.purpose),
+            jkt: Some(record.jkt()),
+            state: Some(record.state),
+            ..Self::new(&record.owner, Table::Keys, record.revision)
         }
     }
 

@@ -8,7 +8,7 @@ use crate::jose::Thumbprint;
 use crate::keys::{KeyState, Purpose};
 use crate::owner::Owner;
 use crate::store::seal::{self, DataKey, SealContext, Table};
-use crate::store::sql::grant_rows::standing_of;
+use crate::store::sql::grant_rows::Stage;
 use crate::store::sql::{Row, SqlError, Value, again, owner_of};
 
 /// How many rows are read at a time, and written in one transaction.
@@ -68,7 +68,7 @@ impl Standing {
         };
         match table {
             Table::Keys => standing.key = Some(key_of(row)?),
-            Table::Grants => standing.grant = Some(standing_of(row, 10)?),
+            Table::Grants => standing.grant = Some(Stage::read(row, 10)?.text()),
             Table::Credentials | Table::Ledger => {}
         }
         Ok(standing)
