@@ -15,7 +15,7 @@ use crate::store::sql::{Row, SqlError, Value, again, owner_of};
 const PAGE: i64 = 100;
 
 const KEYS: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account, id, revision, material, \
-    purpose, state, jkt FROM sb_keys \
+    purpose, state, jkt, algorithm FROM sb_keys \
     WHERE deployment = $1 AND tenant = $2 AND incarnation = $3 AND material IS NOT NULL AND id > $4 ORDER BY id LIMIT $5";
 
 const CREDENTIALS: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account, owner, revision, \
@@ -45,7 +45,8 @@ struct Standing {
     revision: u64,
     sealed: String,
     key: Option<(Purpose, KeyState, Thumbprint)>,
-    grant: Option<String>,
+    /// How a grant stands, or a key's algorithm.
+    stage: Option<String>,
 }
 
 /// How many values were sealed under the old data key, and how many of them did not open.
@@ -64,11 +65,14 @@ impl Standing {
             revision: row.u64(8)?,
             sealed: row.text(9)?.to_owned(),
             key: None,
-            grant: None,
+            stage: None,
         };
         match table {
-            Table::Keys => standing.key = Some(key_of(row)?),
-            Table::Grants => standing.grant = Some(Stage::read(row, 10)?.text()),
+            Table::Keys => {
+                standing.key = Some(key_of(row)?);
+                standing.stage = Some(row.text(13)?.to_owned());
+            }
+            Table::Grants => standing.stage = Some(Stage::read(row, 10)?.text()),
             Table::Credentials | Table::Ledger => {}
         }
         Ok(standing)
@@ -79,7 +83,7 @@ impl Standing {
         if let Some((purpose, state, jkt)) = self.key {
             (context.purpose, context.state, context.jkt) = (Some(purpose), Some(state), Some(jkt));
         }
-        context.stage = self.grant.as_deref();
+        context.stage = self.stage.as_deref();
         context
     }
 }
@@ -156,7 +160,7 @@ impl Sealing {
                 revision: 0,
                 sealed: row.text(0)?.to_owned(),
                 key: None,
-                grant: None,
+                stage: None,
             })
         };
         rows.iter().map(standing).collect()
