@@ -74,6 +74,8 @@ pub mod carriers;
 pub mod chore;
 pub mod client;
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod credentials;
 mod crypto;
 pub mod error;
@@ -87,6 +89,7 @@ pub mod keys;
 pub mod leader;
 pub mod owner;
 pub mod parts;
+mod pause;
 pub mod rollout;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
