@@ -45,7 +45,11 @@ impl Credential {
             secret: self.client_secret.as_ref().map(ClientSecret::expose),
             key_id: self.key_id.as_deref(),
             certificates: self.certificates.as_deref().map(encoded),
-            parts: self.parts.iter().map(|(name, value)| (&**name, value.expose())).collect(),
+            parts: self
+                .parts
+                .iter()
+                .map(|(name, value)| (&**name, value.expose()))
+                .collect(),
             revision: self.revision,
             previous: self.previous.as_ref().map(|previous| Box::new(previous.written())),
         }
@@ -107,7 +111,12 @@ mod tests {
 
     #[test]
     fn anything_else_is_no_credential() {
-        for text in ["", "{}", r#"{"client_id":1}"#, r#"{"client_id":"i","parts":{},"more":1}"#] {
+        for text in [
+            "",
+            "{}",
+            r#"{"client_id":1}"#,
+            r#"{"client_id":"i","parts":{},"more":1}"#,
+        ] {
             assert!(Credential::read(text.as_bytes()).is_none(), "{text}");
         }
     }

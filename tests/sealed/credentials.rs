@@ -53,7 +53,11 @@ async fn it_is_a_credential_store(scene: Scene) {
 
 async fn put(process: &Process, secret: &str) {
     let credential = Credential::new("id", secret);
-    process.credentials.put_credential(&connection("acme"), credential, &act()).await.unwrap();
+    process
+        .credentials
+        .put_credential(&connection("acme"), credential, &act())
+        .await
+        .unwrap();
 }
 
 async fn read(process: &Process) -> Result<String, CredentialError> {
@@ -65,7 +69,10 @@ on_both!(an_old_row_that_is_put_back_is_refused);
 async fn an_old_row_that_is_put_back_is_refused(scene: Scene) {
     let process = scene.process(&["k1"]).await;
     put(&process, "old").await;
-    scene.world.raw("CREATE TABLE kept AS SELECT * FROM sb_credentials").await;
+    scene
+        .world
+        .raw("CREATE TABLE kept AS SELECT * FROM sb_credentials")
+        .await;
     let put_back = "DELETE FROM sb_credentials; INSERT INTO sb_credentials SELECT * FROM kept";
     put(&process, "new").await;
     assert_eq!(read(&process).await.unwrap(), "new");
@@ -80,8 +87,20 @@ async fn an_old_row_that_is_put_back_is_refused(scene: Scene) {
     assert_eq!(read(&process).await.unwrap(), "newest");
 
     // What was taken away does not come back either, not even for a process that has not seen it go.
-    assert!(process.credentials.remove_credential(&connection("acme"), &act()).await.unwrap());
-    assert!(!process.credentials.remove_credential(&connection("acme"), &act()).await.unwrap());
+    assert!(
+        process
+            .credentials
+            .remove_credential(&connection("acme"), &act())
+            .await
+            .unwrap()
+    );
+    assert!(
+        !process
+            .credentials
+            .remove_credential(&connection("acme"), &act())
+            .await
+            .unwrap()
+    );
     scene.world.raw(put_back).await;
     for process in [&process, &other] {
         assert_eq!(read(process).await.unwrap_err(), CredentialError::RolledBack);
@@ -94,7 +113,11 @@ async fn a_row_of_another_connection_or_with_another_revision_is_refused(scene: 
     put(&process, "s").await;
     let before = process.credentials.credential(&connection("acme")).await.unwrap();
     let other = Credential::new("id", "other");
-    process.credentials.put_credential(&connection("other"), other, &act()).await.unwrap();
+    process
+        .credentials
+        .put_credential(&connection("other"), other, &act())
+        .await
+        .unwrap();
     scene
         .world
         .raw(
@@ -106,7 +129,10 @@ async fn a_row_of_another_connection_or_with_another_revision_is_refused(scene: 
     put(&process, "s").await;
     let after = process.credentials.credential(&connection("acme")).await.unwrap();
     assert_eq!(before.client_id(), after.client_id());
-    scene.world.raw("UPDATE sb_credentials SET revision = revision + 1 WHERE tenant = 'acme'").await;
+    scene
+        .world
+        .raw("UPDATE sb_credentials SET revision = revision + 1 WHERE tenant = 'acme'")
+        .await;
     assert_eq!(read(&process).await.unwrap_err(), CredentialError::RolledBack);
     assert!(process.credentials.credential(&connection("other")).await.is_ok());
 }
@@ -115,10 +141,20 @@ on_both!(acts_are_written_down_and_told);
 async fn acts_are_written_down_and_told(scene: Scene) {
     let process = scene.process(&["k1"]).await;
     put(&process, "one").await;
-    process.credentials.remove_credential(&connection("acme"), &act()).await.unwrap();
-    let acts = scene.world.raw("SELECT what || ' ' || actor || ' ' || ticket FROM sb_acts ORDER BY what").await;
+    process
+        .credentials
+        .remove_credential(&connection("acme"), &act())
+        .await
+        .unwrap();
+    let acts = scene
+        .world
+        .raw("SELECT what || ' ' || actor || ' ' || ticket FROM sb_acts ORDER BY what")
+        .await;
     let by = "maria@platform.example OPS-1";
-    assert_eq!(acts, [format!("put-credential {by}"), format!("remove-credential {by}")]);
+    assert_eq!(
+        acts,
+        [format!("put-credential {by}"), format!("remove-credential {by}")]
+    );
     let events = scene.world.events.events();
     let told: Vec<_> = events
         .iter()
@@ -138,7 +174,11 @@ async fn what_is_too_large_is_refused_and_what_is_not_is_kept(scene: Scene) {
     let around = r#"{"client_id":"","secret":"","parts":{}}"#.len();
     let credential = |more| Credential::api_key("s".repeat(MAX_VALUE - around + more));
     let acme = connection("acme");
-    process.credentials.put_credential(&acme, credential(0), &act()).await.unwrap();
+    process
+        .credentials
+        .put_credential(&acme, credential(0), &act())
+        .await
+        .unwrap();
     let refused = process.credentials.put_credential(&acme, credential(1), &act()).await;
     assert_eq!(refused.unwrap_err(), CredentialError::TooLarge { limit: MAX_VALUE });
     assert_eq!(read(&process).await.unwrap().len(), MAX_VALUE - around);

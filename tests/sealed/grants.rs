@@ -22,7 +22,7 @@ async fn it_is_a_grant_store(scene: Scene) {
             async move {
                 let store = scene.process(&["k1"]).await.grants;
                 let looking = store.clone();
-                OpenGrants::from(store).looking(move || {
+                OpenGrants::new(store).looking(move || {
                     let store = looking.clone();
                     async move { store.round(&|| true).await }.boxed()
                 })
@@ -75,7 +75,12 @@ async fn a_row_of_a_consent_that_is_over_counts_as_ended(scene: Scene) {
     assert_eq!(claim(&scene, &one).await.unwrap(), "r3");
     scene.world.raw(KEEP).await;
     let now = scene.world.clock.monotonic();
-    one.claim(&acme, Rotation::PreviousDies, now).await.unwrap().end().await.unwrap();
+    one.claim(&acme, Rotation::PreviousDies, now)
+        .await
+        .unwrap()
+        .end()
+        .await
+        .unwrap();
     assert_eq!(claim(&scene, &one).await.unwrap_err(), GrantError::NeedsConsent);
     put_back().await;
 
@@ -111,7 +116,11 @@ async fn what_stands_beside_a_refresh_token_cannot_be_changed(scene: Scene) {
         "revision = revision + 1",
     ] {
         scene.world.raw(&format!("UPDATE sb_grants SET {change}")).await;
-        assert_eq!(process.grants.load(&acme).await.unwrap_err(), GrantError::Unavailable, "{change}");
+        assert_eq!(
+            process.grants.load(&acme).await.unwrap_err(),
+            GrantError::Unavailable,
+            "{change}"
+        );
         scene.world.raw(PUT_BACK).await;
     }
     assert!(process.grants.load(&acme).await.unwrap().is_some());

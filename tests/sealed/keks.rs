@@ -12,18 +12,26 @@ use crate::world::owner;
 
 async fn seal(sealing: &dyn Sealer, tenant: &str) -> String {
     let owner = owner(tenant);
-    sealing.seal(&SealContext::new(&owner, Table::Grants, 1), b"v").await.unwrap()
+    sealing
+        .seal(&SealContext::new(&owner, Table::Grants, 1), b"v")
+        .await
+        .unwrap()
 }
 
 async fn open(sealing: &dyn Sealer, tenant: &str, sealed: &str) -> Result<(), SealError> {
     let owner = owner(tenant);
-    let opened = sealing.open(&SealContext::new(&owner, Table::Grants, 1), sealed).await?;
+    let opened = sealing
+        .open(&SealContext::new(&owner, Table::Grants, 1), sealed)
+        .await?;
     assert_eq!(opened.as_slice(), b"v");
     Ok(())
 }
 
 async fn under(scene: &Scene, kek: &str) -> i64 {
-    scene.world.number(&format!("SELECT COUNT(*) FROM sb_data_keys WHERE kek = '{kek}'")).await
+    scene
+        .world
+        .number(&format!("SELECT COUNT(*) FROM sb_data_keys WHERE kek = '{kek}'"))
+        .await
 }
 
 on_both!(all_data_keys_come_under_the_new_kek_and_nothing_is_sealed_anew);
@@ -45,7 +53,10 @@ async fn all_data_keys_come_under_the_new_kek_and_nothing_is_sealed_anew(scene: 
     assert_eq!(under(&scene, "k2").await, 1);
 
     let mut told = Vec::new();
-    let ended = sealing.rewrap(&act(), &mut |so_far: Rewrapped| told.push((so_far.done, so_far.left))).await.unwrap();
+    let ended = sealing
+        .rewrap(&act(), &mut |so_far: Rewrapped| told.push((so_far.done, so_far.left)))
+        .await
+        .unwrap();
     assert_eq!((ended.done, ended.left), (121, 0));
     assert_eq!(told, [(100, 21), (121, 0), (121, 0)]);
     assert_eq!(under(&scene, "k1").await, 0);
@@ -74,7 +85,10 @@ async fn a_tenant_made_in_the_middle_is_not_left_under_the_old_kek(scene: Scene)
     // This process has wrapped a new tenant's data key under k1, and stands still before it writes it down.
     let provider = Arc::new(Provider::new(&["k1", "k2"]));
     provider.stop_next_wrap();
-    let (seen, slow) = (provider.seen.clone(), Arc::new(scene.sealing_of(&scene.world.database(), provider)));
+    let (seen, slow) = (
+        provider.seen.clone(),
+        Arc::new(scene.sealing_of(&scene.world.database(), provider)),
+    );
     let making = tokio::spawn({
         let slow = slow.clone();
         async move { seal(&*slow, "second").await }
@@ -98,7 +112,10 @@ async fn rewrapping_stands_still_while_the_kek_is_rotated_again(scene: Scene) {
     // Wrapped under k2 and not yet written down, while k2 is retired itself.
     let provider = Arc::new(Provider::new(&["k2", "k1", "k3"]));
     provider.stop_next_wrap();
-    let (seen, slow) = (provider.seen.clone(), Arc::new(scene.sealing_of(&scene.world.database(), provider)));
+    let (seen, slow) = (
+        provider.seen.clone(),
+        Arc::new(scene.sealing_of(&scene.world.database(), provider)),
+    );
     let wrapping = tokio::spawn({
         let slow = slow.clone();
         async move { slow.rewrap(&act(), &mut |_| ()).await.unwrap() }
@@ -109,7 +126,14 @@ async fn rewrapping_stands_still_while_the_kek_is_rotated_again(scene: Scene) {
     assert_eq!(last.rewrap(&act(), &mut |_| ()).await.unwrap().left, 0);
     seen.go_on.notify_one();
     assert_eq!(wrapping.await.unwrap().left, 0);
-    assert_eq!((under(&scene, "k1").await, under(&scene, "k2").await, under(&scene, "k3").await), (0, 0, 1));
+    assert_eq!(
+        (
+            under(&scene, "k1").await,
+            under(&scene, "k2").await,
+            under(&scene, "k3").await
+        ),
+        (0, 0, 1)
+    );
     open(&scene.sealing(&["k3"]), "acme", &sealed).await.unwrap();
 }
 
@@ -141,10 +165,16 @@ async fn a_kek_that_was_in_use_before_is_not_taken_again(scene: Scene) {
     let next = scene.sealing(&["k2", "k1"]);
     next.rotate_kek(&act()).await.unwrap();
     let back = scene.sealing(&["k1", "k2"]);
-    assert_eq!(back.rotate_kek(&act()).await.unwrap_err(), SealingError::NotNew(KekState::Retiring));
+    assert_eq!(
+        back.rotate_kek(&act()).await.unwrap_err(),
+        SealingError::NotNew(KekState::Retiring)
+    );
     assert_eq!(next.kek_state(&kek("k2")).await.unwrap(), Some(KekState::Active));
     next.rewrap(&act(), &mut |_| ()).await.unwrap();
-    assert_eq!(back.rotate_kek(&act()).await.unwrap_err(), SealingError::NotNew(KekState::Retired));
+    assert_eq!(
+        back.rotate_kek(&act()).await.unwrap_err(),
+        SealingError::NotNew(KekState::Retired)
+    );
     // A process that does not have the new KEK makes nothing, and opens nothing that is wrapped under it.
     let old = scene.sealing(&["k1"]);
     let other = owner("other");
@@ -158,7 +188,10 @@ async fn one_changed_row_does_not_keep_the_others_and_is_not_forgotten(scene: Sc
     for number in 0..5 {
         seal(&before, &format!("t{number}")).await;
     }
-    scene.world.raw("UPDATE sb_data_keys SET wrapped = 'x' WHERE tenant = 't2'").await;
+    scene
+        .world
+        .raw("UPDATE sb_data_keys SET wrapped = 'x' WHERE tenant = 't2'")
+        .await;
     let sealing = scene.sealing(&["k2", "k1"]);
     sealing.rotate_kek(&act()).await.unwrap();
     let broken = sealing.rewrap(&act(), &mut |_| ()).await.unwrap_err();

@@ -41,7 +41,10 @@ async fn a_key_lives_in_the_database_and_signs_in_every_process(scene: Scene) {
     let signature = active.sign(b"message").wait().await.unwrap();
     assert!(key.public().verify(b"message", signature.as_bytes()).is_ok());
     assert!(two.keys.retire(&acme, &key.id(), Retired::Destroyed).await.unwrap());
-    let left = scene.world.number("SELECT COUNT(*) FROM sb_keys WHERE material IS NOT NULL").await;
+    let left = scene
+        .world
+        .number("SELECT COUNT(*) FROM sb_keys WHERE material IS NOT NULL")
+        .await;
     assert_eq!(left, 0);
 }
 
@@ -54,9 +57,16 @@ async fn every_algorithm_comes_back_with_its_backend(scene: Scene) {
         assert_eq!(stored.record.state, KeyState::Pending);
         signs(&*process.holder, &stored).await.unwrap();
     }
-    let rsa = LocalKey::generate_rsa(shipbound::keys::RsaSize::Bits2048).unwrap().into_rs256().unwrap();
+    let rsa = LocalKey::generate_rsa(shipbound::keys::RsaSize::Bits2048)
+        .unwrap()
+        .into_rs256()
+        .unwrap();
     let id = KeyId::random().unwrap();
-    let stored = process.holder.take(&acme, id, Purpose::ClientAssertion, rsa, AT).await.unwrap();
+    let stored = process
+        .holder
+        .take(&acme, id, Purpose::ClientAssertion, rsa, AT)
+        .await
+        .unwrap();
     assert_eq!(stored.record.public.algorithm(), Algorithm::Rs256);
     signs(&*process.holder, &stored).await.unwrap();
 }
@@ -117,9 +127,14 @@ on_both!(the_backend_that_was_asked_for_makes_the_keys);
 async fn the_backend_that_was_asked_for_makes_the_keys(scene: Scene) {
     let process = scene.process(&["k1"]).await;
     let holder = shipbound::store::seal::SealedKeys::new(process.sealing.clone()).with_backend(Backend::P256);
-    let refused = holder.make(&owner("acme"), KeyId::random().unwrap(), spec(Algorithm::Ed25519), AT).await;
+    let refused = holder
+        .make(&owner("acme"), KeyId::random().unwrap(), spec(Algorithm::Ed25519), AT)
+        .await;
     assert!(matches!(refused, Err(KeyError::Unsupported { .. })));
-    let stored = holder.make(&owner("acme"), KeyId::random().unwrap(), spec(Algorithm::Es256), AT).await.unwrap();
+    let stored = holder
+        .make(&owner("acme"), KeyId::random().unwrap(), spec(Algorithm::Es256), AT)
+        .await
+        .unwrap();
     // Whoever signs with another backend has the same key.
     signs(&*process.holder, &stored).await.unwrap();
     assert!(!format!("{holder:?} {stored:?}").contains("eyJ"));

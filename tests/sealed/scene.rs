@@ -4,14 +4,12 @@ use std::sync::Arc;
 
 use shipbound::act::Act;
 use shipbound::clock::Clock;
+use shipbound::journal::{Journal, Sink};
 use shipbound::keys::{Authority, RecordedKeys};
 use shipbound::owner::ConnectionId;
 use shipbound::store::anchor::EpochAnchor;
 use shipbound::store::seal::{KekProvider, SealedKeys, Sealer};
-use shipbound::store::sql::{
-    Database, Ledger, LedgerSetup, Sealing, SqlCredentialStore, SqlGrantStore, SqlKeyRecords,
-};
-use shipbound::journal::{Journal, Sink};
+use shipbound::store::sql::{Database, Ledger, LedgerSetup, Sealing, SqlCredentialStore, SqlGrantStore, SqlKeyRecords};
 
 use crate::provider::Provider;
 use crate::world::{Kind, World, deployment};
@@ -63,7 +61,10 @@ impl Scene {
         let setup = LedgerSetup::new(&database, &deployment(), sealer.clone(), anchor, &self.journal());
         let ledger = setup.open().await.unwrap();
         let clock: Arc<dyn Clock> = self.world.clock.clone();
-        let (records, holder) = (Arc::new(SqlKeyRecords::new(&database, &ledger)), Arc::new(SealedKeys::new(sealer)));
+        let (records, holder) = (
+            Arc::new(SqlKeyRecords::new(&database, &ledger)),
+            Arc::new(SealedKeys::new(sealer)),
+        );
         Process {
             credentials: Arc::new(SqlCredentialStore::new(sealing.clone(), &ledger)),
             grants: Arc::new(SqlGrantStore::new(sealing.clone(), &ledger)),

@@ -84,13 +84,18 @@ impl KeyHolder for SealedKeys {
             return Ok(None);
         };
         // A key's private half never comes to stand beside another key's record.
-        if (&before.owner, before.id, before.purpose, &before.public) != (&next.owner, next.id, next.purpose, &next.public)
+        if (&before.owner, before.id, before.purpose, &before.public)
+            != (&next.owner, next.id, next.purpose, &next.public)
         {
             return Err(KeyError::Mismatch);
         }
         let opened = self.sealer.open(&SealContext::of_key(before), material.as_str()).await;
         let der = opened.map_err(not_opened)?;
-        let sealed = self.sealer.seal(&SealContext::of_key(next), &der).await.map_err(not_sealed)?;
+        let sealed = self
+            .sealer
+            .seal(&SealContext::of_key(next), &der)
+            .await
+            .map_err(not_sealed)?;
         Ok(Some(Material::new(&sealed)))
     }
 
@@ -117,12 +122,16 @@ impl KeyHolder for SealedKeys {
 async fn read(der: KeyMaterial, algorithm: Algorithm, backend: Backend) -> Result<LocalKey, KeyError> {
     let read = move || {
         let key = LocalKey::from_pkcs8_der(&der, backend)?;
-        if algorithm == Algorithm::Rs256 { key.into_rs256() } else { Ok(key) }
+        if algorithm == Algorithm::Rs256 {
+            key.into_rs256()
+        } else {
+            Ok(key)
+        }
     };
     match algorithm {
-        Algorithm::Ps256 | Algorithm::Rs256 => {
-            tokio::task::spawn_blocking(read).await.map_err(|_| KeyError::OperationFailed)?
-        }
+        Algorithm::Ps256 | Algorithm::Rs256 => tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|_| KeyError::OperationFailed)?,
         _ => read(),
     }
 }

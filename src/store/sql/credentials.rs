@@ -24,7 +24,8 @@ use crate::store::seal::{MAX_VALUE, SealContext, SealError, Sealer, Table};
 /// How often something is read or sealed anew when others change it meanwhile.
 const TRIES: usize = 8;
 
-const READ: &str = "SELECT revision, sealed FROM sb_credentials WHERE deployment = $1 AND owner = $2 AND sealed IS NOT NULL";
+const READ: &str =
+    "SELECT revision, sealed FROM sb_credentials WHERE deployment = $1 AND owner = $2 AND sealed IS NOT NULL";
 
 const WRITE: &str = "INSERT INTO sb_credentials \
     (deployment, owner, tenant, incarnation, carrier, environment, account, revision, sealed, changed_at) \
@@ -184,7 +185,9 @@ impl CredentialStore for SqlCredentialStore {
             return match self.sealing.open(&context, &sealed).await {
                 Ok(octets) => Credential::read(&octets).ok_or(CredentialError::Unavailable),
                 // Under a data key that was replaced while it was read, or changed behind our back.
-                Err(SealError::Refused) if self.read(&owner).await.map_err(of_sql)? != Some((revision, sealed)) => continue,
+                Err(SealError::Refused) if self.read(&owner).await.map_err(of_sql)? != Some((revision, sealed)) => {
+                    continue;
+                }
                 Err(SealError::Refused) => Err(CredentialError::RolledBack),
                 Err(_) => Err(CredentialError::Unavailable),
             };
@@ -209,13 +212,19 @@ impl CredentialAdmin for SqlCredentialStore {
             return Err(CredentialError::Unavailable);
         }
         let owner = Owner::Connection(connection.clone());
-        let octets = credential.write(MAX_VALUE).ok_or(CredentialError::TooLarge { limit: MAX_VALUE })?;
+        let octets = credential
+            .write(MAX_VALUE)
+            .ok_or(CredentialError::TooLarge { limit: MAX_VALUE })?;
         for _ in 0..TRIES {
             let mut random = [0; 8];
             crypto::random(&mut random).map_err(|_failed| CredentialError::Unavailable)?;
             let revision = u64::from_be_bytes(random);
             let context = SealContext::new(&owner, Table::Credentials, revision);
-            let sealed = self.sealing.seal(&context, &octets).await.map_err(|_| CredentialError::Unavailable)?;
+            let sealed = self
+                .sealing
+                .seal(&context, &octets)
+                .await
+                .map_err(|_| CredentialError::Unavailable)?;
             match again(|| self.try_write(&owner, revision, &sealed, act)).await {
                 Ok(Written::Done) => return self.settle(&owner, "put-credential", act).await,
                 Ok(Written::Stale) => {}

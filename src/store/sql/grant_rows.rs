@@ -139,7 +139,9 @@ pub(super) fn read(octets: &[u8]) -> Option<Grant> {
 }
 
 fn confirmation(value: &json::Value) -> Option<Confirmation> {
-    let [kind, thumbprint] = value.as_array()? else { return None };
+    let [kind, thumbprint] = value.as_array()? else {
+        return None;
+    };
     let thumbprint = Thumbprint::from_base64url(thumbprint.as_str()?)?;
     match kind.as_str()? {
         "jkt" => Some(Confirmation::Jkt(thumbprint)),

@@ -137,7 +137,11 @@ impl SqlGrantStore {
 
     /// The record of a row, or that it is of no use because it was changed while it was read.
     async fn record(&self, owner: &Owner, kept: &Kept) -> Result<Option<Record>, GrantError> {
-        let Kept { revision, stage, sealed } = kept;
+        let Kept {
+            revision,
+            stage,
+            sealed,
+        } = kept;
         let record = |state| Record {
             revision: Revision::from_u64(*revision),
             consent: Revision::from_u64(stage.consent),
@@ -147,7 +151,12 @@ impl SqlGrantStore {
             return Ok(Some(record(GrantState::Ended)));
         }
         let same = || async { Ok::<_, GrantError>(self.read(owner).await.map_err(of_sql)?.as_ref() == Some(kept)) };
-        if self.ledger.is_dead(&Dead::consent(owner, stage.life)).await.map_err(of_sql)? {
+        if self
+            .ledger
+            .is_dead(&Dead::consent(owner, stage.life))
+            .await
+            .map_err(of_sql)?
+        {
             // Put back, unless it was replaced since.
             return Ok(same().await?.then(|| record(GrantState::Ended)));
         }
@@ -223,7 +232,11 @@ impl SqlGrantStore {
             return Ok(Written::Other);
         }
         // Revisions return when a claim is released, so the row may be another one with the same.
-        if self.locked(&mut tx, owner).await?.is_none_or(|now| now.stage.life != before.stage.life) {
+        if self
+            .locked(&mut tx, owner)
+            .await?
+            .is_none_or(|now| now.stage.life != before.stage.life)
+        {
             tx.rollback().await;
             return Ok(Written::Stale);
         }
@@ -308,7 +321,9 @@ impl SqlGrantStore {
 #[async_trait]
 impl GrantStore for SqlGrantStore {
     async fn load(&self, connection: &ConnectionId) -> Result<Option<Record>, GrantError> {
-        let Some(owner) = self.owner(connection) else { return Ok(None) };
+        let Some(owner) = self.owner(connection) else {
+            return Ok(None);
+        };
         for _ in 0..TRIES {
             let Some(kept) = self.read(&owner).await.map_err(of_sql)? else {
                 return Ok(None);
@@ -340,7 +355,9 @@ impl GrantStore for SqlGrantStore {
         expected: Revision,
         record: &Record,
     ) -> Result<bool, GrantError> {
-        let Some(owner) = self.owner(connection) else { return Ok(false) };
+        let Some(owner) = self.owner(connection) else {
+            return Ok(false);
+        };
         for _ in 0..TRIES {
             let before = self.read(&owner).await.map_err(of_sql)?;
             let Some(before) = before.filter(|before| before.revision == expected.as_u64()) else {
@@ -361,7 +378,9 @@ impl GrantStore for SqlGrantStore {
     }
 
     async fn remove(&self, connection: &ConnectionId) -> Result<bool, GrantError> {
-        let Some(owner) = self.owner(connection) else { return Ok(false) };
+        let Some(owner) = self.owner(connection) else {
+            return Ok(false);
+        };
         match again(|| self.try_remove(&owner)).await {
             Ok(false) => Ok(false),
             Ok(true) => self.settle().await.map(|()| true),

@@ -130,7 +130,8 @@ impl SqlKeyRecords {
                               WHERE deployment = $1 AND owner = $2 AND id = $3 AND revision = $4";
         let mut tx = self.database.begin().await?;
         let moved = next_number(&mut tx, self.ledger.deployment(), "keys").await?;
-        self.data_keys_in_use(&mut tx, changes.iter().map(|change| &change.next)).await?;
+        self.data_keys_in_use(&mut tx, changes.iter().map(|change| &change.next))
+            .await?;
         let mut ended = Vec::new();
         for change in changes {
             let next = &change.next.record;

@@ -37,7 +37,9 @@ const USE_DATA_KEY: &str =
 /// means. In the writing transaction: a data key is deleted only after nothing is sealed under it, and nothing may follow.
 pub(crate) async fn still_active(tx: &mut Tx, deployment: &DeploymentId, sealed: &str) -> Result<bool, SqlError> {
     let Ok(id) = data_key_of(sealed) else { return Ok(true) };
-    let used = tx.run(USE_DATA_KEY, &[deployment.as_str().into(), (*id.as_uuid()).into()]).await?;
+    let used = tx
+        .run(USE_DATA_KEY, &[deployment.as_str().into(), (*id.as_uuid()).into()])
+        .await?;
     Ok(used == 1)
 }
 
@@ -59,9 +61,16 @@ impl Sealing {
         if let Some(key) = self.held.get(holder, id, self.clock.monotonic()) {
             return Ok(key);
         }
-        let rows = self.database.rows(BY_ID, &[self.deployment.as_str().into(), (*id.as_uuid()).into()]).await;
+        let rows = self
+            .database
+            .rows(BY_ID, &[self.deployment.as_str().into(), (*id.as_uuid()).into()])
+            .await;
         let rows = rows.map_err(unavailable)?;
-        let written = rows.first().map(Written::read).transpose().map_err(|_| SealError::Refused)?;
+        let written = rows
+            .first()
+            .map(Written::read)
+            .transpose()
+            .map_err(|_| SealError::Refused)?;
         match written {
             Some(written) if written.holder == *holder => self.unwrapped(&written).await,
             _ => Err(SealError::Refused),
@@ -72,7 +81,10 @@ impl Sealing {
         let [tenant, incarnation] = holder.values();
         let values = [self.deployment.as_str().into(), tenant, incarnation];
         let rows = self.database.rows(ACTIVE, &values).await.map_err(unavailable)?;
-        rows.first().map(Written::read).transpose().map_err(|_| SealError::Refused)
+        rows.first()
+            .map(Written::read)
+            .transpose()
+            .map_err(|_| SealError::Refused)
     }
 
     /// Unwraps a data key, once for all who ask at a time.
@@ -100,7 +112,10 @@ impl Sealing {
         }
         let kek = self.active_kek().await?;
         let (id, key) = DataKey::random().map_err(|error| of_kek(&error))?;
-        let wrapped = self.wrap(holder, id, &kek, &key).await.map_err(|error| of_kek(&error))?;
+        let wrapped = self
+            .wrap(holder, id, &kek, &key)
+            .await
+            .map_err(|error| of_kek(&error))?;
         let inserted = again(|| self.insert(holder, id, &wrapped)).await;
         match inserted {
             Ok(true) => self.held.put(holder, id, Arc::new(key), self.clock.monotonic()),
@@ -146,12 +161,17 @@ impl Sealing {
         let context = WrapContext::new(&self.deployment, holder.tenant(), id);
         let wrapped = self.provider_in_time(self.provider.wrap(kek, key, &context)).await?;
         // What names another KEK could not be counted.
-        if wrapped.kek == *kek { Ok(wrapped) } else { Err(KekError::Unavailable) }
+        if wrapped.kek == *kek {
+            Ok(wrapped)
+        } else {
+            Err(KekError::Unavailable)
+        }
     }
 
     pub(super) async fn unwrap(&self, written: &Written) -> Result<DataKey, KekError> {
         let context = WrapContext::new(&self.deployment, written.holder.tenant(), written.id);
-        self.provider_in_time(self.provider.unwrap(&written.wrapped, &context)).await
+        self.provider_in_time(self.provider.unwrap(&written.wrapped, &context))
+            .await
     }
 
     pub(super) async fn provider_in_time<T>(
@@ -159,6 +179,8 @@ impl Sealing {
         asked: impl Future<Output = Result<T, KekError>>,
     ) -> Result<T, KekError> {
         let deadline = self.clock.monotonic() + PROVIDER_LIMIT;
-        within(&*self.clock, deadline, asked).await.unwrap_or(Err(KekError::Unavailable))
+        within(&*self.clock, deadline, asked)
+            .await
+            .unwrap_or(Err(KekError::Unavailable))
     }
 }

@@ -133,7 +133,9 @@ impl Sealing {
         let first = self.tried_current().await?;
         let [deployment, id] = self.kek_values(&first);
         // Of two that are first one is, by the index on the active one.
-        self.database.run(INSERT, &[deployment, id, self.clock.now().unix_micros().into()]).await?;
+        self.database
+            .run(INSERT, &[deployment, id, self.clock.now().unix_micros().into()])
+            .await?;
         self.read_active_kek().await?.ok_or(SealingError::UnknownKek)
     }
 
@@ -150,7 +152,11 @@ impl Sealing {
         let wrapped = self.provider_in_time(self.provider.wrap(&kek, &key, &context)).await?;
         let unwrapped = self.provider_in_time(self.provider.unwrap(&wrapped, &context)).await?;
         let same = crate::crypto::constant_time_eq(unwrapped.expose(), key.expose());
-        if same && wrapped.kek == kek { Ok(kek) } else { Err(KekError::Refused) }
+        if same && wrapped.kek == kek {
+            Ok(kek)
+        } else {
+            Err(KekError::Refused)
+        }
     }
 
     /// Whether the KEK is active still, in a transaction that wraps something under it.

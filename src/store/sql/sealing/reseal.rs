@@ -30,12 +30,14 @@ const HEAD: &str = "SELECT secret FROM sb_ledger_heads WHERE deployment = $1";
 
 const WRITE_KEY: &str = "UPDATE sb_keys SET material = $4 WHERE deployment = $1 AND id = $2 AND material = $3";
 
-const WRITE_CREDENTIAL: &str = "UPDATE sb_credentials SET sealed = $4 WHERE deployment = $1 AND owner = $2 AND sealed = $3";
+const WRITE_CREDENTIAL: &str =
+    "UPDATE sb_credentials SET sealed = $4 WHERE deployment = $1 AND owner = $2 AND sealed = $3";
 
 const WRITE_GRANT: &str = "UPDATE sb_grants SET sealed = $4 WHERE deployment = $1 AND owner = $2 AND sealed = $3";
 
 /// `$2` is the deployment once more: there is one row.
-const WRITE_HEAD: &str = "UPDATE sb_ledger_heads SET secret = $4 WHERE deployment = $1 AND deployment = $2 AND secret = $3";
+const WRITE_HEAD: &str =
+    "UPDATE sb_ledger_heads SET secret = $4 WHERE deployment = $1 AND deployment = $2 AND secret = $3";
 
 /// A value as it stands in its row, with all that it belongs to.
 struct Standing {
@@ -127,7 +129,8 @@ impl Sealing {
         }
         if written.holder.tenant().is_none() {
             let head = self.head().await?;
-            self.reseal_page(Table::Ledger, WRITE_HEAD, written, old, &head, &mut found).await?;
+            self.reseal_page(Table::Ledger, WRITE_HEAD, written, old, &head, &mut found)
+                .await?;
         }
         Ok(found)
     }

@@ -52,11 +52,7 @@ impl Sealing {
     /// # Errors
     /// [`SealingError::Broken`] when wrapped keys do not open, after all others are done: their KEK does not end.
     /// [`SealingError::Kek`], [`SealingError::Database`].
-    pub async fn rewrap(
-        &self,
-        act: &Act,
-        told: &mut (dyn FnMut(Rewrapped) + Send),
-    ) -> Result<Rewrapped, SealingError> {
+    pub async fn rewrap(&self, act: &Act, told: &mut (dyn FnMut(Rewrapped) + Send)) -> Result<Rewrapped, SealingError> {
         let (mut so_far, mut broken) = (Rewrapped::default(), None);
         for kek in self.retiring().await? {
             let mut after = String::new();
