@@ -99,6 +99,8 @@ pub mod throttle;
 pub mod token;
 pub mod transport;
 pub mod upkeep;
+#[cfg(any(feature = "mtls", feature = "transit"))]
+mod vault;
 pub mod verify;
 
 pub use self::client::{CarrierClient, Client};

@@ -1,1 +1,36 @@
-//! Transit.
+//! Keys in the Transit engine of OpenBao or Vault.
+
+mod engine;
+mod failure;
+mod holder;
+mod key;
+mod server;
+
+use thiserror::Error;
+
+pub use self::failure::TransitFailure;
+pub use self::holder::Transit;
+pub use self::server::{VaultServer, VaultServerBuilder};
+
+use crate::target::TargetError;
+
+/// Why something on a server cannot be named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum TransitError {
+    /// A mount or a key's name is empty or has other characters than `A-Z a-z 0-9 . _ -`; a mount may also have `/` inside.
+    ///
+    /// User action: write them as `bao secrets list` and `bao list transit/keys` show them.
+    #[error("the mount or the key is not a name")]
+    Name,
+    /// Address and mount do not make a URL.
+    ///
+    /// User action: as [`TargetError`] says.
+    #[error("the address cannot be used")]
+    Address(#[source] TargetError),
+    /// The namespace cannot stand in a header.
+    ///
+    /// User action: correct the namespace.
+    #[error("the namespace has a character that a header cannot carry")]
+    Namespace,
+}
