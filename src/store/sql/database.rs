@@ -115,6 +115,11 @@ impl Database {
         .await
     }
 
+    /// Where the database takes the time from.
+    pub(crate) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
     pub(super) fn is_sqlite(&self) -> bool {
         matches!(self.0.place, Place::Sqlite(_))
     }

@@ -47,6 +47,13 @@ pub enum DatabaseError {
     /// User action: run a version of the crate that is at most one schema older than the tables.
     #[error("the database's schema is newer than this version can read")]
     SchemaTooNew,
+    /// The chain of ended things shows an older state than it has shown before, or a row of it was changed. Nothing is read or
+    /// written until the ledger is opened again.
+    ///
+    /// User action: if somebody restored a backup, accept it (`LedgerSetup::accept_restore`); else treat it as an attack on the
+    /// database.
+    #[error("the database's state was rolled back")]
+    RolledBack,
     /// Other transactions were in the way, time and again. Nothing was done.
     ///
     /// User action: try again; if it stays, look for long transactions on the tables.
@@ -78,6 +85,9 @@ pub(crate) enum SqlError {
     /// The file is open to others.
     #[error("the database file is open to others")]
     Exposed,
+    /// The ledger found that the database was rolled back.
+    #[error("the database's state was rolled back")]
+    RolledBack,
 }
 
 impl From<SqlError> for DatabaseError {
@@ -89,6 +99,7 @@ impl From<SqlError> for DatabaseError {
             SqlError::Unknown => Self::Unknown,
             SqlError::Malformed => Self::Malformed,
             SqlError::Exposed => Self::Exposed,
+            SqlError::RolledBack => Self::RolledBack,
         }
     }
 }

@@ -68,6 +68,7 @@ CREATE TABLE sb_keys (
     account TEXT_ NOT NULL,
     id TEXT_ NOT NULL,
     purpose TEXT_ NOT NULL,
+    algorithm TEXT_ NOT NULL,
     state TEXT_ NOT NULL,
     revision INT_ NOT NULL,
     jkt TEXT_ NOT NULL,
@@ -145,7 +146,7 @@ CREATE TABLE sb_ledger (
     deployment TEXT_ NOT NULL,
     n INT_ NOT NULL,
     kind TEXT_ NOT NULL,
-    digest BYTES_ NOT NULL,
+    digest TEXT_ NOT NULL,
     mac BYTES_ NOT NULL,
     PRIMARY KEY (deployment, n)
 );
