@@ -42,7 +42,12 @@ impl Scene {
     }
 
     fn open(&self, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        seal::open(self.id, &self.key, &SealContext::new(&self.owner, Table::Grants, 7), sealed)
+        seal::open(
+            self.id,
+            &self.key,
+            &SealContext::new(&self.owner, Table::Grants, 7),
+            sealed,
+        )
     }
 
     /// A JWE with this header, rightly encrypted under the right key.
@@ -84,7 +89,10 @@ fn part(sealed: &str, at: usize) -> Vec<u8> {
 }
 
 fn object(members: &[(&str, String)]) -> String {
-    let members: Vec<String> = members.iter().map(|(name, value)| format!("\"{name}\":{value}")).collect();
+    let members: Vec<String> = members
+        .iter()
+        .map(|(name, value)| format!("\"{name}\":{value}"))
+        .collect();
     format!("{{{}}}", members.join(","))
 }
 
@@ -92,7 +100,9 @@ fn object(members: &[(&str, String)]) -> String {
 fn josekit_opens_ours_and_ours_opens_what_josekit_makes() {
     let scene = Scene::new();
     let decrypter = Dir.decrypter_from_bytes(scene.content_key).unwrap();
-    let (value, header) = JweContext::new().deserialize_compact(&scene.sealed, &decrypter).unwrap();
+    let (value, header) = JweContext::new()
+        .deserialize_compact(&scene.sealed, &decrypter)
+        .unwrap();
     assert_eq!(value, VALUE);
     assert_eq!(header.claims_set().len(), 4);
 
@@ -157,10 +167,19 @@ fn a_header_with_any_other_member_or_value_is_refused() {
         other[at].1 = value.to_owned();
         headers.push(object(&other));
     }
-    headers.extend(["".into(), "{}".into(), "[]".into(), format!("{} ", object(&members)) + "x"]);
+    headers.extend([
+        "".into(),
+        "{}".into(),
+        "[]".into(),
+        format!("{} ", object(&members)) + "x",
+    ]);
     headers.push(format!("{}{}", object(&members), object(&members)));
     for header in headers {
-        assert_eq!(scene.open(&scene.with_header(&header)).unwrap_err(), SealError::Refused, "{header}");
+        assert_eq!(
+            scene.open(&scene.with_header(&header)).unwrap_err(),
+            SealError::Refused,
+            "{header}"
+        );
     }
 }
 
@@ -175,7 +194,11 @@ fn a_compressed_one_of_josekits_is_not_inflated() {
     let encrypter = Dir.encrypter_from_bytes(scene.content_key).unwrap();
     let bomb = vec![0; 16 * 1024 * 1024];
     let made = JweContext::new().serialize_compact(&bomb, &header, &encrypter).unwrap();
-    assert!(made.len() < seal::MAX_SEALED, "small enough to be looked at: {}", made.len());
+    assert!(
+        made.len() < seal::MAX_SEALED,
+        "small enough to be looked at: {}",
+        made.len()
+    );
     let decrypter = Dir.decrypter_from_bytes(scene.content_key).unwrap();
     let (inflated, _) = JweContext::new().deserialize_compact(&made, &decrypter).unwrap();
     assert_eq!(inflated.len(), bomb.len(), "josekit inflates it");
@@ -201,7 +224,9 @@ fn what_is_cut_grown_or_written_in_another_way_is_refused() {
     assert!(scene.open(sealed).is_ok());
     let mut texts: Vec<String> = (0..sealed.len()).map(|to| sealed[..to].to_owned()).collect();
     let parts: Vec<&str> = sealed.split('.').collect();
-    let [header, _, nonce, text, tag] = parts[..] else { panic!() };
+    let [header, _, nonce, text, tag] = parts[..] else {
+        panic!()
+    };
     texts.push(format!("{sealed}."));
     texts.push(format!("{sealed}A"));
     texts.push(format!("{sealed}="));

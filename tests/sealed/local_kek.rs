@@ -39,8 +39,20 @@ fn what_is_no_kek_is_refused() {
     let zeros = "00".repeat(32);
     let half = &HEX[..32];
     let no_digit = format!("{}zz", &HEX[..62]);
-    for text in ["", "secret", half, &*zeros, &*no_digit, &HEX[..63], &*format!("{HEX}00"), &*format!(" {HEX}")] {
-        assert!(matches!(KekSecret::parse(text).unwrap_err(), KekError::Invalid(_)), "{text}");
+    for text in [
+        "",
+        "secret",
+        half,
+        &*zeros,
+        &*no_digit,
+        &HEX[..63],
+        &*format!("{HEX}00"),
+        &*format!(" {HEX}"),
+    ] {
+        assert!(
+            matches!(KekSecret::parse(text).unwrap_err(), KekError::Invalid(_)),
+            "{text}"
+        );
     }
 }
 
@@ -53,7 +65,10 @@ fn a_file_that_others_may_read_is_refused() {
     let mode = |mode| std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
     for open in [0o644, 0o640, 0o604, 0o601, 0o620] {
         mode(open);
-        assert!(matches!(KekSecret::from_file(&path).unwrap_err(), KekError::Invalid(_)), "{open:o}");
+        assert!(
+            matches!(KekSecret::from_file(&path).unwrap_err(), KekError::Invalid(_)),
+            "{open:o}"
+        );
     }
     mode(0o600);
     assert!(KekSecret::from_file(&path).is_ok());
@@ -119,5 +134,8 @@ async fn a_wrapped_key_unwraps_for_whom_it_was_wrapped_and_under_its_kek() {
 fn debug_shows_names_and_no_octets() {
     let keks = kek("k1", HEX);
     let shown = format!("{keks:?} {:?}", KekSecret::parse(HEX).unwrap());
-    assert!(shown.contains("k1") && !shown.contains("0102") && !shown.contains("1, 2"), "{shown}");
+    assert!(
+        shown.contains("k1") && !shown.contains("0102") && !shown.contains("1, 2"),
+        "{shown}"
+    );
 }

@@ -87,9 +87,18 @@ fn another_data_key_or_another_id_of_the_same_key_is_refused() {
     let (other_id, other) = DataKey::random().unwrap();
     let sealed = seal::seal(id, &key, &context, VALUE).unwrap();
     assert_eq!(seal::data_key_of(&sealed).unwrap(), id);
-    assert_eq!(seal::open(id, &other, &context, &sealed).unwrap_err(), SealError::Refused);
-    assert_eq!(seal::open(other_id, &key, &context, &sealed).unwrap_err(), SealError::Refused);
-    assert_eq!(seal::open(other_id, &other, &context, &sealed).unwrap_err(), SealError::Refused);
+    assert_eq!(
+        seal::open(id, &other, &context, &sealed).unwrap_err(),
+        SealError::Refused
+    );
+    assert_eq!(
+        seal::open(other_id, &key, &context, &sealed).unwrap_err(),
+        SealError::Refused
+    );
+    assert_eq!(
+        seal::open(other_id, &other, &context, &sealed).unwrap_err(),
+        SealError::Refused
+    );
 }
 
 #[test]
@@ -115,5 +124,8 @@ fn the_largest_value_is_sealed_and_opened_and_one_octet_more_is_not() {
     assert_eq!(*seal::open(id, &key, &context, &sealed).unwrap(), largest);
     let more = vec![7; seal::MAX_VALUE + 1];
     assert_eq!(seal::seal(id, &key, &context, &more).unwrap_err(), SealError::TooLarge);
-    assert_eq!(*seal::open(id, &key, &context, &seal::seal(id, &key, &context, b"").unwrap()).unwrap(), b"");
+    assert_eq!(
+        *seal::open(id, &key, &context, &seal::seal(id, &key, &context, b"").unwrap()).unwrap(),
+        b""
+    );
 }

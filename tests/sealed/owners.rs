@@ -3,7 +3,13 @@
 use shipbound::owner::{AccountId, CarrierId, ConnectionId, DeploymentId, Environment, Owner, Tenant, TenantId};
 use uuid::Uuid;
 
-pub(crate) fn connection(deployment: &str, tenant: &str, incarnation: u128, carrier: &str, account: &str) -> ConnectionId {
+pub(crate) fn connection(
+    deployment: &str,
+    tenant: &str,
+    incarnation: u128,
+    carrier: &str,
+    account: &str,
+) -> ConnectionId {
     ConnectionId::new(
         DeploymentId::new(deployment).unwrap(),
         Tenant::new(TenantId::new(tenant).unwrap(), Uuid::from_u128(incarnation)),

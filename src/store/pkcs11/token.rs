@@ -21,7 +21,6 @@ use crate::keys::{
 };
 use crate::owner::Owner;
 use crate::secret::TokenPin;
-use crate::store::flights::Flights;
 
 /// How many sessions a token has if nothing else is said.
 const SESSIONS: usize = 4;
@@ -44,12 +43,7 @@ pub enum TokenName {
 /// See the [module](self) for roles, limits and what it costs. Cheap to clone; clones share sessions. All calls must be made
 /// inside a Tokio runtime.
 #[derive(Clone)]
-pub struct Pkcs11Token(Arc<Inner>);
-
-struct Inner {
-    sessions: Arc<Sessions>,
-    flights: Flights<Arc<dyn Signer>>,
-}
+pub struct Pkcs11Token(Arc<Sessions>);
 
 impl Pkcs11Token {
     /// The token of this name behind the module (a shared library) at this path, whose user logs in with `pin`.
@@ -79,23 +73,23 @@ impl Pkcs11Token {
 
     /// Logs in with this PIN from now on. Sessions that are open stay so.
     pub fn set_pin(&self, pin: impl Into<TokenPin>) {
-        self.0.sessions.set_pin(pin.into());
+        self.0.set_pin(pin.into());
     }
 
     /// Why the newest call failed; `None` when it did not, or when the token answered and the answer was about a key.
     pub fn failure(&self) -> Option<Pkcs11Failure> {
-        self.0.sessions.failure()
+        self.0.failure()
     }
 
     #[cfg(feature = "sealed")]
     pub(super) fn sessions(&self) -> &Arc<Sessions> {
-        &self.0.sessions
+        &self.0
     }
 }
 
 impl fmt::Debug for Pkcs11Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Pkcs11Token").field(&self.0.sessions).finish()
+        f.debug_tuple("Pkcs11Token").field(&self.0).finish()
     }
 }
 
@@ -125,10 +119,7 @@ impl Pkcs11TokenBuilder {
     /// The token. Neither the module nor the token is touched before the first call.
     pub fn build(self, clock: Arc<dyn Clock>) -> Pkcs11Token {
         let sessions = Sessions::new(self.module, self.token, self.pin, self.sessions, self.limit, clock);
-        Pkcs11Token(Arc::new(Inner {
-            sessions: Arc::new(sessions),
-            flights: Flights::default(),
-        }))
+        Pkcs11Token(Arc::new(sessions))
     }
 }
 
@@ -161,7 +152,7 @@ impl KeyHolder for Pkcs11Token {
         let unwanted = move |at: &At<'_>| {
             let _stays_without_a_record = objects::destroy(at.session, &name);
         };
-        let public = match self.0.sessions.run(generate, unwanted).await {
+        let public = match self.0.run(generate, unwanted).await {
             Err(Fault::Failed(Pkcs11Failure::Unsupported)) => return Err(unsupported(algorithm)),
             made => made?,
         };
@@ -178,27 +169,20 @@ impl KeyHolder for Pkcs11Token {
         if material.as_str() != name {
             return Err(KeyError::Mismatch);
         }
-        let flight = format!("{name} {}", record.jkt());
-        let begin = || {
-            let signer = TokenSigner {
-                sessions: Arc::clone(&self.0.sessions),
-                name: key_digest(&record.owner, record.purpose, record.id),
-                public: record.public.clone(),
-                found: Arc::default(),
-            };
-            async move {
-                signer.find().await?;
-                Ok(Arc::new(signer) as Arc<dyn Signer>)
-            }
-            .boxed()
+        let signer = TokenSigner {
+            sessions: Arc::clone(&self.0),
+            name: key_digest(&record.owner, record.purpose, record.id),
+            public: record.public.clone(),
+            found: Arc::default(),
         };
-        self.0.flights.join(&flight, begin).await
+        signer.find().await?;
+        Ok(Arc::new(signer))
     }
 
     async fn destroy(&self, record: &KeyRecord) -> Result<(), KeyError> {
         let name = key_digest(&record.owner, record.purpose, record.id);
         let destroy = move |at: &At<'_>| objects::destroy(at.session, &name);
-        Ok(self.0.sessions.run(destroy, |_| {}).await?)
+        Ok(self.0.run(destroy, |_| {}).await?)
     }
 }
 

@@ -63,8 +63,9 @@ impl<'a> WrapContext<'a> {
         }
     }
 
-    /// The digest of every part with its length.
-    pub(super) fn digest(&self) -> [u8; 32] {
+    /// The digest of every part with its length: what a provider gives to its service as associated data (encryption context),
+    /// so that nothing unwraps for anybody else.
+    pub fn digest(&self) -> [u8; 32] {
         let mut parts = Digest::default();
         parts.text("shipbound wrap 1");
         parts.text(self.deployment.as_str());

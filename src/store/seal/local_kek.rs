@@ -69,7 +69,9 @@ impl KekSecret {
         {
             use std::os::unix::fs::MetadataExt;
             if about.mode() & 0o077 != 0 {
-                return Err(KekError::Invalid("others than the owner may read its file; set mode 0400"));
+                return Err(KekError::Invalid(
+                    "others than the owner may read its file; set mode 0400",
+                ));
             }
         }
         let mut text = Zeroizing::new(String::with_capacity(LONGEST_TEXT + 1));

@@ -23,7 +23,6 @@ use crate::keys::{
     KeyError, KeyHolder, KeyId, KeyRecord, KeySpec, Material, Signature, Signer, Signing, StoredKey, key_name,
 };
 use crate::owner::Owner;
-use crate::store::flights::Flights;
 use crate::target::Target;
 
 /// What signatures begin with: keys have one version, which is this.
@@ -33,12 +32,7 @@ const VERSION: &str = "vault:v1:";
 ///
 /// See the [module](super) for policies, limits and what it costs. Cheap to clone.
 #[derive(Clone)]
-pub struct Transit(Arc<Inner>);
-
-struct Inner {
-    engine: Engine,
-    flights: Flights<Arc<dyn Signer>>,
-}
+pub struct Transit(Engine);
 
 impl Transit {
     /// The engine at this mount, `transit` as a rule.
@@ -46,16 +40,13 @@ impl Transit {
     /// # Errors
     /// [`TransitError::Name`], [`TransitError::Address`].
     pub fn new(server: &VaultServer, mount: &str) -> Result<Self, TransitError> {
-        Ok(Self(Arc::new(Inner {
-            engine: Engine::new(server, mount)?,
-            flights: Flights::default(),
-        })))
+        Ok(Self(Engine::new(server, mount)?))
     }
 }
 
 impl fmt::Debug for Transit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Transit").field(&self.0.engine).finish()
+        f.debug_tuple("Transit").field(&self.0).finish()
     }
 }
 
@@ -97,7 +88,7 @@ impl Engine {
 #[async_trait]
 impl KeyHolder for Transit {
     async fn make(&self, owner: &Owner, id: KeyId, spec: KeySpec, now: Timestamp) -> Result<StoredKey, KeyError> {
-        let engine = &self.0.engine;
+        let engine = &self.0;
         let kind = key::type_of(spec.algorithm)?;
         let name = key_name(owner, spec.purpose, id);
         let wanted = Payload::from(json!({
@@ -125,26 +116,19 @@ impl KeyHolder for Transit {
         if material.as_str() != name {
             return Err(KeyError::Mismatch);
         }
-        let flight = format!("{name} {}", record.jkt());
         let signer = TransitSigner {
-            engine: self.0.engine.clone(),
-            target: self.0.engine.at("sign", &name)?,
+            engine: self.0.clone(),
+            target: self.0.at("sign", &name)?,
             public: record.public.clone(),
             name,
         };
-        let begin = || {
-            async move {
-                signer.check().await?;
-                Ok(Arc::new(signer) as Arc<dyn Signer>)
-            }
-            .boxed()
-        };
-        self.0.flights.join(&flight, begin).await
+        signer.check().await?;
+        Ok(Arc::new(signer))
     }
 
     async fn destroy(&self, record: &KeyRecord) -> Result<(), KeyError> {
         let name = key_name(&record.owner, record.purpose, record.id);
-        self.0.engine.destroy(&name).await
+        self.0.destroy(&name).await
     }
 }
 

@@ -1,15 +1,21 @@
 //! Keys in the Transit engine of OpenBao or Vault.
 
+mod anchor;
 mod engine;
 mod failure;
 mod holder;
+#[cfg(feature = "sealed")]
+mod kek;
 mod key;
 mod server;
 
 use thiserror::Error;
 
+pub use self::anchor::KvAnchor;
 pub use self::failure::TransitFailure;
 pub use self::holder::Transit;
+#[cfg(feature = "sealed")]
+pub use self::kek::TransitKek;
 pub use self::server::{VaultServer, VaultServerBuilder};
 
 use crate::target::TargetError;

@@ -66,7 +66,6 @@ impl From<serde_json::Value> for Payload {
 pub(super) enum Repeat {
     /// A second time changes nothing.
     Safe,
-    #[cfg(feature = "sql")]
     Never,
 }
 
