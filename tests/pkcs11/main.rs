@@ -4,6 +4,9 @@
 
 mod faults;
 mod objects;
+mod store;
+#[cfg(feature = "sealed")]
+mod wrapping;
 
 #[path = "../support/held.rs"]
 mod held;

@@ -5,14 +5,16 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, header};
-use shipbound::binding::dpop::DpopBinding;
+use shipbound::binding::dpop::{Dpop, DpopBinding};
 use shipbound::binding::{Attempt, Role, TokenBinding};
 use shipbound::clock::{Clock, ManualClock, SystemClock};
 use shipbound::jose::{Algorithm, ath};
-use shipbound::keys::{KeyError, KeyHandle, KeyHolder, KeyId, KeySpec, Purpose, StoredKey};
+use shipbound::keys::{KeyError, KeyHandle, KeyHolder, KeyId, KeySpec, KeyStore, Purpose, StoredKey};
 use shipbound::owner::{AccountId, CarrierId, ConnectionId, DeploymentId, Environment, Owner, TenantId};
+use shipbound::sandbox::{Canned, Endpoint, Sandbox};
 use shipbound::target::Target;
 use shipbound::verify::{MemoryReplayLog, ProofVerifier, Received, TokenConfirmation, TokenFacts};
+use shipbound::{Client, Parts, carriers};
 
 pub const ES256: KeySpec = KeySpec {
     purpose: Purpose::Proof,
@@ -83,4 +85,34 @@ pub async fn prove(handle: &KeyHandle) -> Result<(), KeyError> {
     let verified = verifier.verify_resource(&received, &facts).await.unwrap();
     assert_eq!(verified.jkt(), handle.jkt());
     Ok(())
+}
+
+/// A client makes its key by this store, gets a token that is bound to it, and calls a server that checks every proof.
+pub async fn called_by_a_client(keys: impl KeyStore + 'static) {
+    let sandbox = Sandbox::start().await.unwrap();
+    let profile = sandbox.profile(carriers::fedex(Environment::Sandbox));
+    let globex = TenantId::new("globex").unwrap();
+    let parts = Parts::builder()
+        .keys(keys)
+        .credentials(sandbox.credentials(&profile, [&globex]))
+        .transport(sandbox.transport().unwrap())
+        .build()
+        .unwrap();
+    let fedex = Client::builder(profile, &parts).binding(Dpop::es256()).build().unwrap();
+    let label = serde_json::json!({ "label": "JVBERi0xLjQK" });
+    sandbox.route(Method::POST, "/ship/v1/shipments", Canned::json(201, &label));
+    let answer = fedex
+        .for_tenant(globex)
+        .post("/ship/v1/shipments")
+        .json(&label)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 201);
+    let calls = sandbox.requests_at(Endpoint::Api);
+    assert_eq!(
+        calls.last().unwrap().checks(),
+        ["signature", "htm", "htu", "iat", "jti", "ath", "cnf"]
+    );
+    sandbox.shutdown().await;
 }

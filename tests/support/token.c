@@ -12,7 +12,7 @@ typedef ulong (*call)();
 typedef struct { ulong type; void *value; ulong length; } attribute;
 typedef struct { unsigned char version[2]; call entry[68]; } list;
 
-enum { INITIALIZE = 0, OPEN_SESSION = 12, CLOSE_ALL_SESSIONS = 14, LOGIN = 18, FIND_OBJECTS_INIT = 26, SIGN_INIT = 42, GENERATE_KEY_PAIR = 59 };
+enum { INITIALIZE = 0, OPEN_SESSION = 12, CLOSE_ALL_SESSIONS = 14, LOGIN = 18, DESTROY_OBJECT = 22, FIND_OBJECTS_INIT = 26, SIGN_INIT = 42, GENERATE_KEY_PAIR = 59 };
 
 static list own;
 static list *real;
@@ -49,6 +49,12 @@ static ulong login(ulong session, ulong user, void *pin, ulong length) {
   return real->entry[LOGIN](session, user, pin, length);
 }
 
+static ulong destroy_object(ulong session, ulong object) {
+  ulong value = real->entry[DESTROY_OBJECT](session, object);
+  count("D");
+  return value;
+}
+
 static ulong find_objects_init(ulong session, void *template, ulong size) {
   count("F");
   hang();
@@ -79,6 +85,7 @@ ulong C_GetFunctionList(list **out) {
     own.entry[INITIALIZE] = initialize;
     own.entry[OPEN_SESSION] = open_session;
     own.entry[LOGIN] = login;
+    own.entry[DESTROY_OBJECT] = destroy_object;
     own.entry[FIND_OBJECTS_INIT] = find_objects_init;
     own.entry[SIGN_INIT] = sign_init;
     own.entry[GENERATE_KEY_PAIR] = generate_key_pair;

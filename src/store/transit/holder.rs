@@ -168,8 +168,8 @@ impl TransitSigner {
             .ask(Method::POST, &self.target, &Payload::from(payload))
             .await
         {
-            Err(TransitFailure::Refused | TransitFailure::NotFound) => {
-                // It may say so because the key is gone, or has another first version by now.
+            Err(TransitFailure::Refused | TransitFailure::NotFound | TransitFailure::Status(_)) => {
+                // It may say so because the key is gone, or its first version is.
                 self.check().await?;
                 return Err(KeyError::SignerFailed);
             }

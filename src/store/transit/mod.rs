@@ -18,7 +18,11 @@ pub use self::holder::Transit;
 pub use self::kek::TransitKek;
 pub use self::server::{VaultServer, VaultServerBuilder};
 
+use crate::keys::RecordedKeys;
 use crate::target::TargetError;
+
+/// Keys of connections in a Transit engine, their records in `R`.
+pub type TransitKeyStore<R> = RecordedKeys<R, Transit>;
 
 /// Why something on a server cannot be named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -126,7 +126,11 @@ impl VaultServer {
             Some(Err(fault)) => Err(fault.into()),
             None => Err(TransitFailure::Late),
         };
-        *inner.failure.lock().unwrap_or_else(PoisonError::into_inner) = outcome.as_ref().err().copied();
+        // That there is no such key is an answer to whoever looks for one.
+        let looks = method == Method::GET;
+        let failure = outcome.as_ref().err().copied();
+        *inner.failure.lock().unwrap_or_else(PoisonError::into_inner) =
+            failure.filter(|failure| !(looks && *failure == TransitFailure::NotFound));
         outcome
     }
 }
