@@ -108,7 +108,8 @@ async fn failures_are_told_apart_and_a_lost_connection_is_tried_once_more() {
 async fn answers_that_are_not_those_of_the_engine_are_refused() {
     let huge = format!(r#"{{"data":{{"type":"{}"}}}}"#, "x".repeat(256 * 1024));
     for body in ["", "[]", "{", r#"{"data":7}"#, r#"{"data":{"keys":7}}"#, &huge] {
-        let (outcome, ..) = making([ok(), Answer::Status(200, body.to_owned())]).await;
+        let gone = Answer::Status(404, String::new());
+        let (outcome, ..) = making([ok(), Answer::Status(200, body.to_owned()), gone]).await;
         assert_eq!(outcome, Err(KeyError::SignerFailed), "{:.40}", body);
     }
     let key = |change: &dyn Fn(&mut serde_json::Value)| {
@@ -119,7 +120,7 @@ async fn answers_that_are_not_those_of_the_engine_are_refused() {
         change(&mut data);
         Answer::Status(200, json!({ "data": data }).to_string())
     };
-    let (outcome, ..) = making([ok(), key(&|_| {})]).await;
+    let (outcome, ..) = making([ok(), key(&|_| {}), key(&|_| {}), ok(), ok()]).await;
     assert_eq!(outcome, Err(KeyError::SignerFailed), "no public key");
     // What was not made as it should be is destroyed: it is looked for, freed, deleted.
     let wrong: [&dyn Fn(&mut serde_json::Value); 6] = [

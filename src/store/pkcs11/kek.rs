@@ -102,9 +102,11 @@ impl KekProvider for Pkcs11Kek {
             let kek = find(at.session, &name)?;
             let mut given = nonce;
             let parameters = GcmParams::new(&mut given, &context, TAG_BITS.into())?;
-            Ok(at.session.encrypt(&Mechanism::AesGcm(parameters), kek, &key)?)
+            let sealed = at.session.encrypt(&Mechanism::AesGcm(parameters), kek, &key)?;
+            // Some devices draw the nonce themselves, and put it there.
+            Ok((given, sealed))
         };
-        let sealed = self.sessions.run(wrap, |_| {}).await?;
+        let (nonce, sealed) = self.sessions.run(wrap, |_| {}).await?;
         Ok(Wrapped {
             kek: kek.clone(),
             text: base64url::encode(&[&nonce[..], &sealed].concat()),

@@ -97,11 +97,12 @@ impl KeyHolder for Transit {
         // For a key that is there already this does nothing, and what is there is looked at.
         engine.ask(Method::POST, &engine.at("keys", &name)?, &wanted).await?;
         let public = match engine.public(&name, spec.algorithm).await {
-            Err(KeyError::Mismatch) => {
-                engine.destroy(&name).await?;
-                return Err(KeyError::Mismatch);
+            Ok(public) => public,
+            Err(error) => {
+                // No record will ever name it.
+                let _stays_where_the_server_is_gone = engine.destroy(&name).await;
+                return Err(error);
             }
-            public => public?,
         };
         Ok(StoredKey {
             record: KeyRecord::pending(owner.clone(), id, spec.purpose, public, now),

@@ -38,10 +38,10 @@
 //!
 //! # Time and failures
 //!
-//! A call takes [10 s](VaultServerBuilder::limit) at most, and reads 256 KiB of an answer. One whose connection is lost
-//! is sent once more on a fresh connection, since all of it can be repeated; nothing else is, and no failure is
-//! remembered. [`VaultServer::failure`] tells why the newest request failed. Redirects of standby servers are not
-//! followed.
+//! A request takes [10 s](VaultServerBuilder::limit) at most, and reads 256 KiB of an answer. A signature is one request;
+//! looking at a key is one, making it two, destroying it four. One whose connection is lost is sent once more on a fresh
+//! connection within its time, since all of them can be repeated; nothing else is, and no failure is remembered.
+//! [`VaultServer::failure`] tells why the newest request failed. Redirects of standby servers are not followed.
 //!
 //! # Cost
 //!

@@ -17,7 +17,7 @@ use crate::target::Target;
 use crate::transport::{Route, Transport, TransportErrorKind};
 use crate::vault::{self, VaultFault};
 
-/// How long one call may take if nothing else is said.
+/// How long one request may take if nothing else is said.
 const LIMIT: Duration = Duration::from_secs(10);
 
 /// An OpenBao or Vault server, the token that it knows this application by, and how it is reached. Cheap to clone; clones share
@@ -186,7 +186,7 @@ impl VaultServerBuilder {
         self
     }
 
-    /// How long one call may take, a repeat on another connection included. Default: 10 s.
+    /// How long one request may take, its repeat on another connection included. Default: 10 s.
     pub fn limit(mut self, limit: Duration) -> Self {
         self.limit = limit;
         self
