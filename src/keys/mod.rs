@@ -33,7 +33,7 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, Thumbprint};
 use crate::owner::Owner;
 
 mod error;
@@ -165,6 +165,21 @@ pub trait KeyStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`KeyError::StoreUnavailable`].
     async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError>;
+
+    /// The owner's key for `purpose` with this thumbprint, active or draining: what a refresh token or a code is bound to must
+    /// be shown as long as it signs. The default knows the active key alone.
+    ///
+    /// # Errors
+    /// [`KeyError::StoreUnavailable`].
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        let active = self.active(owner, purpose).await?;
+        Ok(active.filter(|key| key.jkt() == *jkt))
+    }
 
     /// Makes a key, pending. When this returns `Ok` the key is durable (as durable as this store gets).
     ///

@@ -187,6 +187,17 @@ impl KeyStore for MemoryKeyStore {
         Ok(self.kept().sweep(owner).iter().find(|kept| kept.id() == *key).cloned())
     }
 
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        let mut kept = self.kept();
+        let meant = |key: &&KeyHandle| key.purpose() == purpose && key.jkt() == *jkt && key.is_usable();
+        Ok(kept.sweep(owner).iter().find(meant).cloned())
+    }
+
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
         self.check_room(&mut self.kept(), owner)?;
         let backend = self.backend;
