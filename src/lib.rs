@@ -88,6 +88,7 @@ pub mod leader;
 pub mod owner;
 pub mod parts;
 pub mod rollout;
+pub mod rotation;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secret;
