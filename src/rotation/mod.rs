@@ -64,7 +64,6 @@ use crate::owner::{ConnectionId, TenantId};
 
 pub use self::forced::{Finished, Progress, Rotating};
 pub use self::policy::{Alert, PolicyError, RotationPolicy, RotationPolicyBuilder};
-pub(crate) use self::policy::span;
 pub use self::rotator::{Rotator, RotatorBuilder};
 
 /// Which keys are rotated.

@@ -11,6 +11,7 @@ use futures_util::stream;
 use crate::act::Act;
 use crate::chore::Chore;
 use crate::clock::{Clock, Timestamp};
+use crate::grants::Grants;
 use crate::keys::{KeyError, KeyId, KeyListing};
 use crate::leader::Leadership;
 use crate::parts::Parts;
@@ -150,7 +151,7 @@ impl RotatorBuilder {
             bench: Arc::new(Bench {
                 keys: self.parts.keys,
                 listing: self.listing,
-                grants: self.parts.grants,
+                grants: self.parts.grants.map(|store| Grants::new(store, Arc::clone(&clock))),
                 journal: self.parts.journal,
                 clock,
                 policy: self.policy,

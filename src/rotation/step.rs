@@ -13,7 +13,7 @@ use futures_util::FutureExt;
 use crate::act::Act;
 use crate::binding::Confirmation;
 use crate::clock::{Clock, Timestamp, within};
-use crate::grants::{GrantState, GrantStore};
+use crate::grants::Grants;
 use crate::journal::{EventKind, Journal, KeyChange, KeyEvent};
 use crate::keys::{
     KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeySpec, KeyState, KeyStore, Purpose, Retired,
@@ -39,7 +39,7 @@ const PENDING: usize = 64;
 pub(super) struct Bench {
     pub(super) keys: Arc<dyn KeyStore>,
     pub(super) listing: Arc<dyn KeyListing>,
-    pub(super) grants: Option<Arc<dyn GrantStore>>,
+    pub(super) grants: Option<Grants>,
     pub(super) journal: Journal,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) policy: RotationPolicy,
@@ -246,18 +246,12 @@ impl Bench {
         else {
             return Ok(false);
         };
-        let load = within(&*self.clock, self.clock.monotonic() + STEP, grants.load(connection));
-        let record = match load.await {
-            Some(Ok(record)) => record,
-            Some(Err(_)) => return Err((Step::Grant, "grants_unavailable")),
-            None => return Err((Step::Grant, "deadline")),
-        };
-        let grant = match record.map(|record| record.state) {
-            Some(GrantState::Ready(grant) | GrantState::Claimed { grant, .. }) => grant,
-            Some(GrantState::Ended) | None => return Ok(false),
-        };
-        let ended = grant.expires_at().is_some_and(|end| end <= self.clock.now());
-        Ok(!ended && grant.confirmations().contains(&Confirmation::Jkt(key.jkt())))
+        let bound = within(&*self.clock, self.clock.monotonic() + STEP, grants.bound_to(connection));
+        match bound.await {
+            Some(Ok(bound)) => Ok(bound.contains(&Confirmation::Jkt(key.jkt()))),
+            Some(Err(_)) => Err((Step::Grant, "grants_unavailable")),
+            None => Err((Step::Grant, "deadline")),
+        }
     }
 
     async fn step<T>(&self, step: Step, work: impl Future<Output = Result<T, KeyError>>) -> Result<T, Failed> {

@@ -22,6 +22,7 @@ use crate::exchange::quirks::Quirks;
 use crate::exchange::{Env, Errand, Manner, drive, within};
 use crate::grants::GrantStore;
 use crate::journal::{EventKind, Journal};
+use crate::jose::Thumbprint;
 use crate::keys::KeyStore;
 use crate::owner::Environment;
 use crate::target::danger::Loopback;
@@ -191,6 +192,33 @@ impl TokenSource {
         self.in_time(deadline, Awaited::Key, bound).await
     }
 
+    /// Binds what is asked for to the connection's key with this thumbprint, in the place of the active one; `false` where
+    /// there is no such key any more.
+    pub(super) async fn bind_to(
+        &self,
+        prepared: &mut Prepared<'_>,
+        jkt: &Thumbprint,
+        connection: &Connection,
+        deadline: Monotonic,
+    ) -> Result<bool, Error> {
+        let context = BindContext {
+            connection: &connection.id,
+            keys: &*self.keys,
+            clock: &*self.clock,
+            algorithms: prepared.found.algorithms(),
+        };
+        let bound = self
+            .strategy
+            .bind_to(&context, jkt)
+            .map_err(|error| Error::before(error.into()).of(Role::AuthorizationServer));
+        let Some(bound) = self.in_time(deadline, Awaited::Key, bound).await? else {
+            return Ok(false);
+        };
+        // The next token may come with the active key again, so the connection keeps that binding and its nonces.
+        prepared.binding = bound;
+        Ok(true)
+    }
+
     pub(super) async fn in_time<T>(
         &self,
         deadline: Monotonic,
@@ -244,6 +272,11 @@ impl TokenSource {
         let mut outcome = self.ask_with(&prepared, connection, deadline).await;
         if let Err(error) = &outcome
             && self.swaps(&mut prepared, error, connection)
+        {
+            outcome = self.ask_with(&prepared, connection, deadline).await;
+        }
+        if let Err(error) = &outcome
+            && self.shows_bound_key(&mut prepared, error, connection, deadline).await?
         {
             outcome = self.ask_with(&prepared, connection, deadline).await;
         }
