@@ -137,7 +137,11 @@ impl Upkeep {
             let _no_certificates = self.reload_every;
             std::future::ready(())
         };
-        let chores = join_all(self.chores.iter().map(|chore| chores::again_and_again(&worker, &**chore)));
+        let chores = join_all(
+            self.chores
+                .iter()
+                .map(|chore| chores::again_and_again(&worker, &**chore)),
+        );
         let work = pin!(join(join(join_all(of_each), chores), certificates));
         if let Either::Left(((), rest)) = select(pin!(shutdown), work).await {
             stop.send_replace(true);

@@ -136,12 +136,7 @@ impl Sink for TracingSink {
             EventKind::CertificateEnding { x5t, not_after } => {
                 warn!(target: "shipbound", %x5t, %not_after, "a client certificate ends");
             }
-            EventKind::CertificateDue {
-                x5t,
-                age,
-                due,
-                overdue,
-            } => {
+            EventKind::CertificateDue { x5t, age, due, overdue } => {
                 warn!(target: "shipbound", %x5t, age_s = age.as_secs(), %due, overdue, "a client certificate is old");
             }
             EventKind::Key(of_key) => key(event, of_key),

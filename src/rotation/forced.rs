@@ -168,11 +168,10 @@ pub(super) fn run(
             let all = Mutex::new(Some(all));
             move |left| {
                 let all = all.lock().unwrap_or_else(PoisonError::into_inner).take();
-                let tally = Tally {
-                    left,
-                    ..tally.clone()
-                };
-                stream::iter(all).flatten().map(move |(key, outcome)| tally.progress(key, outcome))
+                let tally = Tally { left, ..tally.clone() };
+                stream::iter(all)
+                    .flatten()
+                    .map(move |(key, outcome)| tally.progress(key, outcome))
             }
         })
     };

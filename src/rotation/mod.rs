@@ -54,8 +54,8 @@
 
 mod forced;
 mod policy;
-mod round;
 mod rotator;
+mod round;
 mod step;
 
 use crate::clock::Timestamp;

@@ -313,8 +313,14 @@ mod tests {
         };
         let second = Duration::from_secs(1);
         assert_eq!(build(|policy| policy), None);
-        assert_eq!(build(|policy| policy.development(Duration::ZERO)), Some(PolicyError::Maximum));
-        assert_eq!(build(|policy| policy.production(Duration::ZERO)), Some(PolicyError::Maximum));
+        assert_eq!(
+            build(|policy| policy.development(Duration::ZERO)),
+            Some(PolicyError::Maximum)
+        );
+        assert_eq!(
+            build(|policy| policy.production(Duration::ZERO)),
+            Some(PolicyError::Maximum)
+        );
         assert_eq!(RotationPolicy::DEVELOPMENT, 7 * DAY);
         assert_eq!(RotationPolicy::PRODUCTION, 90 * DAY);
         let over = RotationPolicy::builder().development(7 * DAY + second).build();
@@ -331,8 +337,14 @@ mod tests {
             build(|policy| policy.publish_ahead(7 * DAY / 2)),
             Some(PolicyError::PublishAhead)
         );
-        assert_eq!(build(|policy| policy.alerts([Alert::ShareLeft(100)])), Some(PolicyError::Alerts));
-        assert_eq!(build(|policy| policy.alerts([Alert::Left(DAY); 17])), Some(PolicyError::Alerts));
+        assert_eq!(
+            build(|policy| policy.alerts([Alert::ShareLeft(100)])),
+            Some(PolicyError::Alerts)
+        );
+        assert_eq!(
+            build(|policy| policy.alerts([Alert::Left(DAY); 17])),
+            Some(PolicyError::Alerts)
+        );
     }
 
     #[test]
@@ -357,9 +369,21 @@ mod tests {
     fn alerts_come_once_each_and_then_daily() {
         let policy = RotationPolicy::default();
         let by = |life: u32, hours: u64| policy.alerts_by(Duration::from_secs(hours * 3600), life * DAY);
-        let production = [67 * 24, 67 * 24 + 12, 83 * 24, 89 * 24, 90 * 24 - 1, 90 * 24, 91 * 24, 92 * 24 - 1];
+        let production = [
+            67 * 24,
+            67 * 24 + 12,
+            83 * 24,
+            89 * 24,
+            90 * 24 - 1,
+            90 * 24,
+            91 * 24,
+            92 * 24 - 1,
+        ];
         assert_eq!(production.map(|hours| by(90, hours)), [0, 1, 2, 3, 3, 4, 5, 5]);
         // Seven days before its end a key of seven days is new.
-        assert_eq!([0, 5 * 24, 126, 6 * 24, 7 * 24].map(|hours| by(7, hours)), [0, 0, 1, 2, 3]);
+        assert_eq!(
+            [0, 5 * 24, 126, 6 * 24, 7 * 24].map(|hours| by(7, hours)),
+            [0, 0, 1, 2, 3]
+        );
     }
 }

@@ -208,13 +208,7 @@ impl Round {
     }
 
     /// Tells of keys that have come to an age since `before`; `false` when not all were looked at.
-    async fn alert(
-        &self,
-        bench: &Arc<Bench>,
-        leave: &Leave<'_>,
-        before: Option<Timestamp>,
-        now: Timestamp,
-    ) -> bool {
+    async fn alert(&self, bench: &Arc<Bench>, leave: &Leave<'_>, before: Option<Timestamp>, now: Timestamp) -> bool {
         for environment in [Environment::Sandbox, Environment::Production] {
             let life = bench.policy.maximum(environment);
             let mut ages = bench.policy.alert_ages(life);
@@ -317,7 +311,12 @@ fn remind(bench: &Bench, key: &KeyRecord, before: Option<Timestamp>, now: Timest
 
 /// Tells of a key's age if that has passed a threshold since `before`. `band` says which threshold is being looked at, and
 /// whether it is the end: a key that has passed several is told of once.
-fn tell_age(bench: &Bench, key: &KeyRecord, band: Option<(usize, bool)>, (before, now): (Option<Timestamp>, Timestamp)) {
+fn tell_age(
+    bench: &Bench,
+    key: &KeyRecord,
+    band: Option<(usize, bool)>,
+    (before, now): (Option<Timestamp>, Timestamp),
+) {
     let (Some(promoted), Some(due), true) = (key.activated_at, bench.policy.end(key), key.state == KeyState::Active)
     else {
         return;

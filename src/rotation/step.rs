@@ -15,9 +15,7 @@ use crate::binding::Confirmation;
 use crate::clock::{Clock, Timestamp, within};
 use crate::grants::Grants;
 use crate::journal::{EventKind, Journal, KeyChange, KeyEvent};
-use crate::keys::{
-    KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeySpec, KeyState, KeyStore, Purpose, Retired,
-};
+use crate::keys::{KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeySpec, KeyState, KeyStore, Purpose, Retired};
 
 use super::policy::{RotationPolicy, earlier, span};
 use super::{Outcome, Step, Why};
@@ -82,7 +80,9 @@ impl Bench {
             _ => None,
         };
         let ended = self.end(key, Retired::Compromised, errand.act.as_ref());
-        let ended = self.guarded(key, errand, ended.map(|ended| ended.map(|_changed| Outcome::Ended))).await;
+        let ended = self
+            .guarded(key, errand, ended.map(|ended| ended.map(|_changed| Outcome::Ended)))
+            .await;
         match (successor, ended) {
             (_, failed @ Outcome::Failed { .. }) => failed,
             (Some(successor), _) => successor,
@@ -168,9 +168,7 @@ impl Bench {
 
     async fn promote(&self, key: &KeyRecord, successor: &KeyRecord, errand: &Errand) -> Result<Outcome, Failed> {
         let drain_until = self.clock.now() + self.policy.drain();
-        let promoted = self
-            .keys
-            .promote(&key.owner, &successor.id, Some(&key.id), drain_until);
+        let promoted = self.keys.promote(&key.owner, &successor.id, Some(&key.id), drain_until);
         let promoted = match self.step(Step::Promote, promoted).await {
             Ok(promoted) => promoted,
             // The pending key ended meanwhile: another process found it stale, or compromised.
@@ -189,7 +187,9 @@ impl Bench {
         }
         // Another was first, or an earlier try got through without an answer. What was made in vain is used by the next
         // rotation, or found stale: to destroy it now could meet its promotion by somebody else.
-        let active = self.step(Step::Promote, self.keys.active(&key.owner, key.purpose)).await?;
+        let active = self
+            .step(Step::Promote, self.keys.active(&key.owner, key.purpose))
+            .await?;
         Ok(match active {
             Some(active) if active.id() == successor.id => Outcome::Rotated {
                 successor: successor.id,

@@ -263,7 +263,8 @@ impl TokenSource {
                 .check_issuer(self.issuer_text(), self.names_itself(&prepared.found))
                 .map_err(refused)?;
             let code = callback.code().map_err(refused)?;
-            self.show_asked_key(&pending, &mut prepared, connection, deadline).await?;
+            self.show_asked_key(&pending, &mut prepared, connection, deadline)
+                .await?;
             self.check_key(&pending, &prepared)?;
             let form = Form::of_grant("authorization_code")
                 .with("code", code)
