@@ -21,5 +21,7 @@ mod published;
 mod stops;
 #[path = "rotation/upkeep.rs"]
 mod upkeep;
+#[path = "rotation/webhook.rs"]
+mod webhook;
 #[path = "rotation/world.rs"]
 mod world;

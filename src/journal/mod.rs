@@ -7,6 +7,7 @@ pub mod fingerprint;
 mod keys;
 pub mod memory;
 pub mod tracing;
+pub mod webhook;
 
 use std::fmt;
 use std::sync::Arc;
