@@ -87,6 +87,7 @@ pub mod keys;
 pub mod leader;
 pub mod owner;
 pub mod parts;
+mod pause;
 pub mod rollout;
 pub mod rotation;
 #[cfg(feature = "sandbox")]

@@ -99,6 +99,13 @@ openbao() {
   echo "$want" >"$home/.installed-from"
 }
 
+# The databases, and an HSM in software. None of them is started by its package; the tests start their own.
+stores() {
+  have postgres || ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null || apt postgresql
+  have pgbouncer || apt pgbouncer
+  have softhsm2-util || apt softhsm2
+}
+
 # What stands in front of the peers, and what presses their buttons.
 proxy_and_browser() {
   have nginx || apt nginx
@@ -267,6 +274,7 @@ step 'tools' tools
 step 'peers: npm ci' peers
 step 'peers: nginx, Chromium' proxy_and_browser
 step 'openbao: pip install' openbao
+step 'stores: PostgreSQL, PgBouncer, SoftHSM' stores
 
 step 'fmt' cargo fmt --all --check
 step 'clippy, no features' cargo clippy --locked --no-default-features -- -D warnings
@@ -275,6 +283,9 @@ step 'clippy, aws-lc-rs' cargo clippy --locked --no-default-features --features 
 step 'clippy, mtls without reqwest' cargo clippy --locked --no-default-features --features mtls -- -D warnings
 step 'clippy, reqwest without mtls' cargo clippy --locked --no-default-features --features reqwest -- -D warnings
 step 'clippy, rsa' cargo clippy --locked --features rsa -- -D warnings
+for feature in conformance pkcs11 sealed sql transit; do
+  step "clippy, $feature alone" cargo clippy --locked --no-default-features --features "$feature" -- -D warnings
+done
 step 'clippy, sandbox' cargo clippy --locked --features sandbox -- -D warnings
 step 'clippy, everything' cargo clippy --locked --workspace --all-features --all-targets -- -D warnings
 step 'doc, default features' docs

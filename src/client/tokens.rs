@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
+use futures_util::future::join_all;
 
 use crate::clock::{Monotonic, within};
 use crate::error::{Awaited, Error, ErrorKind};
@@ -14,6 +15,7 @@ use crate::exchange::connection::Connection;
 use crate::grants::{GrantError, Rotation};
 use crate::journal::EventKind;
 use crate::owner::{ConnectionId, Tenant};
+use crate::pause::doubled;
 use crate::secret::{RefreshToken, SubjectToken};
 use crate::token::Lease;
 use crate::token::grant::SubjectTokens;
@@ -150,7 +152,7 @@ impl Revoked {
         let Some(told) = of.tokens.iter_mut().find(|told| told.number == number) else {
             return;
         };
-        let pause = FIRST_PAUSE.saturating_mul(1 << told.tries.min(16)).min(LONGEST_PAUSE);
+        let pause = doubled(FIRST_PAUSE, told.tries, LONGEST_PAUSE);
         told.tries += 1;
         of.again = of.again.max(now + pause.max(asked));
     }
@@ -205,8 +207,10 @@ impl Pipeline {
     async fn tell(&self, tenant: &Tenant) -> Result<Revocation, Error> {
         let mut outcome = Revocation::Nothing;
         let mut failure = None;
-        for told in self.revoked.of(tenant) {
-            match self.tell_of(tenant, &told).await {
+        // All at once: each has its limit of time, and an issuer that is silent would take one limit after another.
+        let told = self.revoked.of(tenant);
+        for one in join_all(told.iter().map(|told| self.tell_of(tenant, told))).await {
+            match one {
                 Ok(Revocation::Nothing) => {}
                 Ok(one) if outcome != Revocation::LocalOnly => outcome = one,
                 Ok(_) => {}

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value as Loose;
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
+use x509_cert::time::Time;
 
 use super::registration::JwtRules;
 use crate::clock::Timestamp;
@@ -270,6 +271,7 @@ fn check_signature(header: &Object, parts: &CompactJws<'_>, expected: &Expected<
     match certificate {
         // What verifies with both is signed by a key that both have.
         Some(certificate) if !verifies_with(&certificate, alg, parts) => Err(Wrong("assertion_x5c")),
+        Some(certificate) if !is_valid_at(&certificate, expected.now) => Err(Wrong("assertion_x5c_ended")),
         _ => Ok(()),
     }
 }
@@ -299,6 +301,12 @@ fn verifies_rs256(key: &PublicJwk, parts: &CompactJws<'_>) -> Option<()> {
 fn first_certificate(chain: &Value) -> Option<Certificate> {
     let text = chain.as_array()?.first()?.as_str()?;
     Certificate::from_der(&STANDARD.decode(text).ok()?).ok()
+}
+
+fn is_valid_at(certificate: &Certificate, now: Timestamp) -> bool {
+    let validity = certificate.tbs_certificate().validity();
+    let seconds = |time: Time| i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
+    (seconds(validity.not_before)..=seconds(validity.not_after)).contains(&now.unix_seconds())
 }
 
 fn verifies_with(certificate: &Certificate, alg: &str, parts: &CompactJws<'_>) -> bool {

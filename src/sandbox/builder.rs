@@ -326,7 +326,8 @@ impl SandboxBuilder {
         self
     }
 
-    /// One more path, on both origins, where the issuer's token endpoint answers. For carriers that are not imitated.
+    /// One more path, on both origins, where the issuer's token endpoint answers, to forms and to JSON. For carriers that
+    /// are not imitated.
     pub fn token_path(mut self, path: &str) -> Self {
         self.0.token_paths.push(path.to_owned());
         self

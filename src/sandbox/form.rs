@@ -9,10 +9,18 @@ use serde_json::Value;
 pub(super) struct Fields(Vec<(String, String)>);
 
 impl Fields {
-    /// The fields of a form, or the text members of a JSON object (USPS takes both).
+    /// The fields of a form; none where the body is something else (RFC 6749 3.2).
     pub(super) fn read(headers: &HeaderMap, body: &[u8]) -> Self {
-        if !is_json(headers) {
-            return Self(parse(body));
+        match has_type(headers, "application/x-www-form-urlencoded") {
+            true => Self(parse(body)),
+            false => Self(Vec::new()),
+        }
+    }
+
+    /// The text members of a JSON object, where nothing but JSON is taken.
+    pub(super) fn read_json(headers: &HeaderMap, body: &[u8]) -> Self {
+        if !has_type(headers, "application/json") {
+            return Self(Vec::new());
         }
         let Ok(Value::Object(members)) = serde_json::from_slice(body) else {
             return Self(Vec::new());
@@ -22,11 +30,11 @@ impl Fields {
         Self(members.filter_map(|(name, value)| Some((name, text(value)?))).collect())
     }
 
-    /// As [`read`](Self::read), where nothing but JSON is taken.
-    pub(super) fn read_json(headers: &HeaderMap, body: &[u8]) -> Self {
-        match is_json(headers) {
-            true => Self::read(headers, body),
-            false => Self(Vec::new()),
+    /// Either of both.
+    pub(super) fn read_either(headers: &HeaderMap, body: &[u8]) -> Self {
+        match has_type(headers, "application/json") {
+            true => Self::read_json(headers, body),
+            false => Self::read(headers, body),
         }
     }
 
@@ -69,9 +77,10 @@ impl Fields {
     }
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let kind = headers.get(header::CONTENT_TYPE);
-    kind.is_some_and(|value| value.as_bytes().starts_with(b"application/json"))
+fn has_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let essence = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default();
+    essence.trim().eq_ignore_ascii_case(wanted)
 }
 
 /// The fields in the order in which they came. What is not UTF-8 after decoding is replaced.

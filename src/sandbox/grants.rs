@@ -148,15 +148,8 @@ fn refreshed(shared: &Shared, client: &Registration, fields: &Fields) -> Result<
     let (reuse, now) = (shared.settings.refresh_reuse, shared.clock.monotonic());
     let grant = shared.tokens.grant(text, &client.client_id, reuse, now);
     let grant = grant.ok_or("invalid_grant")?;
-    let asked = fields.get("scope");
-    if let (Some(asked), Some(granted)) = (asked, &grant.scope) {
-        let granted: Vec<_> = granted.split(' ').collect();
-        if !asked.split(' ').all(|scope| granted.contains(&scope)) {
-            return Err("invalid_scope".into());
-        }
-    }
     Ok(Granted {
-        scope: asked.map(str::to_owned).or(grant.scope.clone()),
+        scope: no_more_than(grant.scope.as_deref(), fields)?,
         bound_to: grant.bound_to,
         source: Source::Refresh {
             text: text.to_owned(),
@@ -214,6 +207,17 @@ fn code(shared: &Shared, client: &Registration, fields: &Fields) -> Result<Grant
     })
 }
 
+/// The scope that is asked for, which is `held` where none is and never goes beyond it.
+fn no_more_than(held: Option<&str>, fields: &Fields) -> Result<Option<String>, Refused> {
+    let asked = fields.get("scope");
+    if let (Some(asked), Some(held)) = (asked, held)
+        && !asked.split(' ').all(|one| held.split(' ').any(|own| own == one))
+    {
+        return Err("invalid_scope".into());
+    }
+    Ok(asked.or(held).map(str::to_owned))
+}
+
 /// RFC 8693 2.1: one of this issuer's access tokens for another.
 fn exchanged(shared: &Shared, fields: &Fields) -> Result<Granted, Refused> {
     let subject = fields.get("subject_token").ok_or("invalid_request")?;
@@ -231,7 +235,7 @@ fn exchanged(shared: &Shared, fields: &Fields) -> Result<Granted, Refused> {
     let token = shared.tokens.find(subject).filter(|token| token.active(&*shared.clock));
     let token = token.ok_or("invalid_request")?;
     Ok(Granted {
-        scope: fields.get("scope").map(str::to_owned).or(token.scope),
+        scope: no_more_than(token.scope.as_deref(), fields)?,
         bound_to: BoundTo::default(),
         source: Source::Exchanged,
     })

@@ -14,6 +14,7 @@ use super::grants::{self, Granted, Refused};
 use super::imitations::plain::Plain;
 use super::imitations::{Callers, Imitation, TokenEndpoint};
 use super::issue::issue;
+use super::locate::fields;
 use super::record::Arrived;
 use super::registration::Registration;
 use super::registry::BoundTo;
@@ -25,7 +26,7 @@ use crate::clock::Clock;
 /// Serves a request to one of the issuer's endpoints.
 pub(super) async fn serve(shared: &Shared, request: &Arrived, says: &Says) -> Outcome {
     let imitation = request.imitation;
-    let fields = imitation.fields(&request.path, &request.headers, &request.body);
+    let fields = fields(shared, imitation, &request.path, &request.headers, &request.body);
     match request.endpoint {
         Endpoint::Metadata => metadata::serve(shared, request),
         Endpoint::Authorization => authorization::serve(shared, request, says),

@@ -1,5 +1,8 @@
 //! Which endpoint a path is, and who speaks there.
 
+use http::HeaderMap;
+
+use super::form::Fields;
 use super::imitations::plain::Plain;
 use super::imitations::{self, Imitation};
 use super::script::Endpoint;
@@ -25,4 +28,20 @@ pub(super) fn locate(shared: &Shared, place: &Place, path: &str) -> (Endpoint, &
         _ => Endpoint::Api,
     };
     (endpoint, &Plain)
+}
+
+/// The parameters of a request. Token endpoints that were added for carriers take JSON as well; the issuer's own do not, as RFC
+/// 6749 3.2 has it.
+pub(super) fn fields(
+    shared: &Shared,
+    imitation: &dyn Imitation,
+    path: &str,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Fields {
+    let added = shared.settings.token_paths.iter().any(|own| own == path) || shared.token_paths.holds(path);
+    match added && imitation.id() == Plain.id() {
+        true => Fields::read_either(headers, body),
+        false => imitation.fields(path, headers, body),
+    }
 }

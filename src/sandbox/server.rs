@@ -30,7 +30,7 @@ use super::clients::Clients;
 use super::form::Fields;
 use super::handshake::{Handshakes, Peer};
 use super::imitations::limits::Limits;
-use super::locate::locate;
+use super::locate::{fields, locate};
 use super::metadata::Overrides;
 use super::record::{Arrived, Judged, Log, Recorded};
 use super::registration::Registration;
@@ -320,7 +320,7 @@ async fn answer(
         _ => {
             let fields = match endpoint {
                 Endpoint::Authorization if body.is_empty() => Fields::of_query(head.uri.query()),
-                _ => imitation.fields(&path, &head.headers, &body),
+                _ => fields(&shared, imitation, &path, &head.headers, &body),
             };
             let assertion = fields.get("client_assertion").or(fields.get("assertion"));
             let assertion = assertion.and_then(AssertionClaims::read);

@@ -15,6 +15,7 @@ use crate::error::Error;
 use crate::exchange::answer::Response;
 use crate::exchange::connection::Connection;
 use crate::exchange::{Draft, Errand};
+use crate::journal::EventKind;
 use crate::target::Target;
 
 use super::assertion::{Assertions, Grant, Kind};
@@ -41,6 +42,44 @@ pub(super) struct Post<'a> {
     pub(super) by_grant: bool,
     /// How long it waits for its turn.
     pub(super) turn: Duration,
+}
+
+impl<'a> Post<'a> {
+    /// A form that asks for no token.
+    pub(super) fn new(
+        source: &'a TokenSource,
+        prepared: &Prepared<'_>,
+        connection: &'a Connection,
+        (target, binding): (Target, Arc<dyn TokenBinding>),
+        auth: &'a ClientAuth,
+        form: Form,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            source,
+            connection,
+            target,
+            token_endpoint: source.endpoint(&prepared.found, IssuerEndpoint::Token)?,
+            binding,
+            auth,
+            credential: prepared.current.credential.clone(),
+            form,
+            by_grant: false,
+            turn: prepared.turn,
+        })
+    }
+
+    /// The form asks for a token by the source's grant.
+    pub(super) fn by_grant(mut self) -> Self {
+        self.by_grant = true;
+        self
+    }
+
+    /// Whether an assertion that goes with it is weaker than it could be.
+    fn is_legacy(&self) -> bool {
+        let grant = self.source.request.grant_type();
+        self.by_grant && matches!(grant, GrantType::JwtBearer(profile) if profile.legacy())
+            || matches!(self.auth, ClientAuth::PrivateKeyJwt(profile) if profile.legacy())
+    }
 }
 
 impl Errand for Post<'_> {
@@ -85,7 +124,6 @@ impl Errand for Post<'_> {
             let grant = Grant {
                 scope: scope.as_deref(),
                 resources: &resources.collect::<Vec<_>>(),
-                subject: None,
             };
             let assertion = assertions
                 .make(profile, &self.credential, Kind::Grant(grant))
@@ -121,22 +159,21 @@ impl TokenSource {
         connection: &Connection,
         deadline: Monotonic,
     ) -> Result<Response, Error> {
-        let mut errand = Post {
-            source: self,
-            connection,
-            target: self.endpoint(&prepared.found, endpoint)?,
-            token_endpoint: self.endpoint(&prepared.found, IssuerEndpoint::Token)?,
-            binding: match self.quirks.proofs_everywhere {
-                true => Arc::clone(&prepared.binding),
-                false => without_proof(&prepared.binding),
-            },
-            auth: &self.auth,
-            credential: prepared.current.credential.clone(),
-            form,
-            by_grant: false,
-            turn: prepared.turn,
+        let target = self.endpoint(&prepared.found, endpoint)?;
+        let binding = match self.quirks.proofs_everywhere {
+            true => Arc::clone(&prepared.binding),
+            false => without_proof(&prepared.binding),
         };
-        self.drive(&mut errand, connection, deadline).await
+        let post = Post::new(self, prepared, connection, (target, binding), &self.auth, form)?;
+        self.send(post, deadline).await
+    }
+
+    pub(super) async fn send(&self, mut post: Post<'_>, deadline: Monotonic) -> Result<Response, Error> {
+        let connection = post.connection;
+        if post.is_legacy() {
+            self.journal.record(&connection.id, || EventKind::LegacyAssertion);
+        }
+        self.drive(&mut post, connection, deadline).await
     }
 }
 

@@ -19,6 +19,7 @@ use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::connection::Connection;
 use crate::exchange::within;
 use crate::owner::{AccountId, CarrierId, ConnectionId, DeploymentId, Environment, Tenant};
+use crate::pause::doubled;
 
 use super::lease::Lease;
 
@@ -360,9 +361,7 @@ impl Slot {
     /// Leaves the issuer alone for a while, longer with every failure.
     fn cool_down(&self, error: &Error, fetch: &impl Fetch) {
         let mut state = self.lock();
-        let pause = FIRST_COOL_DOWN
-            .saturating_mul(1 << state.failures.min(16))
-            .min(LONGEST_COOL_DOWN);
+        let pause = doubled(FIRST_COOL_DOWN, state.failures, LONGEST_COOL_DOWN);
         let asked = error.retry_at().map_or(Duration::ZERO, |at| {
             Duration::from_secs(u64::try_from(at.seconds_since(fetch.clock().now())).unwrap_or(0))
         });

@@ -25,6 +25,7 @@ use crate::jose::Thumbprint;
 use crate::journal::{EventKind, Journal};
 use crate::keys::KeyStore;
 use crate::owner::Environment;
+use crate::pause::spread;
 use crate::target::danger::Loopback;
 use crate::target::{Origin, Target};
 use crate::throttle::{Budget, Throttling};
@@ -363,23 +364,10 @@ impl TokenSource {
         connection: &Connection,
         deadline: Monotonic,
     ) -> Result<Response, Error> {
-        let by_grant = matches!(self.request.grant_type(), GrantType::JwtBearer(profile) if profile.legacy());
-        if by_grant || matches!(auth, ClientAuth::PrivateKeyJwt(profile) if profile.legacy()) {
-            self.journal.record(&connection.id, || EventKind::LegacyAssertion);
-        }
-        let mut errand = Post {
-            source: self,
-            connection,
-            target: self.endpoint(&prepared.found, endpoint)?,
-            token_endpoint: self.endpoint(&prepared.found, IssuerEndpoint::Token)?,
-            binding: Arc::clone(&prepared.binding),
-            auth,
-            credential: prepared.current.credential.clone(),
-            form,
-            by_grant: true,
-            turn: prepared.turn,
-        };
-        self.drive(&mut errand, connection, deadline).await
+        let target = self.endpoint(&prepared.found, endpoint)?;
+        let binding = Arc::clone(&prepared.binding);
+        let post = Post::new(self, prepared, connection, (target, binding), auth, form)?;
+        self.send(post.by_grant(), deadline).await
     }
 
     /// What the issuer granted by this answer, as far as it can be used here.
@@ -509,7 +497,7 @@ impl TokenSource {
             lifetime,
         });
         let usable_until = asked + (lifetime - LAST_MOMENTS.min(lifetime / 10));
-        let share = (RENEW_AT + RENEW_JITTER * draw()) / 100.0;
+        let share = (RENEW_AT + RENEW_JITTER * spread()) / 100.0;
         let renew_from = asked + lifetime.mul_f64(share).max(RENEW_INTERVAL);
         let lease = Lease::new(
             &granted.token,
@@ -557,16 +545,6 @@ impl TokenSource {
             Duration::from_secs(u64::try_from(end.seconds_since(self.clock.now())).unwrap_or(0))
         })
     }
-}
-
-/// A number from -1 to 1, drawn so that a fleet does not renew in one moment. Not for secrets.
-fn draw() -> f64 {
-    use std::hash::{BuildHasher, Hasher};
-    let bits = std::hash::RandomState::new().build_hasher().finish();
-    // 53 bits are what a float holds exactly.
-    #[expect(clippy::cast_precision_loss, reason = "meant")]
-    let unit = (bits >> 11) as f64 / (1_u64 << 53) as f64;
-    unit.mul_add(2.0, -1.0)
 }
 
 /// [`TokenSource`] as slots use it: flights outlive the callers that began them, so they hold the source.

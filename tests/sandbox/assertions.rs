@@ -1,8 +1,8 @@
 //! `private_key_jwt` (RFC 7523): what is accepted, and everything else.
 
 use serde_json::{Value, json};
-use shipbound::clock::{Clock, SystemClock};
-use shipbound::sandbox::{Answer, Registration, Sandbox, Verdict};
+use shipbound::clock::{Clock, SystemClock, Timestamp};
+use shipbound::sandbox::{Answer, CertificateFor, Registration, Sandbox, Verdict};
 
 use crate::caller::{Got, tenant};
 use crate::certified::{Certified, basic};
@@ -221,6 +221,15 @@ async fn certificates_come_along_where_they_are_wanted() {
     let foreign = Signer::es256(&sandbox, "acme", &certificate).certified(&sandbox.client_certificate("acme").unwrap());
     ask(&sandbox, &asserted(&foreign.sign(), GRANT)).await;
     assert_eq!(reason(&sandbox), "assertion_x5c");
+
+    let (past, ended) = (Timestamp::from_unix_seconds(0), Timestamp::from_unix_seconds(1));
+    let ended = sandbox
+        .client_certificate(CertificateFor::from("acme").valid(past, ended))
+        .unwrap();
+    let signer = Signer::es256(&sandbox, "acme", &ended).certified(&ended);
+    sandbox.register(Registration::private_key_jwt("acme", signer.keys()).certificates());
+    ask(&sandbox, &asserted(&signer.sign(), GRANT)).await;
+    assert_eq!(reason(&sandbox), "assertion_x5c_ended");
 }
 
 #[tokio::test]

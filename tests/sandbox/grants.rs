@@ -285,7 +285,10 @@ async fn tokens_are_exchanged_for_tokens() {
     let url = caller.token_url();
     let kind = "urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aaccess_token";
     let exchange = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange";
-    let subject = caller.bearer_token().await;
+    let subject = caller
+        .ask(&url, &[], "grant_type=client_credentials&scope=rates+labels")
+        .await;
+    let subject = member(&subject, "access_token");
     let body = format!("{exchange}&subject_token={subject}&subject_token_type={kind}&audience=carrier&scope=rates");
     let got = gateway.ask(&url, &[], &body).await;
     let told = got.json();
@@ -313,6 +316,7 @@ async fn tokens_are_exchanged_for_tokens() {
             format!("{body}&resource=https%3A%2F%2Fa.example%2F%23f"),
             "invalid_target",
         ),
+        (body.replace("scope=rates", "scope=rates+admin"), "invalid_scope"),
         (exchange.to_owned(), "invalid_request"),
     ] {
         let got = gateway.ask(&url, &[], &change).await;

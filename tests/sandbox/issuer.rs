@@ -256,6 +256,10 @@ async fn token_endpoints_of_other_carriers_take_json_and_passwords() {
         .await
         .unwrap();
     assert_eq!(got.status, 200, "{got:?}");
+    // The issuer's own endpoint takes forms alone (RFC 6749 3.2).
+    let url = caller.token_url();
+    let own = caller.try_send(Method::POST, &url, &json, body.to_string());
+    assert_eq!(own.await.unwrap().status, 401);
     let ropc = caller
         .ask(
             &caller.api_url("/oauth2/v3/token"),

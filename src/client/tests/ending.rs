@@ -156,6 +156,23 @@ fn a_revocation_that_is_given_up_under_way_loses_nothing() {
     assert_eq!(told(&setup), ["t", "t", "t"]);
 }
 
+#[test]
+fn a_silent_issuer_is_told_of_all_tokens_in_one_limit_of_time() {
+    let setup = Setup::new();
+    let client = setup.build(revocable(), dpop).unwrap();
+    setup.call(&client, served()).unwrap();
+    assert!(revoke(&setup, &client, [Step::json(503, "")]).is_err());
+    setup.clock.advance(Duration::from_secs(60));
+    setup
+        .call(&client, [Step::token("t2", "3600"), Step::json(200, "{}")])
+        .unwrap();
+    setup.script.seen();
+    let tenant = tenant();
+    let mut silent = client.revoke(&tenant);
+    assert!((&mut silent).now_or_never().is_none());
+    assert_eq!(told(&setup), ["t", "t2"]);
+}
+
 /// Somebody else refreshes the tenant's grant.
 fn claimed(setup: &Setup, client: &Client) -> Claim {
     let grants = Grants::new(setup.grants.clone(), setup.clock.clone());

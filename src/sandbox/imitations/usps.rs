@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::limits::Limit;
@@ -12,6 +12,7 @@ use super::{Call, Callers, ClientShown, Imitation, Issued, Refresh, TokenEndpoin
 use crate::clock::Clock;
 use crate::owner::TenantId;
 use crate::sandbox::canned::Canned;
+use crate::sandbox::form::Fields;
 use crate::sandbox::script::Endpoint;
 use crate::sandbox::server::oauth_error;
 
@@ -44,6 +45,10 @@ pub(super) struct Usps;
 impl Imitation for Usps {
     fn id(&self) -> &'static str {
         "usps"
+    }
+
+    fn fields(&self, _path: &str, headers: &HeaderMap, body: &[u8]) -> Fields {
+        Fields::read_either(headers, body)
     }
 
     /// Token requests are forms or JSON; revocation is authorised by an access token or by the client's secret.

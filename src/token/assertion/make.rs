@@ -41,8 +41,6 @@ pub(crate) struct Grant<'a> {
     /// Scopes with spaces between them.
     pub(crate) scope: Option<&'a str>,
     pub(crate) resources: &'a [&'a str],
-    /// Whom the token is to speak for, where the issuer wants it said.
-    pub(crate) subject: Option<&'a str>,
 }
 
 /// A signed assertion. Whoever has it is the client until it expires: it is wiped, and has no `Debug`.
@@ -142,9 +140,6 @@ fn claims(occasion: &Occasion<'_>, kind: Kind<'_>) -> Result<Value, AssertionErr
             set("sub", client.into());
         }
         Kind::Grant(grant) => {
-            if let Some(subject) = grant.subject {
-                set("sub", subject.into());
-            }
             if let Some(scope) = grant.scope {
                 set("scope", scope.into());
             }

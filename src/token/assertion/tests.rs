@@ -187,7 +187,6 @@ fn a_grant_speaks_for_whom_it_says_and_lists_what_is_wanted() {
     let one = claims(Grant {
         scope: Some("toll:movement/road/v2 toll:x"),
         resources: &["https://api.carrier.example/"],
-        subject: None,
     });
     assert_eq!(one["scope"], "toll:movement/road/v2 toll:x");
     assert_eq!(one["resource"], "https://api.carrier.example/");
@@ -195,10 +194,8 @@ fn a_grant_speaks_for_whom_it_says_and_lists_what_is_wanted() {
     let more = claims(Grant {
         scope: None,
         resources: &["urn:a", "urn:b"],
-        subject: Some("user-7"),
     });
     assert_eq!(more["resource"], json!(["urn:a", "urn:b"]));
-    assert_eq!(more["sub"], "user-7");
 }
 
 #[test]
@@ -252,7 +249,6 @@ fn nothing_from_configuration_breaks_out_of_its_string() {
     let grant = Grant {
         scope: Some(nasty),
         resources: &[nasty],
-        subject: Some(nasty),
     };
     let made = make(&profile, &key, &credential, Kind::Grant(grant)).unwrap();
     // Read with the strict parser as well: no member is there twice.

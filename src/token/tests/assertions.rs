@@ -148,6 +148,27 @@ fn every_vector_of_client_assertions_on_the_wire() {
 }
 
 #[test]
+fn a_revocation_with_a_weaker_assertion_is_an_event_too() {
+    let world = World::at_issuer(ISSUER, |source| {
+        signing(source, "c1");
+        source.auth = ClientAuth::PrivateKeyJwt(AssertionProfile::new().audience(Audience::TokenEndpoint));
+    });
+    let warnings = || {
+        let events = world.events.events();
+        let legacy = events
+            .iter()
+            .filter(|event| matches!(event.kind, EventKind::LegacyAssertion));
+        legacy.count()
+    };
+    let document =
+        format!(r#"{{"issuer":"{ISSUER}","token_endpoint":"{ISSUER}/token","revocation_endpoint":"{ISSUER}/revoke"}}"#);
+    world.script.add([Step::json(200, &document), Step::json(200, "")]);
+    let revoked = world.source.revoke(&world.slot.connection, "t", TokenHint::Access);
+    assert!(revoked.now_or_never().unwrap().unwrap());
+    assert_eq!(warnings(), 1);
+}
+
+#[test]
 fn an_assertion_that_is_the_grant_is_new_for_each_attempt_too() {
     let world = World::at_issuer(ISSUER, |source| {
         signing(source, "c1");

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::reqwest::Client;
@@ -14,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 use thiserror::Error;
 
 use super::super::resolver::{Lookup, Resolver, SharedResolver, SystemLookup};
+use super::clients::Clients;
 use super::{Inner, Origins, ReqwestTransport};
 use crate::clock::{Clock, SystemClock};
 use crate::target::danger::Loopback;
@@ -188,8 +189,7 @@ impl ReqwestTransportBuilder {
             https_only: self.loopback.is_empty(),
         };
         Ok(ReqwestTransport(Arc::new(Inner {
-            pooled: blueprint.client(blueprint.tls.clone(), self.pool_max_idle_per_host)?,
-            unpooled: OnceLock::new(),
+            clients: Clients::new(blueprint.client(blueprint.tls.clone(), self.pool_max_idle_per_host)?),
             #[cfg(feature = "mtls")]
             identities: super::Pools::new(self.max_identities, self.pool_idle_timeout),
             #[cfg(feature = "mtls")]

@@ -1,6 +1,7 @@
 //! [`ReqwestTransport`]: HTTP/1.1 and HTTP/2 over TLS, by `reqwest` and `rustls`.
 
 mod builder;
+mod clients;
 mod failure;
 #[cfg(feature = "mtls")]
 mod pools;
@@ -10,7 +11,7 @@ mod tickets;
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::pin::pin;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use ::reqwest::{Client, Request, Url};
 use async_trait::async_trait;
@@ -22,6 +23,7 @@ use http_body_util::BodyExt;
 pub use builder::{BuildError, ReqwestTransportBuilder, TlsVersion};
 
 use self::builder::Blueprint;
+use self::clients::Clients;
 #[cfg(feature = "mtls")]
 use self::pools::Pools;
 #[cfg(feature = "mtls")]
@@ -56,10 +58,8 @@ pub struct ReqwestTransport(Arc<Inner>);
 
 struct Inner {
     blueprint: Blueprint,
-    /// For ordinary requests.
-    pooled: Client,
-    /// For requests that need a connection of their own; made when the first one comes.
-    unpooled: OnceLock<Client>,
+    /// For requests without a client certificate.
+    clients: Clients,
     #[cfg(feature = "mtls")]
     identities: Pools,
     #[cfg(feature = "mtls")]
@@ -87,17 +87,11 @@ impl ReqwestTransport {
         if let Some(identity) = &route.identity {
             return self.client_of(identity, route.fresh);
         }
-        if !route.fresh {
-            return Ok(self.0.pooled.clone());
-        }
-        if let Some(client) = self.0.unpooled.get() {
-            return Ok(client.clone());
-        }
         let blueprint = &self.0.blueprint;
-        let client = blueprint
-            .client(blueprint.tls().clone(), 0)
-            .map_err(|_| not_sent(TransportErrorKind::Other))?;
-        Ok(self.0.unpooled.get_or_init(|| client).clone())
+        self.0
+            .clients
+            .get(blueprint, blueprint.tls(), route.fresh)
+            .map_err(|_| not_sent(TransportErrorKind::Other))
     }
 
     #[cfg(feature = "mtls")]

@@ -5,7 +5,7 @@
 //! own tickets and its own HTTP client; roots, verifier and algorithms are shared.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use ::reqwest::Client;
@@ -13,6 +13,7 @@ use hashbrown::HashMap;
 
 use super::super::identity::{ClientIdentity, Retirement};
 use super::builder::{Blueprint, BuildError};
+use super::clients::Clients;
 use super::tickets;
 use crate::clock::{Clock, Monotonic};
 
@@ -44,30 +45,21 @@ struct Entry {
 /// The HTTP clients of one certificate.
 pub(super) struct Pool {
     tls: rustls::ClientConfig,
-    pooled: Client,
-    unpooled: OnceLock<Client>,
+    clients: Clients,
 }
 
 impl Pool {
     fn new(blueprint: &Blueprint, identity: &ClientIdentity, idle: usize) -> Result<Self, BuildError> {
         let tls = tickets::config(blueprint.tls(), identity);
         Ok(Self {
-            pooled: blueprint.client(tls.clone(), idle)?,
+            clients: Clients::new(blueprint.client(tls.clone(), idle)?),
             tls,
-            unpooled: OnceLock::new(),
         })
     }
 
     /// The client for ordinary requests, or the one whose connections are used once.
     pub(super) fn client(&self, blueprint: &Blueprint, fresh: bool) -> Result<Client, BuildError> {
-        if !fresh {
-            return Ok(self.pooled.clone());
-        }
-        if let Some(client) = self.unpooled.get() {
-            return Ok(client.clone());
-        }
-        let client = blueprint.client(self.tls.clone(), 0)?;
-        Ok(self.unpooled.get_or_init(|| client).clone())
+        self.clients.get(blueprint, &self.tls, fresh)
     }
 }
 

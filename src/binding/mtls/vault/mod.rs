@@ -40,8 +40,8 @@ pub use self::failure::VaultFailure;
 pub use self::issue::Subject;
 
 use crate::clock::{Clock, Timestamp, within};
-use crate::crypto;
 use crate::owner::ConnectionId;
+use crate::pause::spread;
 use crate::secret::VaultToken;
 use crate::target::{Target, TargetError};
 use crate::transport::identity::{ClientIdentity, IdentityError};
@@ -375,7 +375,7 @@ impl Inner {
         identity.check_valid(now).map_err(VaultFailure::Identity)?;
         let life = identity.not_after().unix_micros().saturating_sub(now.unix_micros());
         let life = Duration::from_micros(u64::try_from(life).unwrap_or(0));
-        let share = (RENEW_AT + RENEW_JITTER * draw()) / 100.0;
+        let share = (RENEW_AT + RENEW_JITTER * spread()) / 100.0;
         Ok(Issued {
             identity,
             renew_from: now + life.mul_f64(share),
@@ -417,13 +417,4 @@ async fn fly(source: Arc<Inner>, slot: Arc<Slot>, key: Option<ConnectionId>) -> 
         }
     }
     outcome
-}
-
-/// A number from -1 to 1, drawn so that certificates that were issued together are not renewed in one moment.
-fn draw() -> f64 {
-    let mut octets = [0; 4];
-    match crypto::random(&mut octets) {
-        Ok(()) => f64::from(u32::from_ne_bytes(octets)) / f64::from(u32::MAX) * 2.0 - 1.0,
-        Err(_none) => 0.0,
-    }
 }

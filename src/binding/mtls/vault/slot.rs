@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared};
 
 use crate::clock::{Monotonic, Timestamp};
+use crate::pause::doubled;
 use crate::transport::identity::ClientIdentity;
 
 use super::super::Exchanged;
@@ -60,9 +61,7 @@ impl Pause {
         if self.holds(now).is_some() {
             return;
         }
-        let pause = FIRST_PAUSE
-            .saturating_mul(1 << self.failures.min(16))
-            .min(LONGEST_PAUSE);
+        let pause = doubled(FIRST_PAUSE, self.failures, LONGEST_PAUSE);
         self.failures = self.failures.saturating_add(1);
         self.last = Some((failure, now + pause));
     }
