@@ -74,6 +74,8 @@ pub mod carriers;
 pub mod chore;
 pub mod client;
 pub mod clock;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod credentials;
 mod crypto;
 pub mod error;
