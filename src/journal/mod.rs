@@ -15,12 +15,13 @@ use std::time::Duration;
 
 use http::{Method, StatusCode};
 
+use crate::act::Act;
 use crate::binding::nonce::NonceRefused;
 use crate::binding::{BindingKind, Role};
 use crate::clock::{Clock, Timestamp};
 use crate::exchange::fault::FaultKind;
 use crate::jose::Thumbprint;
-use crate::owner::{CarrierId, ConnectionId, Environment, Owner};
+use crate::owner::{CarrierId, ConnectionId, DeploymentId, Environment, Owner};
 use crate::target::Origin;
 use crate::throttle::CountedBy;
 use crate::transport::Stage;
@@ -152,6 +153,28 @@ pub enum EventKind {
         environment: Environment,
         /// What the issuer binds tokens to.
         binding: BindingKind,
+    },
+    /// The database shows an older state than it has shown before, or one that was changed behind the library's back: no key of
+    /// this deployment signs any more.
+    StateRolledBack {
+        /// Which deployment's.
+        deployment: DeploymentId,
+        /// What was found: `behind`, `forked`, `changed`, or `row put back` where one row alone is an old one.
+        code: &'static str,
+    },
+    /// Somebody took the database's state as it is, without an anchor that vouches for it.
+    AnchorAdopted {
+        /// Which deployment's.
+        deployment: DeploymentId,
+        /// Who, why and under which ticket.
+        act: Act,
+    },
+    /// Somebody accepted a backup that was restored: the keys in it have ended, shippers have to consent again.
+    RestoreAccepted {
+        /// Which deployment's.
+        deployment: DeploymentId,
+        /// Who, why and under which ticket.
+        act: Act,
     },
     /// A `DPoP-Nonce` was not taken.
     NonceIgnored {

@@ -22,6 +22,9 @@ pub(super) fn is_alert(kind: &EventKind) -> bool {
         | EventKind::CertificateNotTaken { .. }
         | EventKind::CredentialNotTaken
         | EventKind::RevocationGivenUp
+        | EventKind::StateRolledBack { .. }
+        | EventKind::AnchorAdopted { .. }
+        | EventKind::RestoreAccepted { .. }
         | EventKind::UnboundTokenRefused => true,
         _ => false,
     }
@@ -108,6 +111,18 @@ fn describe(kind: &EventKind) -> (String, Map<String, Value>) {
         } => (
             "binding.offered",
             json!({"carrier": carrier.as_str(), "environment": environment.as_str(), "binding": binding.as_str()}),
+        ),
+        EventKind::StateRolledBack { deployment, code } => (
+            "state.rolled-back",
+            json!({"deployment": deployment.as_str(), "code": code}),
+        ),
+        EventKind::AnchorAdopted { deployment, act } => (
+            "state.anchor-adopted",
+            json!({"deployment": deployment.as_str(), "ticket": act.ticket()}),
+        ),
+        EventKind::RestoreAccepted { deployment, act } => (
+            "state.restore-accepted",
+            json!({"deployment": deployment.as_str(), "ticket": act.ticket()}),
         ),
         EventKind::NonceIgnored { .. } => ("nonce.ignored", json!({})),
         EventKind::RotationRun(run) => (

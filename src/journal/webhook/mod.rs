@@ -44,6 +44,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::chore::Chore;
 use crate::clock::{Clock, Monotonic, within};
+use crate::pause;
 use crate::target::Target;
 use crate::transport::{Outgoing, Route, Transport};
 
@@ -211,7 +212,7 @@ impl Webhook {
 
 impl State {
     fn fail(&mut self, message: &Message, asked: Option<Duration>, now: Monotonic) {
-        let doubled = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16));
+        let doubled = pause::doubled(FIRST_PAUSE, self.failures, LONGEST_PAUSE);
         let pause = doubled.max(asked.unwrap_or_default()).min(LONGEST_PAUSE);
         self.failures = self.failures.saturating_add(1);
         self.paused_until = Some(now + pause);
