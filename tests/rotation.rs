@@ -1,10 +1,14 @@
 //! Keys that rotate: over months, interrupted anywhere, by two at once, on demand, and what calls notice of it.
 #![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+mod support;
+
 #[path = "rotation/alerts.rs"]
 mod alerts;
 #[path = "rotation/calls.rs"]
 mod calls;
+#[path = "rotation/example.rs"]
+mod example;
 #[path = "rotation/forced.rs"]
 mod forced;
 #[path = "rotation/grants.rs"]

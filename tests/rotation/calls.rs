@@ -203,7 +203,7 @@ async fn calls_go_on_when_a_rotation_ends_at_any_step() {
                 calls.ship(tenant(number)).await;
             }
             let stopping = Arc::new(Stopping::new(calls.world.keys(), at, stop));
-            calls.world.clock.advance(6 * DAY + 22 * HOUR);
+            calls.world.clock.advance(6 * DAY + 23 * HOUR);
             for number in 0..2 {
                 calls.ship(tenant(number)).await;
             }
