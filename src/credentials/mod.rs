@@ -1,6 +1,8 @@
 //! What a carrier gave to a shipper to log in with, per connection.
 
 mod placement;
+#[cfg(feature = "sql")]
+mod written;
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
@@ -10,6 +12,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use async_trait::async_trait;
 
+use crate::act::Act;
 use crate::crypto::{self, Digest};
 use crate::owner::{AccountId, CarrierId, ConnectionId, Environment, Place, Tenant};
 use crate::secret::ClientSecret;
@@ -213,6 +216,16 @@ pub enum CredentialError {
     /// correct it; a line break that was copied along is usual.
     #[error("the credential has characters that cannot be sent, or a blank at an end")]
     Syntax,
+    /// The store shows an older credential than it has shown before: a row or a dump was put back. User action: put the
+    /// credential that is meant again; if nobody restored a backup, treat it as an attack on the database.
+    #[error("the credential store's state was rolled back")]
+    RolledBack,
+    /// The credential is larger than the store takes. User action: look for what does not belong into it.
+    #[error("the credential is larger than {limit} octets")]
+    TooLarge {
+        /// How many octets the store takes.
+        limit: usize,
+    },
     /// An environment variable that was named is not set, or is not UTF-8. User action: set it.
     #[error("the environment variable {0} is not set")]
     Variable(String),
@@ -241,6 +254,29 @@ pub trait CredentialStore: fmt::Debug + Send + Sync {
     fn generation(&self) -> u64 {
         0
     }
+}
+
+/// Writes the credentials of a [`CredentialStore`], by acts that say who does it and why.
+#[async_trait]
+pub trait CredentialAdmin: fmt::Debug + Send + Sync {
+    /// Stores the credential of this connection, in the place of an older one. Durable before `Ok`, as durable as the store
+    /// gets; this process uses it from then on.
+    ///
+    /// # Errors
+    /// [`CredentialError::Unavailable`]: stored or not; repeat it. [`CredentialError::TooLarge`]: not stored.
+    async fn put_credential(
+        &self,
+        connection: &ConnectionId,
+        credential: Credential,
+        act: &Act,
+    ) -> Result<(), CredentialError>;
+
+    /// Takes the connection's credential away. Tokens that were asked for with it are not used any more in this process.
+    /// `Ok(false)`: there was none. May be repeated.
+    ///
+    /// # Errors
+    /// [`CredentialError::Unavailable`]: taken away or not.
+    async fn remove_credential(&self, connection: &ConnectionId, act: &Act) -> Result<bool, CredentialError>;
 }
 
 /// Credentials in memory, put there by the application.
@@ -295,11 +331,40 @@ impl MemoryCredentials {
 
     /// Takes a credential away. Tokens that were asked for with it are not used any more.
     pub fn remove(&self, connection: &ConnectionId) {
-        self.credentials
+        self.take(connection);
+    }
+
+    fn take(&self, connection: &ConnectionId) -> bool {
+        let taken = self
+            .credentials
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(&Place::of(connection));
         self.generation.fetch_add(1, Ordering::Release);
+        taken.is_some()
+    }
+}
+
+#[async_trait]
+impl CredentialAdmin for MemoryCredentials {
+    async fn put_credential(
+        &self,
+        connection: &ConnectionId,
+        credential: Credential,
+        _act: &Act,
+    ) -> Result<(), CredentialError> {
+        self.put_account(
+            connection.tenant().clone(),
+            connection.carrier(),
+            connection.environment(),
+            connection.account().clone(),
+            credential,
+        );
+        Ok(())
+    }
+
+    async fn remove_credential(&self, connection: &ConnectionId, _act: &Act) -> Result<bool, CredentialError> {
+        Ok(self.take(connection))
     }
 }
 

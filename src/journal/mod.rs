@@ -176,6 +176,13 @@ pub enum EventKind {
         /// Who, why and under which ticket.
         act: Act,
     },
+    /// Somebody did something to a store. The same stands in the table of acts.
+    Acted {
+        /// What, as a short name: `put-credential`, `rotate-kek`.
+        what: &'static str,
+        /// Who, why and under which ticket.
+        act: Act,
+    },
     /// A `DPoP-Nonce` was not taken.
     NonceIgnored {
         /// Which server gave it.

@@ -175,6 +175,9 @@ impl Sink for TracingSink {
             EventKind::RestoreAccepted { deployment, act } => {
                 warn!(target: "shipbound", %deployment, actor = act.actor(), ticket = act.ticket(), "a restored backup was accepted");
             }
+            EventKind::Acted { what, act } => {
+                info!(target: "shipbound", tenant, carrier, environment, account, what, actor = act.actor(), ticket = act.ticket(), "an act");
+            }
             EventKind::NonceIgnored { role, reason } => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, ?role, %reason, "a nonce was ignored");
             }

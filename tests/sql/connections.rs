@@ -12,10 +12,11 @@ use crate::world::{Kind, World, owner};
 #[tokio::test]
 async fn at_most_two_connections_are_open_whatever_is_asked() {
     let world = World::new(Kind::Postgres).await;
-    let keys = world.keys().await;
-    let name = world.direct().rsplit('/').next().unwrap().to_owned();
-    let count =
-        format!("SELECT COUNT(*)::text FROM pg_stat_activity WHERE datname = '{name}' AND pid <> pg_backend_pid()");
+    let database = Database::postgres(&format!("{}?application_name=counted", world.direct()));
+    let database = database.build().unwrap();
+    let ledger = world.setup(&database).open().await.unwrap();
+    let keys = world.keys_of(&database, &ledger);
+    let count = "SELECT COUNT(*)::text FROM pg_stat_activity WHERE application_name = 'counted'";
     let calls = (0..60).map(|at| {
         let keys = &keys;
         async move { active_key(keys, &format!("t{at}")).await }
@@ -23,7 +24,7 @@ async fn at_most_two_connections_are_open_whatever_is_asked() {
     let mut calls = Box::pin(futures_util::future::join_all(calls));
     let mut most = 0;
     loop {
-        let counting = Box::pin(world.number(&count));
+        let counting = Box::pin(world.number(count));
         match futures_util::future::select(&mut calls, counting).await {
             futures_util::future::Either::Left(_) => break,
             futures_util::future::Either::Right((open, _)) => most = most.max(open),
@@ -43,7 +44,7 @@ async fn a_server_that_was_restarted_is_used_again() {
         };
         let mut world = World::bare(Kind::Sqlite).await;
         world.kind = Kind::Postgres;
-        let world = world.at(&url);
+        let world = world.at(&url, &server.url("postgres"));
         let limit = Duration::from_secs(2);
         let database = Database::postgres(&url)
             .connect_limit(limit)

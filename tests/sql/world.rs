@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
 }
 
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+
 pub(crate) type Keys = RecordedKeys<SqlKeyRecords, LocalKeys>;
 
 impl World {
@@ -95,6 +97,10 @@ impl World {
             Kind::Sqlite => Database::sqlite(&self.url),
             Kind::Postgres | Kind::Bounced => Database::postgres(&self.url),
         }
+        // The machine may have a lot to do beside these tests.
+        .connect_limit(PATIENCE)
+        .acquire_limit(PATIENCE)
+        .statement_limit(PATIENCE)
         .build()
         .unwrap()
     }
@@ -174,9 +180,9 @@ impl World {
     }
 
     /// On another server than that of all tests.
-    pub(crate) fn at(mut self, url: &str) -> Self {
+    pub(crate) fn at(mut self, url: &str, direct: &str) -> Self {
         self.url = url.to_owned();
-        self.direct = url.to_owned();
+        self.direct = direct.to_owned();
         self
     }
 

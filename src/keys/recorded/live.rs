@@ -219,3 +219,40 @@ pub(super) fn follow(key: &KeyHandle, state: KeyState, drain_until: Option<Times
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::keys::{Backend, LocalKey, Purpose};
+    use crate::owner::DeploymentId;
+
+    #[test]
+    fn keys_that_nobody_holds_take_no_room() {
+        let live = Live::new(Arc::new(SystemClock::new()));
+        let owner = Owner::Deployment(DeploymentId::default_deployment());
+        let signer = Arc::new(LocalKey::generate(crate::jose::Algorithm::Es256, Backend::default()).unwrap());
+        let mut held = Vec::new();
+        for number in 0..10_000 {
+            let id = KeyId::random().unwrap();
+            let making = live.find_or_make(id, || Box::pin(std::future::pending()));
+            drop(making);
+            if number % 2 == 0 {
+                continue;
+            }
+            let public = signer.public().clone();
+            let key = KeyHandle::pending(owner.clone(), id, Purpose::Proof, public, signer.clone());
+            live.made(&key);
+            if number % 100 == 1 {
+                held.push(key);
+            }
+            assert!(live.len() < 2 * FIRST_SWEEP.max(held.len() + 1));
+        }
+        for key in held {
+            let found = live.find_or_make(key.id(), || unreachable!("it is held"));
+            assert_eq!(found.unwrap().id(), key.id());
+        }
+    }
+}

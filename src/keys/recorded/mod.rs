@@ -181,12 +181,25 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Shared<R
         if record.has_ended() || self.is_drained(&record) {
             return Ok(None);
         }
-        let key = self.handle(&stored).await?;
+        let key = match self.handle(&stored).await {
+            // Ended while its signer was made, so that the private half is gone; or else that is the trouble.
+            Err(error @ (KeyError::Missing | KeyError::Mismatch)) => {
+                let now = self.load(&record.owner, &record.id).await?;
+                let has_ended = now.is_none_or(|now| now.record.has_ended());
+                return if has_ended { Ok(None) } else { Err(error) };
+            }
+            made => made?,
+        };
+        let mut untold = None;
         if self.live.stirred() != seen {
             // Something happened to some key while this one was made. From here on looks find the handle.
             match self.load(&record.owner, &record.id).await? {
                 Some(stored) => record = stored.record,
                 None => return Ok(None),
+            }
+            untold = self.live.untold(&record.owner, record.id);
+            if let Some(to) = untold {
+                key.close(to);
             }
             follow(&key, record.state, record.drain_until, &self.clock);
         }
@@ -195,9 +208,10 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Shared<R
             KeyState::Compromised => Retired::Compromised,
             _ => return Ok(Some(key)),
         };
-        // Closed by its handle, which the store does not know of.
-        if matches!(record.state, KeyState::Pending | KeyState::Active) {
+        // Closed by its handle, or when the store could not be told.
+        if untold.is_some() || matches!(record.state, KeyState::Pending | KeyState::Active) {
             self.end(&record.owner, &record.id, end).await?;
+            self.live.told(&record.owner, record.id, end);
         }
         Ok(None)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::data_key::{DataKey, DataKeyId};
+use crate::crypto::Digest;
 use crate::owner::{DeploymentId, Tenant};
 
 /// The id of a key-encryption key, 1 to 128 characters of `A-Z a-z 0-9 . _ - :`. Names one version of one key for ever.
@@ -52,6 +53,34 @@ pub struct WrapContext<'a> {
     pub data_key: DataKeyId,
 }
 
+impl<'a> WrapContext<'a> {
+    /// This data key of this tenant, or of the deployment itself.
+    pub fn new(deployment: &'a DeploymentId, tenant: Option<&'a Tenant>, data_key: DataKeyId) -> Self {
+        Self {
+            deployment,
+            tenant,
+            data_key,
+        }
+    }
+
+    /// The digest of every part with its length.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        let mut parts = Digest::default();
+        parts.text("shipbound wrap 1");
+        parts.text(self.deployment.as_str());
+        match self.tenant {
+            None => parts.text("deployment"),
+            Some(tenant) => {
+                parts.text("tenant");
+                parts.text(tenant.id().as_str());
+                parts.bytes(tenant.incarnation().as_bytes());
+            }
+        }
+        parts.bytes(self.data_key.as_uuid().as_bytes());
+        parts.finish()
+    }
+}
+
 /// A data key as the KEK has wrapped it, to be written down as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrapped {
@@ -75,10 +104,10 @@ pub enum KekError {
     /// User action: treat it as an attack on the database, or restore the right KEK.
     #[error("the wrapped key does not open here")]
     Refused,
-    /// A KEK that was handed in is not 32 octets of hexadecimal or base64, or its id has other characters.
+    /// A KEK that was handed in cannot be used. User action: as the text says.
     #[error("not a KEK: {0}")]
     Invalid(&'static str),
-    /// The system gave no randomness.
+    /// The system gave no randomness. User action: none in this process; look at the system.
     #[error("the system gave no randomness")]
     Randomness,
 }

@@ -14,10 +14,16 @@
 
 mod context;
 mod data_key;
+mod jwe;
 mod kek;
+mod keys;
+mod local_kek;
 mod sealer;
 
 pub use self::context::{SealContext, Table};
 pub use self::data_key::{DataKey, DataKeyId};
+pub use self::jwe::{MAX_SEALED, MAX_VALUE, data_key_of, open, seal};
 pub use self::kek::{KekError, KekId, KekProvider, WrapContext, Wrapped};
+pub use self::keys::SealedKeys;
+pub use self::local_kek::{KekSecret, LocalKek};
 pub use self::sealer::{SealError, Sealer};

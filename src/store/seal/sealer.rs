@@ -18,6 +18,9 @@ pub enum SealError {
     /// Whoever has the data key (the database, the KEK's provider) does not answer. User action: look at its health.
     #[error("the data key is not available")]
     Unavailable,
+    /// The value is larger than [`MAX_VALUE`](super::MAX_VALUE). User action: look for what does not belong into it.
+    #[error("the value is too large to be sealed")]
+    TooLarge,
     /// The system gave no randomness. User action: none in this process; look at the system.
     #[error("the system gave no randomness")]
     Randomness,
@@ -29,7 +32,7 @@ pub trait Sealer: fmt::Debug + Send + Sync {
     /// Seals a value for this context; makes the owner's data key where there is none.
     ///
     /// # Errors
-    /// [`SealError::Unavailable`], [`SealError::Randomness`].
+    /// [`SealError::Unavailable`], [`SealError::TooLarge`], [`SealError::Randomness`].
     async fn seal(&self, context: &SealContext<'_>, value: &[u8]) -> Result<String, SealError>;
 
     /// Opens a value that was sealed for exactly this context.

@@ -6,10 +6,11 @@ use async_trait::async_trait;
 
 use super::columns::{owner_key, owner_values};
 use super::counters::next_number;
-use super::database::{Database, again};
+use super::database::{Database, Tx, again};
 use super::error::SqlError;
 use super::key_rows::{KEY, living, state_of, stored_of};
 use super::ledger::{Dead, Ledger, LedgerError};
+use super::sealing::still_active;
 use super::value::{Row, Value};
 use crate::keys::{
     Change, KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeyRecords, KeyState, Moved, Purpose, StoredKey,
@@ -46,6 +47,24 @@ impl SqlKeyRecords {
         self.ledger.deployment().as_str().into()
     }
 
+    /// Refuses what is sealed under a data key that is being replaced; sealed again it goes.
+    async fn data_keys_in_use(
+        &self,
+        tx: &mut Tx,
+        keys: impl IntoIterator<Item = &StoredKey> + Send,
+    ) -> Result<(), SqlError> {
+        let materials: Vec<&str> = keys
+            .into_iter()
+            .filter_map(|key| key.material.as_ref().map(|material| material.as_str()))
+            .collect();
+        for material in materials {
+            if !still_active(tx, self.ledger.deployment(), material).await? {
+                return Err(SqlError::Unavailable);
+            }
+        }
+        Ok(())
+    }
+
     /// The key in a row that begins with the head of the ledger; `None` where the key's columns are empty.
     async fn trusted(&self, rows: &[Row]) -> Result<Option<StoredKey>, SqlError> {
         let row = rows.first().ok_or_else(|| self.ledger.gone())?;
@@ -78,6 +97,7 @@ impl SqlKeyRecords {
             tx.rollback().await;
             return Ok(false);
         }
+        self.data_keys_in_use(&mut tx, [key]).await?;
         let micros = |at: Option<crate::clock::Timestamp>| Value::from(at.map(|at| at.unix_micros()));
         let mut values = Vec::from(owner_values(&record.owner));
         values.extend([
@@ -110,6 +130,8 @@ impl SqlKeyRecords {
                               WHERE deployment = $1 AND owner = $2 AND id = $3 AND revision = $4";
         let mut tx = self.database.begin().await?;
         let moved = next_number(&mut tx, self.ledger.deployment(), "keys").await?;
+        self.data_keys_in_use(&mut tx, changes.iter().map(|change| &change.next))
+            .await?;
         let mut ended = Vec::new();
         for change in changes {
             let next = &change.next.record;
