@@ -124,6 +124,7 @@ fn describe(kind: &EventKind) -> (String, Map<String, Value>) {
             "state.restore-accepted",
             json!({"deployment": deployment.as_str(), "ticket": act.ticket()}),
         ),
+        EventKind::Acted { what, act } => ("acted", json!({"what": what, "ticket": act.ticket()})),
         EventKind::NonceIgnored { .. } => ("nonce.ignored", json!({})),
         EventKind::RotationRun(run) => (
             "rotation.run",
