@@ -209,7 +209,7 @@ impl Bench {
             pending.public.algorithm() == key.public.algorithm()
                 && (key.purpose != Purpose::Proof || pending.created_at > earlier(now, USED_WITHIN))
                 // Whoever has got at the store may have what was pending then.
-                && (errand.why == Why::Routine || pending.created_at > errand.began)
+                && (errand.why == Why::Routine || pending.created_at >= errand.began)
         };
         let pending = self.page(&filter, None, PENDING).await?;
         Ok(pending

@@ -24,7 +24,10 @@ fn every_key_is_rotated_and_no_call_fails() {
         members(summary),
         ["failed", "keys", "ok", "p99_us_before", "p99_us_during", "rotated"]
     );
-    assert_eq!((&summary["keys"], &summary["rotated"], &summary["ok"]), (&500.into(), &500.into(), &true.into()));
+    assert_eq!(
+        (&summary["keys"], &summary["rotated"], &summary["ok"]),
+        (&500.into(), &500.into(), &true.into())
+    );
     assert!(summary["p99_us_before"].as_u64() > Some(0) && summary["p99_us_during"].as_u64() > Some(0));
     let progress = lines.iter().filter(|line| line["event"] == "progress");
     assert!(progress.count() > 50);
