@@ -78,6 +78,37 @@ async fn a_server_that_was_restarted_is_used_again() {
 }
 
 #[tokio::test]
+async fn a_server_is_spoken_to_by_tls_if_its_certificate_is_the_right_one() {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    let authority = || {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    };
+    let (right, wrong) = (authority(), authority());
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let leaf = leaf.signed_by(&key, &right).unwrap().pem();
+    let mut server = Postgres::start();
+    server.stop();
+    server.with_tls(&leaf, &key.serialize_pem());
+    server.start_again();
+    let world = World::bare(Kind::Sqlite).await;
+    for (root, host, expected) in [
+        (&right, "localhost", Ok(())),
+        (&wrong, "localhost", Err(DatabaseError::Unavailable)),
+        (&right, "127.0.0.1", Err(DatabaseError::Unavailable)), // the certificate has another name
+    ] {
+        let file = world.path().with_extension("pem");
+        std::fs::write(&file, root.pem()).unwrap();
+        let url = server.url("postgres").replace("127.0.0.1", host);
+        let url = format!("{url}?sslmode=verify-full&sslrootcert={}", file.display());
+        let migrated = Database::postgres(&url).build().unwrap().migrate().await.map(|_| ());
+        assert_eq!(migrated, expected, "{host}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_never_answers_is_left_in_time() {
     // It takes connections, and says nothing.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -7,7 +7,7 @@ use shipbound::keys::{
 };
 use shipbound::owner::TenantId;
 
-use crate::world::{Keys, World, owner};
+use crate::world::{World, owner};
 
 const PROOF: KeySpec = KeySpec {
     purpose: Purpose::Proof,
@@ -15,7 +15,7 @@ const PROOF: KeySpec = KeySpec {
 };
 const NEVER: Timestamp = Timestamp::from_unix_seconds(4_000_000_000);
 
-pub(crate) async fn active_key(keys: &Keys, tenant: &str) -> KeyHandle {
+pub(crate) async fn active_key(keys: &dyn KeyStore, tenant: &str) -> KeyHandle {
     let key = keys.create(&owner(tenant), PROOF).await.unwrap();
     assert!(keys.promote(&owner(tenant), &key.id(), None, NEVER).await.unwrap());
     key

@@ -247,3 +247,106 @@ async fn ends_of_two_processes_at_once_make_one_chain(world: World) {
     );
 }
 on_all!(ends_of_two_processes_at_once_make_one_chain);
+
+/// Rows as the library would have written them, by somebody who knows the secret: as many as nobody would wait for.
+async fn grown(world: &World, rows: u64) {
+    let sealed = world.raw("SELECT secret FROM sb_ledger_heads").await.remove(0);
+    let hex = sealed.rsplit('|').next().unwrap();
+    let octet = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    let secret: Vec<u8> = (0..64).step_by(2).map(octet).collect();
+    let head = world.raw("SELECT CAST(n AS TEXT) FROM sb_ledger_heads").await.remove(0);
+    let encode = if world.kind == crate::world::Kind::Sqlite {
+        "hex(mac)"
+    } else {
+        "encode(mac, 'hex')"
+    };
+    let mac = world
+        .raw(&format!("SELECT {encode} FROM sb_ledger_heads"))
+        .await
+        .remove(0);
+    let mut mac: Vec<u8> = (0..64)
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&mac[at..at + 2], 16).unwrap())
+        .collect();
+    let first: u64 = head.parse().unwrap();
+    let literal = |octets: &[u8]| {
+        let hex: String = octets.iter().map(|octet| format!("{octet:02x}")).collect();
+        if world.kind == crate::world::Kind::Sqlite {
+            format!("x'{hex}'")
+        } else {
+            format!("'\\x{hex}'")
+        }
+    };
+    let numbers: Vec<u64> = (first + 1..=first + rows).collect();
+    for batch in numbers.chunks(10_000) {
+        let mut values = Vec::new();
+        for n in batch {
+            let digest = format!("{n:064x}");
+            let mut row = mac.clone();
+            row.extend_from_slice(&n.to_be_bytes());
+            for part in ["key", digest.as_str()] {
+                row.extend_from_slice(&(part.len() as u64).to_be_bytes());
+                row.extend_from_slice(part.as_bytes());
+            }
+            let mut keyed = <hmac::Hmac<sha2::Sha256> as hmac::KeyInit>::new_from_slice(&secret).unwrap();
+            hmac::Mac::update(&mut keyed, &row);
+            mac = hmac::Mac::finalize(keyed).into_bytes().to_vec();
+            values.push(format!("('default', {n}, 'key', '{digest}', {})", literal(&mac)));
+        }
+        let values = values.join(",");
+        world
+            .raw(&format!(
+                "INSERT INTO sb_ledger (deployment, n, kind, digest, mac) VALUES {values}"
+            ))
+            .await;
+    }
+    let (n, mac) = (first + rows, literal(&mac));
+    world
+        .raw(&format!("UPDATE sb_ledger_heads SET n = {n}, mac = {mac}"))
+        .await;
+}
+
+async fn a_chain_of_many_pages_is_read_and_followed(world: World) {
+    let watching = world.ledger().await.unwrap();
+    grown(&world, 12_000).await;
+    watching.follow().await.unwrap();
+    assert_eq!(watching.at().rows, 12_000);
+    let opened = world.ledger().await.unwrap();
+    assert_eq!(opened.at(), watching.at());
+    // One row in the last page.
+    world.raw("UPDATE sb_ledger SET digest = 'x' WHERE n = 11999").await;
+    assert_eq!(
+        world.ledger().await.unwrap_err(),
+        LedgerError::RolledBack(Rollback::Changed)
+    );
+}
+on_all!(a_chain_of_many_pages_is_read_and_followed);
+
+#[tokio::test]
+async fn a_copy_of_the_file_that_is_put_back_is_found() {
+    let world = World::new(crate::world::Kind::Sqlite).await;
+    let keys = world.keys().await;
+    active_key(&keys, "acme").await;
+    drop(keys);
+    let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+    world.raw(checkpoint).await;
+    let copy = world.path().with_extension("copy");
+    std::fs::copy(world.path(), &copy).unwrap();
+    let keys = world.keys().await;
+    let key = keys.active(&owner("acme"), Purpose::Proof).await.unwrap().unwrap();
+    assert!(
+        keys.retire(&owner("acme"), &key.id(), Retired::Compromised)
+            .await
+            .unwrap()
+    );
+    drop(keys);
+    world.raw(checkpoint).await;
+    for beside in ["db-wal", "db-shm"] {
+        let _gone = std::fs::remove_file(world.path().with_extension(beside));
+    }
+    std::fs::rename(&copy, world.path()).unwrap();
+    assert_eq!(
+        world.ledger().await.unwrap_err(),
+        LedgerError::RolledBack(Rollback::Behind)
+    );
+}

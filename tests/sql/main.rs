@@ -31,6 +31,8 @@ mod ledger;
 mod restored;
 mod roles;
 mod schema;
+#[cfg(feature = "conformance")]
+mod sealed;
 mod world;
 
 #[path = "../support/postgres.rs"]

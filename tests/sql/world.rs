@@ -93,10 +93,16 @@ impl World {
 
     /// Another process's access to the database.
     pub(crate) fn database(&self) -> Database {
+        self.timed(Arc::new(SystemClock::new()))
+    }
+
+    /// The same, with this clock.
+    pub(crate) fn timed(&self, clock: Arc<dyn Clock>) -> Database {
         match self.kind {
             Kind::Sqlite => Database::sqlite(&self.url),
             Kind::Postgres | Kind::Bounced => Database::postgres(&self.url),
         }
+        .clock(clock)
         // The machine may have a lot to do beside these tests.
         .connect_limit(PATIENCE)
         .acquire_limit(PATIENCE)

@@ -100,6 +100,31 @@ impl Postgres {
         self.run();
     }
 
+    /// Has the server speak TLS with this certificate and key, both in PEM, from its next start on.
+    pub fn with_tls(&mut self, certificate: &str, key: &str) {
+        let data = self.dir.join("data");
+        for (name, pem) in [("server.crt", certificate), ("server.key", key)] {
+            let path = data.join(name);
+            fs::write(&path, pem).unwrap();
+            fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+            if is_root() {
+                assert!(
+                    Command::new("chown")
+                        .arg("postgres")
+                        .arg(&path)
+                        .status()
+                        .unwrap()
+                        .success()
+                );
+            }
+        }
+        let mut settings = fs::OpenOptions::new()
+            .append(true)
+            .open(data.join("postgresql.conf"))
+            .unwrap();
+        settings.write_all(b"ssl = on\n").unwrap();
+    }
+
     fn run(&mut self) {
         let mut command = as_user(&program("postgres"));
         command

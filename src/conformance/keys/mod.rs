@@ -91,6 +91,7 @@ pub struct KeyStores {
     open: Opening<OpenKeys>,
     algorithm: Algorithm,
     is_shared: bool,
+    has_deployments: bool,
     outage: Option<Doing<bool>>,
 }
 
@@ -107,6 +108,7 @@ impl KeyStores {
             open: Box::new(move || Box::pin(open())),
             algorithm: Algorithm::Es256,
             is_shared: true,
+            has_deployments: true,
             outage: None,
         }
     }
@@ -115,6 +117,13 @@ impl KeyStores {
     #[must_use]
     pub fn within_one_process(mut self) -> Self {
         self.is_shared = false;
+        self
+    }
+
+    /// The store serves one deployment, and takes no keys of another.
+    #[must_use]
+    pub fn of_one_deployment(mut self) -> Self {
+        self.has_deployments = false;
         self
     }
 

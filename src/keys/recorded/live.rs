@@ -16,7 +16,10 @@ const FIRST_SWEEP: usize = 64;
 /// How many ends are remembered that the store could not be told of.
 const MOST_UNTOLD: usize = 10_000;
 
-pub(super) type Making = Shared<BoxFuture<'static, Result<KeyHandle, KeyError>>>;
+type Made = BoxFuture<'static, Result<KeyHandle, KeyError>>;
+
+/// A handle on its way.
+pub(super) type Making = Shared<Made>;
 
 pub(super) struct Live {
     clock: Arc<dyn Clock>,
@@ -38,7 +41,7 @@ struct State {
 
 enum Entry {
     Key(WeakKeyHandle),
-    Making(WeakShared<BoxFuture<'static, Result<KeyHandle, KeyError>>>),
+    Making(WeakShared<Made>),
 }
 
 impl Live {
@@ -56,11 +59,7 @@ impl Live {
     }
 
     /// The handle of this key, or what makes it: by whoever else makes it now, or else by `make`.
-    pub(super) fn find_or_make(
-        &self,
-        id: KeyId,
-        make: impl FnOnce() -> BoxFuture<'static, Result<KeyHandle, KeyError>>,
-    ) -> Result<KeyHandle, Making> {
+    pub(super) fn find_or_make(&self, id: KeyId, make: impl FnOnce() -> Made) -> Result<KeyHandle, Making> {
         let mut state = self.state();
         match state.keys.get(&id) {
             Some(Entry::Key(key)) => {

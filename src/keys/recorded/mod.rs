@@ -10,10 +10,11 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use futures_util::future::{BoxFuture, WeakShared};
+use futures_util::future::WeakShared;
 
 use self::authority::Watch;
 use self::live::{Live, follow};
+use self::look::Looking;
 use self::signer::Watched;
 use super::{
     Change, KeyError, KeyFilter, KeyHandle, KeyHolder, KeyId, KeyListing, KeyRecord, KeyRecords, KeySpec, KeyState,
@@ -74,7 +75,7 @@ struct Shared<R: ?Sized, H: ?Sized> {
     watch: Watch,
     live: Live,
     /// The look that is under way.
-    looking: Mutex<Option<WeakShared<BoxFuture<'static, Result<(), KeyError>>>>>,
+    looking: Mutex<Option<WeakShared<Looking>>>,
     /// Where the next round of tidying goes on.
     tidied: Mutex<Option<KeyId>>,
 }

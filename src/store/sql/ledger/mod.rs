@@ -127,6 +127,13 @@ impl LedgerSetup {
         }
     }
 
+    /// With this sealer in the place of the other one.
+    #[must_use]
+    pub fn with_sealer(mut self, sealer: Arc<dyn Sealer>) -> Self {
+        self.sealer = sealer;
+        self
+    }
+
     /// With this anchor in the place of the other one.
     #[must_use]
     pub fn with_anchor(mut self, anchor: Arc<dyn EpochAnchor>) -> Self {
