@@ -93,6 +93,7 @@ pub mod owner;
 pub mod parts;
 mod pause;
 pub mod rollout;
+pub mod rotation;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secret;

@@ -109,6 +109,30 @@ pub enum KeyError {
     SignerFailed,
 }
 
+impl KeyError {
+    /// A short name, for events and metrics: `missing`, `store_unavailable` and the like.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::WrongOwner => "wrong_owner",
+            Self::WrongPurpose { .. } => "wrong_purpose",
+            Self::Closed { .. } => "closed",
+            Self::NotPersisted => "not_persisted",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::RolledBack => "rolled_back",
+            Self::Full { .. } => "full",
+            Self::Duplicate => "duplicate",
+            Self::Contended => "contended",
+            Self::Unsupported { .. } => "unsupported",
+            Self::Mismatch => "mismatch",
+            Self::Invalid(_) => "invalid",
+            Self::Randomness => "no_randomness",
+            Self::OperationFailed => "operation_failed",
+            Self::SignerFailed => "signer_failed",
+        }
+    }
+}
+
 impl From<KeyImportError> for KeyError {
     fn from(error: KeyImportError) -> Self {
         Self::Invalid(error)

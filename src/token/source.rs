@@ -21,6 +21,7 @@ use crate::exchange::fault::FaultShape;
 use crate::exchange::quirks::Quirks;
 use crate::exchange::{Env, Errand, Manner, drive, within};
 use crate::grants::GrantStore;
+use crate::jose::Thumbprint;
 use crate::journal::{EventKind, Journal};
 use crate::keys::KeyStore;
 use crate::owner::Environment;
@@ -192,6 +193,33 @@ impl TokenSource {
         self.in_time(deadline, Awaited::Key, bound).await
     }
 
+    /// Binds what is asked for to the connection's key with this thumbprint, in the place of the active one; `false` where
+    /// there is no such key any more.
+    pub(super) async fn bind_to(
+        &self,
+        prepared: &mut Prepared<'_>,
+        jkt: &Thumbprint,
+        connection: &Connection,
+        deadline: Monotonic,
+    ) -> Result<bool, Error> {
+        let context = BindContext {
+            connection: &connection.id,
+            keys: &*self.keys,
+            clock: &*self.clock,
+            algorithms: prepared.found.algorithms(),
+        };
+        let bound = self
+            .strategy
+            .bind_to(&context, jkt)
+            .map_err(|error| Error::before(error.into()).of(Role::AuthorizationServer));
+        let Some(bound) = self.in_time(deadline, Awaited::Key, bound).await? else {
+            return Ok(false);
+        };
+        // The next token may come with the active key again, so the connection keeps that binding and its nonces.
+        prepared.binding = bound;
+        Ok(true)
+    }
+
     pub(super) async fn in_time<T>(
         &self,
         deadline: Monotonic,
@@ -245,6 +273,11 @@ impl TokenSource {
         let mut outcome = self.ask_with(&prepared, connection, deadline).await;
         if let Err(error) = &outcome
             && self.swaps(&mut prepared, error, connection)
+        {
+            outcome = self.ask_with(&prepared, connection, deadline).await;
+        }
+        if let Err(error) = &outcome
+            && self.shows_bound_key(&mut prepared, error, connection, deadline).await?
         {
             outcome = self.ask_with(&prepared, connection, deadline).await;
         }
