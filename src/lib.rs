@@ -35,6 +35,7 @@
 //!
 //! | You want to | Look at |
 //! |---|---|
+//! | add, suspend and remove shippers at run time | [`registry`] |
 //! | call a carrier | [`Client`], [`carriers`], [`Parts`] |
 //! | know what an error means for a label | [`Error`], [`transport::Stage`] |
 //! | keep keys elsewhere | [`keys::KeyStore`], [`keys::Signer`] |
@@ -76,6 +77,7 @@ pub mod client;
 pub mod clock;
 pub mod credentials;
 mod crypto;
+pub mod directory;
 pub mod error;
 pub mod exchange;
 pub mod grants;
@@ -87,6 +89,7 @@ pub mod keys;
 pub mod leader;
 pub mod owner;
 pub mod parts;
+pub mod registry;
 pub mod rollout;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
@@ -12,6 +13,7 @@ use crate::binding::{BindingKind, Confirmation, Role, TokenBinding};
 use crate::carriers::{self, CarrierProfile, FaultKind, Route, RouteClass, TracingValue};
 use crate::clock::Monotonic;
 use crate::credentials::CredentialError;
+use crate::directory::{Listing, NotAdmitted};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::answer::{Report, Response};
 use crate::exchange::budget::Limits;
@@ -19,7 +21,7 @@ use crate::exchange::fault::CarrierFault;
 use crate::exchange::quirks::BodyCode;
 use crate::exchange::{Draft, Env, Errand, drive, within};
 use crate::journal::{CallRecord, EventKind};
-use crate::owner::Tenant;
+use crate::owner::{ConnectionId, Tenant, TenantId};
 use crate::parts::Parts;
 use crate::target::{Origin, Target};
 use crate::token::Lease;
@@ -81,6 +83,9 @@ const REFUSED_PREFIXES: [&str; 4] = ["proxy-", "x-forwarded-", "x-original-", "x
 /// How many leases a call looks at: one that is held, one of a flight that began before a change, one that began after it.
 const LEASES: usize = 3;
 
+/// How long a directory may look for a connection that this process does not know.
+const FIND: Duration = Duration::from_secs(10);
+
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     pub(crate) scope: Arc<Scope>,
@@ -104,6 +109,7 @@ impl Pipeline {
     }
 
     pub(super) async fn prepare(&self, tenant: Tenant) -> Result<(), Error> {
+        self.admit(&tenant).await?;
         let slot = self.parts.tokens.slot(&self.scope, &tenant);
         self.source.prepare(&slot.connection).await
     }
@@ -117,13 +123,64 @@ impl Pipeline {
     /// A lease that a call can use at once: fresh, its key signs, its credential and consent are still the connection's.
     pub(super) fn lease_at_hand(&self, tenant: &Tenant, now: Monotonic) -> Option<Arc<Lease>> {
         let lease = self.parts.tokens.fresh(&self.scope, tenant, now)?;
-        lease.is_good(self.source.generation()).then_some(lease)
+        let good = lease.is_good(self.source.generation()) && lease.is_admitted(self.source.admission());
+        good.then_some(lease)
+    }
+
+    /// What the directory lists at the place of `connection`, asked where it is not known here; `None` without a directory.
+    async fn listed(&self, connection: impl FnOnce() -> ConnectionId) -> Result<Option<Listing>, Error> {
+        let Some(directory) = &self.parts.directory else {
+            return Ok(None);
+        };
+        let connection = connection();
+        let listing = match directory.known(&connection) {
+            Some(listing) => Ok(listing),
+            None => {
+                let clock = &*self.parts.clock;
+                let found = within(clock, clock.monotonic() + FIND, directory.find(&connection));
+                found.await.unwrap_or(Err(NotAdmitted::Unavailable))
+            }
+        };
+        listing
+            .map(Some)
+            .map_err(|refused| Error::before(ErrorKind::Connection(refused)))
+    }
+
+    /// Whether calls of this tenant, in this incarnation, are let through.
+    pub(super) async fn admit(&self, tenant: &Tenant) -> Result<(), Error> {
+        let connection = || self.scope.connection(tenant);
+        match self.listed(connection).await? {
+            Some(listing) => listing
+                .admit(&connection())
+                .map_err(|refused| Error::before(ErrorKind::Connection(refused))),
+            None => Ok(()),
+        }
+    }
+
+    /// The present incarnation of the tenant with this id, as far as this process knows it.
+    pub(super) fn present(&self, id: &TenantId) -> Option<Tenant> {
+        let tenant = Tenant::from(id.clone());
+        match &self.parts.directory {
+            Some(directory) => Some(directory.known(&self.scope.connection(&tenant))?.tenant),
+            None => Some(tenant),
+        }
+    }
+
+    /// The present incarnation of the tenant with this id, asked for where this process does not know it.
+    pub(super) async fn find(&self, id: &TenantId) -> Result<Tenant, Error> {
+        let tenant = Tenant::from(id.clone());
+        let listing = self.listed(|| self.scope.connection(&tenant)).await?;
+        Ok(listing.map_or(tenant, |listing| listing.tenant))
     }
 
     /// A lease from the slot or a flight, within the call's own time.
     pub(super) async fn lease(&self, tenant: &Tenant, deadline: Monotonic) -> Result<Arc<Lease>, Error> {
+        // Before the tenant gets a place in the cache, which is another's then.
+        self.admit(tenant).await?;
         let slot = self.parts.tokens.slot(&self.scope, tenant);
+        let _begun = slot.connection.begin();
         let lease = async {
+            self.source.admits(&slot.connection.id)?;
             for _ in 0..LEASES {
                 let lease = slot.lease(&self.source, deadline).await?;
                 if self.source.review(&slot, &lease).await? {
@@ -172,7 +229,7 @@ impl Pipeline {
             return Err(Error::before(ErrorKind::CredentialRoute));
         }
         let route = self.profile.route_of(&method, target.path());
-        self.judge_path(tenant, route)?;
+        self.judge_path(tenant, route).await?;
         let mut report = Report::default();
         let (headers, idempotent) = self.headers(&method, route, headers, &mut report)?;
         if body.len() > self.limits.request_body {
@@ -228,6 +285,9 @@ impl Pipeline {
                 lease
             }
         };
+        // Whoever removes the connection waits for what has begun; what begins too late is refused here.
+        let _begun = lease.connection.begin();
+        self.source.admits_with(&lease)?;
         // The mode is looked at when a lease is used, not only when it was made.
         if lease.binding() < self.source.strategy.minimum() {
             return Err(Error::before(ErrorKind::UnboundToken));
@@ -329,11 +389,16 @@ impl Pipeline {
     }
 
     /// What becomes of a path that says something of a person, where it would stand in a proof (RFC 9449 4.2, `htu`).
-    fn judge_path(&self, tenant: &Tenant, route: Option<&Route>) -> Result<(), Error> {
-        let in_proof = self.source.strategy.kind().has_proof() && route.is_none_or(Route::is_personal);
-        match self.personal.of(tenant) {
-            PiiPolicy::Refuse if in_proof => Err(Error::before(ErrorKind::PersonalPath)),
-            PiiPolicy::Warn if in_proof => {
+    async fn judge_path(&self, tenant: &Tenant, route: Option<&Route>) -> Result<(), Error> {
+        if !self.source.strategy.kind().has_proof() || !route.is_none_or(Route::is_personal) {
+            return Ok(());
+        }
+        let listing = self.listed(|| self.scope.connection(tenant)).await?;
+        let of_connection = listing.and_then(|listing| listing.personal_paths);
+        match of_connection.unwrap_or_else(|| self.personal.of(tenant)) {
+            PiiPolicy::Allow => Ok(()),
+            PiiPolicy::Refuse => Err(Error::before(ErrorKind::PersonalPath)),
+            PiiPolicy::Warn => {
                 if self.parts.journal.is_heard() {
                     let connection = self.scope.connection(tenant);
                     self.parts.journal.record(&connection, || EventKind::PersonalPath {
@@ -342,7 +407,6 @@ impl Pipeline {
                 }
                 Ok(())
             }
-            PiiPolicy::Allow | PiiPolicy::Warn | PiiPolicy::Refuse => Ok(()),
         }
     }
 
