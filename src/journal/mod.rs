@@ -19,7 +19,7 @@ use crate::binding::{BindingKind, Role};
 use crate::clock::{Clock, Timestamp};
 use crate::exchange::fault::FaultKind;
 use crate::jose::Thumbprint;
-use crate::owner::{CarrierId, ConnectionId, Environment};
+use crate::owner::{CarrierId, ConnectionId, DeploymentId, Environment};
 use crate::target::Origin;
 use crate::throttle::CountedBy;
 use crate::transport::Stage;
@@ -150,6 +150,28 @@ pub enum EventKind {
         environment: Environment,
         /// What the issuer binds tokens to.
         binding: BindingKind,
+    },
+    /// The database shows an older state than it has shown before, or one that was changed behind the library's back: no key of
+    /// this deployment signs any more.
+    StateRolledBack {
+        /// Which deployment's.
+        deployment: DeploymentId,
+        /// What was found: `behind`, `forked`, `changed`.
+        code: &'static str,
+    },
+    /// Somebody took the database's state as it is, without an anchor that vouches for it.
+    AnchorAdopted {
+        /// Which deployment's.
+        deployment: DeploymentId,
+        /// Who, why and under which ticket.
+        act: Act,
+    },
+    /// Somebody accepted a backup that was restored: the keys in it have ended, shippers have to consent again.
+    RestoreAccepted {
+        /// Which deployment's.
+        deployment: DeploymentId,
+        /// Who, why and under which ticket.
+        act: Act,
     },
     /// A `DPoP-Nonce` was not taken.
     NonceIgnored {

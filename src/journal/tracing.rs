@@ -170,6 +170,15 @@ impl Sink for TracingSink {
                     "the issuer offers a binding"
                 );
             }
+            EventKind::StateRolledBack { deployment, code } => {
+                error!(target: "shipbound", %deployment, code, "the database was rolled back: nothing signs");
+            }
+            EventKind::AnchorAdopted { deployment, act } => {
+                warn!(target: "shipbound", %deployment, actor = act.actor(), ticket = act.ticket(), "the database's state was taken without an anchor");
+            }
+            EventKind::RestoreAccepted { deployment, act } => {
+                warn!(target: "shipbound", %deployment, actor = act.actor(), ticket = act.ticket(), "a restored backup was accepted");
+            }
             EventKind::NonceIgnored { role, reason } => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, ?role, %reason, "a nonce was ignored");
             }

@@ -1,7 +1,7 @@
 //! What signs: a key of one owner, as far as anybody outside its store gets to see it.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -241,6 +241,11 @@ impl KeyHandle {
         self.0.gate.close(reason.into())
     }
 
+    /// The same key, for whoever finds handles that others hold and holds none itself.
+    pub(super) fn downgrade(&self) -> WeakKeyHandle {
+        WeakKeyHandle(Arc::downgrade(&self.0))
+    }
+
     fn admit(&self) -> Result<(), KeyError> {
         match self.state() {
             KeyState::Active | KeyState::Draining => Ok(()),
@@ -260,6 +265,21 @@ impl KeyHandle {
         }
         self.admit()?;
         Ok(signature)
+    }
+}
+
+/// A key of which handles exist, or did.
+pub(super) struct WeakKeyHandle(Weak<Inner>);
+
+impl WeakKeyHandle {
+    /// A handle, while anybody else has one.
+    pub(super) fn upgrade(&self) -> Option<KeyHandle> {
+        self.0.upgrade().map(KeyHandle)
+    }
+
+    /// Whether nobody has a handle any more.
+    pub(super) fn is_gone(&self) -> bool {
+        self.0.strong_count() == 0
     }
 }
 

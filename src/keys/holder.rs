@@ -20,6 +20,7 @@ use crate::owner::Owner;
 /// - After making a key read back that it cannot be exported, and refuse it otherwise.
 /// - A signer is pinned to one key (and one version of it) whose public half is that of the record; another one is
 ///   [`KeyError::Mismatch`].
+/// - Every wait for a device or service has an end of its own.
 /// - Reconnect: a server that was restarted is no reason to restart this process. A failure is not remembered.
 #[async_trait]
 pub trait KeyHolder: fmt::Debug + Send + Sync {

@@ -1,8 +1,9 @@
 //! Private keys: whose they are, what they are for, how long they live, and how they sign.
 //!
 //! Whoever signs has a [`KeyHandle`]: it says who the key is and signs, and no way leads from it to private bytes. Keys are
-//! made and kept by a [`KeyStore`]; [`MemoryKeyStore`] keeps them in this process, [`KeyHandle::new`] and [`Signer`] let
-//! anyone write another.
+//! made and kept by a [`KeyStore`]. [`MemoryKeyStore`] keeps them in this process. [`RecordedKeys`] is a store of two halves:
+//! [`KeyRecords`], which outlive the process, and a [`KeyHolder`], which has the private halves; anyone can write either, and
+//! by [`KeyHandle::new`] and [`Signer`] a store of another kind.
 //!
 //! A key's life: *pending* (made, stored, not yet signing), *active*, *draining* (replaced; signs for tokens that are still
 //! bound to it), and *destroyed* or *compromised* at its end.
@@ -41,6 +42,9 @@ mod gate;
 mod handle;
 mod holder;
 pub mod local;
+mod local_keys;
+mod memory_records;
+mod recorded;
 mod records;
 mod signature;
 mod store;
@@ -50,6 +54,9 @@ pub use gate::KeyState;
 pub use handle::{KeyHandle, Signer, Signing};
 pub use holder::{KeyHolder, key_name};
 pub use local::{Backend, LocalKey, RsaSize};
+pub use local_keys::LocalKeys;
+pub use memory_records::MemoryKeyRecords;
+pub use recorded::{Authority, RecordedKeys};
 pub use records::{Change, KeyFilter, KeyListing, KeyRecord, KeyRecords, Material, Moved, StoredKey};
 pub use signature::Signature;
 pub use store::MemoryKeyStore;

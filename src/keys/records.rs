@@ -233,6 +233,7 @@ pub trait KeyListing: fmt::Debug + Send + Sync {
 /// # Writing one
 ///
 /// - **Durable** before `Ok`, as durable as the store gets.
+/// - **Limited**: every wait for a server has an end of its own.
 /// - **Current**: reads see what was last written, never a replica that lags behind.
 /// - **Apart**: the owner is the key, all parts of it, compared by octets.
 /// - **One active key** for an owner and purpose: a change that would make a second one is `Ok(false)`.
@@ -260,18 +261,20 @@ pub trait KeyRecords: KeyListing {
     async fn active(&self, owner: &Owner, purpose: Purpose) -> Result<Option<StoredKey>, KeyError>;
 
     /// Makes all of these changes, or none and gives `Ok(false)`: when a record has another revision than is expected, or is
-    /// not there, or there would be two active keys. May be repeated: a second time does nothing.
+    /// not there, or there would be two active keys. May be repeated: a second time does nothing. A key that makes room for
+    /// another stands before it, so changes may be written one after the other.
     ///
     /// # Errors
     /// [`KeyError::StoreUnavailable`]: changed or not.
     async fn change(&self, owner: &Owner, changes: &[Change]) -> Result<bool, KeyError>;
 
-    /// What was changed after the number `since`, and the number to ask with the next time. With 0: the number alone, since
-    /// nobody has a handle yet that could be out of date.
+    /// What was changed after the number `since`, and the number to ask with the next time. With `None`: the number alone,
+    /// since nobody has a handle yet that could be out of date. A change has its number when it can be read, and numbers of
+    /// later ones are greater: what is committed late must not be passed over.
     ///
     /// # Errors
     /// [`KeyError::StoreUnavailable`], [`KeyError::RolledBack`].
-    async fn moved(&self, since: u64) -> Result<(u64, Vec<Moved>), KeyError>;
+    async fn moved(&self, since: Option<u64>) -> Result<(u64, Vec<Moved>), KeyError>;
 
     /// At most `most` keys that have ended and still have material: their holder is to wipe them.
     ///

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use super::local::{Backend, LocalKey};
 use super::{KeyError, KeyHandle, KeyId, KeySpec, KeyState, KeyStore, Purpose, Retired};
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::jose::{Algorithm, Thumbprint};
+use crate::jose::Thumbprint;
 use crate::owner::Owner;
 
 /// A [`KeyStore`] that forgets everything when the process ends.
@@ -189,15 +189,7 @@ impl KeyStore for MemoryKeyStore {
 
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
         self.check_room(&mut self.kept(), owner)?;
-        let backend = self.backend;
-        let key = if spec.algorithm == Algorithm::Ps256 {
-            // The search for primes takes up to seconds.
-            tokio::task::spawn_blocking(move || LocalKey::generate(Algorithm::Ps256, backend))
-                .await
-                .map_err(|_| KeyError::OperationFailed)??
-        } else {
-            LocalKey::generate(spec.algorithm, backend)?
-        };
+        let key = LocalKey::generate_aside(spec.algorithm, self.backend).await?;
         let handle = self.pending(owner, spec.purpose, key)?;
         self.keep(&mut self.kept(), &handle)?;
         Ok(handle)

@@ -112,6 +112,16 @@ impl LocalKey {
         }
     }
 
+    /// Makes a key, and an RSA key on a blocking thread: the search for primes takes up to seconds.
+    pub(crate) async fn generate_aside(algorithm: Algorithm, backend: Backend) -> Result<Self, KeyError> {
+        if algorithm != Algorithm::Ps256 {
+            return Self::generate(algorithm, backend);
+        }
+        tokio::task::spawn_blocking(move || Self::generate(algorithm, backend))
+            .await
+            .map_err(|_| KeyError::OperationFailed)?
+    }
+
     /// Makes an RSA key for PS256, by aws-lc-rs. Takes from a tenth of a second to some seconds: keep it off async threads.
     ///
     /// # Errors

@@ -1,0 +1,28 @@
+//! Stores in SQLite (one machine) or PostgreSQL (a fleet): one schema, one set of queries.
+//!
+//! [`Database::migrate`] makes the tables, as a step of its own; stores that are opened on a [`Database`] never do. What has
+//! ended stays ended whatever becomes of the rows: the [`Ledger`] sees to that.
+
+mod acts;
+mod columns;
+mod connection;
+mod counters;
+mod database;
+mod error;
+mod ledger;
+mod migrate;
+mod schema;
+mod value;
+
+pub(crate) use self::acts::write_act;
+pub(crate) use self::columns::{owner_key, owner_of, owner_values};
+pub(crate) use self::counters::{newest_number, next_number};
+pub use self::database::{Database, DatabaseBuilder};
+pub(crate) use self::database::{Tx, again};
+pub use self::error::DatabaseError;
+pub(crate) use self::error::SqlError;
+pub(crate) use self::ledger::Dead;
+pub use self::ledger::{Ledger, LedgerError, LedgerSetup, Restored, Rollback};
+pub use self::migrate::Migrated;
+pub use self::schema::SQL_ROLES;
+pub(crate) use self::value::{Row, Value};
