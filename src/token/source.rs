@@ -230,6 +230,8 @@ impl TokenSource {
         turn: Duration,
         deadline: Monotonic,
     ) -> Result<Landed, Error> {
+        // Calls that go on while their connection is removed get no other token, and no other key.
+        self.admits(&connection.id)?;
         if let Place::Nowhere = self.at {
             let bound = self.bind(connection, None, deadline).await?;
             return Ok(self.by_certificate(connection.bind(bound), connection));

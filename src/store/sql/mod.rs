@@ -6,6 +6,7 @@
 mod acts;
 mod columns;
 mod connection;
+mod connections;
 mod counters;
 mod database;
 mod error;
@@ -16,6 +17,7 @@ mod value;
 
 pub(crate) use self::acts::write_act;
 pub(crate) use self::columns::{owner_key, owner_of, owner_values};
+pub use self::connections::SqlConnections;
 pub(crate) use self::counters::{newest_number, next_number};
 pub use self::database::{Database, DatabaseBuilder};
 pub(crate) use self::database::{Tx, again};
