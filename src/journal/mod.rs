@@ -156,7 +156,7 @@ pub enum EventKind {
     StateRolledBack {
         /// Which deployment's.
         deployment: DeploymentId,
-        /// What was found: `behind`, `forked`, `changed`.
+        /// What was found: `behind`, `forked`, `changed`, or `row put back` where one row alone is an old one.
         code: &'static str,
     },
     /// Somebody took the database's state as it is, without an anchor that vouches for it.
