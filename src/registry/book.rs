@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use foldhash::fast::RandomState;
@@ -26,6 +26,8 @@ pub(super) struct Book {
     texts: Mutex<Texts>,
     /// All changes up to this number are in here.
     followed: AtomicU64,
+    /// How many removed connections may still be in here.
+    ended: AtomicUsize,
     generation: AtomicU32,
 }
 
@@ -59,6 +61,7 @@ impl Book {
             hasher: RandomState::default(),
             texts: Mutex::default(),
             followed: AtomicU64::new(0),
+            ended: AtomicUsize::new(0),
             generation: AtomicU32::new(1),
         }
     }
@@ -101,10 +104,16 @@ impl Book {
             None if record.number <= self.followed() => return false,
             None => {
                 table.insert_unique(hash, entry, |entry| hash_of(&self.hasher, &entry.connection));
+                if record.standing == Standing::Removed {
+                    self.ended.fetch_add(1, Ordering::AcqRel);
+                }
                 return false;
             }
         }
         drop(table);
+        if record.standing == Standing::Removed {
+            self.ended.fetch_add(1, Ordering::AcqRel);
+        }
         self.move_on();
         true
     }
@@ -114,12 +123,19 @@ impl Book {
         if self.followed.fetch_max(number, Ordering::AcqRel) >= number {
             return;
         }
+        if self.ended.swap(0, Ordering::AcqRel) == 0 {
+            return;
+        }
+        let mut left = 0;
         for shard in &self.shards {
-            let ended = |entry: &Entry| entry.standing == Standing::Removed && entry.number <= number;
+            let ended = |entry: &Entry| entry.standing == Standing::Removed;
             if shard.read().iter().any(ended) {
-                shard.write().retain(|entry| !ended(entry));
+                let mut table = shard.write();
+                table.retain(|entry| !ended(entry) || entry.number > number);
+                left += table.iter().filter(|entry| ended(entry)).count();
             }
         }
+        self.ended.fetch_add(left, Ordering::AcqRel);
     }
 
     /// The connections that are being removed.

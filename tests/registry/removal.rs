@@ -9,6 +9,7 @@ use shipbound::act::Act;
 use shipbound::chore::Chore;
 use shipbound::credentials::{Credential, CredentialAdmin, CredentialError, CredentialStore};
 use shipbound::directory::{ConnectionRecord, ConnectionStore, ConnectionStoreError, MemoryConnections, Standing};
+use shipbound::grants::GrantStore;
 use shipbound::journal::fingerprint::TenantSalts;
 use shipbound::journal::{ConnectionChange, EventKind};
 use shipbound::keys::{KeyError, KeyFilter, KeyId, KeyListing, KeyRecord};
@@ -238,6 +239,48 @@ async fn a_slow_issuer_costs_its_time_limit_and_no_more() {
     gate.open();
     assert!(world.moving(STEP, remover.resume()).await[0].finished);
     assert_gone(&world, &connection).await;
+}
+
+/// The refresh token is revoked at the issuer, and forgotten here.
+#[tokio::test]
+async fn what_the_shipper_consented_to_ends() {
+    let world = world().await;
+    let connection = world.add("acme").await.connection;
+    let client = world.by_consent(&connection).await;
+    let shipped = client
+        .tenant("acme")
+        .unwrap()
+        .post("/v1/shipments")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(shipped.status(), 201);
+    let (keys, credentials) = (world.keys.clone(), world.credentials.clone());
+    let remover = Remover::new(world.registry.clone(), &world.parts, keys, credentials).client(&client);
+    let removal = remover.remove(&connection, &act("left")).await.unwrap();
+    assert!(removal.finished && !removal.has_remains(), "{removal:?}");
+    assert_eq!(count(&removal, Step::Grant), (1, 0));
+    assert!(world.grants.load(&connection).await.unwrap().is_none());
+    let told = world.sandbox.requests_at(Endpoint::Revocation);
+    let hints: Vec<_> = told.iter().filter_map(|told| told.form("token_type_hint")).collect();
+    assert!(
+        hints.contains(&"refresh_token".to_owned()) && hints.contains(&"access_token".to_owned()),
+        "{hints:?}"
+    );
+    assert!(told.iter().all(|told| told.status() == Some(200)));
+    assert_gone(&world, &connection).await;
+}
+
+/// Whose client was not handed in has tokens that nobody revokes: the report says so.
+#[tokio::test]
+async fn without_a_client_nobody_is_told() {
+    let world = world().await;
+    let connection = world.add("acme").await.connection;
+    let (keys, credentials) = (world.keys.clone(), world.credentials.clone());
+    let remover = Remover::new(world.registry.clone(), &world.parts, keys, credentials);
+    let removal = remover.remove(&connection, &act("left")).await.unwrap();
+    assert!(removal.finished && removal.has_remains());
+    assert_eq!(removal.step(Step::Tokens).unwrap().code, Some("no_client"));
 }
 
 /// Counts what stores are asked for, and stops for good at a certain number: the process was killed there.

@@ -12,6 +12,7 @@ use shipbound::carriers::CarrierProfile;
 use shipbound::clock::{Clock, ManualClock, Timestamp};
 use shipbound::credentials::{CredentialAdmin, MemoryCredentials};
 use shipbound::directory::{ConnectionRecord, ConnectionStore, MemoryConnections};
+use shipbound::grants::{Grant, Grants, MemoryGrants};
 use shipbound::journal::fingerprint::{Fingerprints, MemorySalts};
 use shipbound::journal::memory::MemorySink;
 use shipbound::journal::{EventKind, Journal, Sink};
@@ -33,6 +34,7 @@ pub(crate) struct World {
     pub(crate) sink: Arc<MemorySink>,
     pub(crate) keys: Arc<Keys>,
     pub(crate) credentials: Arc<MemoryCredentials>,
+    pub(crate) grants: Arc<MemoryGrants>,
     pub(crate) salts: Arc<MemorySalts>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) parts: Parts,
@@ -103,6 +105,17 @@ impl World {
             .unwrap();
     }
 
+    /// A client whose tokens come from what shippers consented to, and the consent of this one.
+    pub(crate) async fn by_consent(&self, connection: &ConnectionId) -> Client {
+        let grants = Grants::new(self.grants.clone(), self.clock.clone());
+        let refresh_token = self.sandbox.refresh_token(connection.tenant().id());
+        grants.put(connection, Grant::new(refresh_token, NOW)).await.unwrap();
+        Client::builder(self.profile.clone().by_consent(), &self.parts)
+            .binding(Dpop::es256())
+            .build()
+            .unwrap()
+    }
+
     pub(crate) async fn ship(&self, id: &str) -> Result<u16, Error> {
         let shipped = self.client.tenant(id)?.post("/v1/shipments").send().await?;
         Ok(shipped.status().as_u16())
@@ -161,6 +174,7 @@ async fn process(
         TokenAt::Issuer("https://auth.carrier.example".into()),
     );
     let profile = sandbox.profile(custom);
+    let grants = Arc::new(MemoryGrants::new());
     let (sink, salts) = (Arc::new(MemorySink::default()), Arc::new(MemorySalts::new()));
     let shared: Arc<dyn Clock> = clock.clone();
     let sinks: [Arc<dyn Sink>; 1] = [sink.clone()];
@@ -173,6 +187,7 @@ async fn process(
         .shared_keys(keys.clone())
         .shared_credentials(credentials.clone())
         .directory(registry.clone())
+        .shared_grants(grants.clone())
         .fingerprints(Fingerprints::new([7; 32]).salted(salts.clone()))
         .transport(sandbox.transport().unwrap())
         .clock(shared)
@@ -189,6 +204,7 @@ async fn process(
         sink,
         keys,
         credentials,
+        grants,
         salts,
         registry,
         parts,
