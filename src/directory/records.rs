@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use super::{Listing, Standing};
+use super::Standing;
 use crate::act::Act;
 use crate::client::PiiPolicy;
 use crate::clock::Timestamp;
@@ -86,16 +86,6 @@ impl ConnectionRecord {
     /// Whether both are of one place: the same tenant's id, carrier, environment and account, whatever the incarnation.
     pub fn is_at(&self, connection: &ConnectionId) -> bool {
         is_same_place(&self.connection, connection)
-    }
-
-    /// What a directory lists of it.
-    pub fn listing(&self) -> Listing {
-        Listing {
-            tenant: self.connection.tenant().clone(),
-            standing: self.standing,
-            personal_paths: self.settings.personal_paths,
-            region: self.region.clone(),
-        }
     }
 }
 

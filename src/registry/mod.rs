@@ -227,7 +227,7 @@ impl RegistryBuilder {
         self
     }
 
-    /// The clock. Default [`SystemClock`].
+    /// The clock: that of the parts. Default [`SystemClock`].
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = clock;
         self

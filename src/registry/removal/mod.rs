@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::{StreamExt, stream};
 
 use super::{Registry, RegistryError};
 use crate::act::Act;
@@ -21,6 +22,9 @@ use crate::owner::{ConnectionId, TenantId};
 use crate::parts::Parts;
 
 pub use self::report::{Removal, Step, StepReport};
+
+/// How many removals go on at a time.
+const AT_ONCE: usize = 8;
 
 /// Removes connections, with all that they have.
 ///
@@ -86,7 +90,7 @@ impl Remover {
         self
     }
 
-    /// How long calls under way are waited for. Default: 60 s.
+    /// How long after the removal's begin calls under way are waited for. Default: 60 s.
     #[must_use]
     pub fn drain(mut self, limit: Duration) -> Self {
         self.drain = limit;
@@ -154,18 +158,16 @@ impl Remover {
     }
 
     async fn resume_while(&self, goes_on: &(dyn Fn() -> bool + Send + Sync)) -> Vec<Removal> {
-        let mut removals = Vec::new();
-        for connection in self.registry.removing() {
+        let each = self.registry.removing().into_iter().map(|connection| async move {
             if !goes_on() {
-                break;
+                return None;
             }
             // A store that does not answer does the next time.
-            let Ok(record) = self.registry.record(&connection).await else {
-                continue;
-            };
-            removals.push(self.run(&record).await);
-        }
-        removals
+            let record = self.registry.record(&connection).await.ok()?;
+            Some(self.run(&record).await)
+        });
+        let removals: Vec<_> = stream::iter(each).buffer_unordered(AT_ONCE).collect().await;
+        removals.into_iter().flatten().collect()
     }
 
     async fn run(&self, record: &ConnectionRecord) -> Removal {

@@ -58,14 +58,15 @@ impl Remover {
     /// Waits for calls in this process, and for other processes to know that they are not to call any more.
     async fn calls(&self, record: &ConnectionRecord) -> StepReport {
         let clock = &*self.parts.clock;
-        let until = clock.monotonic() + self.drain;
+        // From its begin on, so that whoever goes on with it does not wait anew.
+        let until = record.changed_at + self.drain;
         let told = record.changed_at + self.registry.others_follow_within();
         let mut most = 0;
         loop {
             let running = self.under_way(&record.connection);
             most = most.max(running);
             let others_know = !self.registry.is_shared() || told + GRACE <= clock.now();
-            let is_late = until <= clock.monotonic();
+            let is_late = until <= clock.now();
             if (running == 0 || is_late) && others_know {
                 let step = StepReport {
                     done: u64::from(most.saturating_sub(running)),

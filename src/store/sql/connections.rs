@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::database::{Database, Tx, again};
 use super::error::SqlError;
-use super::ledger::{Dead, Ledger};
+use super::ledger::{Dead, Ledger, LedgerError};
 use super::value::{Row, Value};
 use super::{next_number, owner_key, owner_of, owner_values, write_act};
 use crate::act::Act;
@@ -90,7 +90,6 @@ impl SqlConnections {
     }
 
     async fn followed(&self) -> Result<(), SqlError> {
-        use super::ledger::LedgerError;
         self.ledger.follow().await.map_err(|error| match error {
             LedgerError::RolledBack(_) => SqlError::RolledBack,
             _ => SqlError::Unavailable,
