@@ -1,14 +1,18 @@
 //! Adding, changing, suspending and resuming while calls go on.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
 use shipbound::binding::dpop::Dpop;
 use shipbound::client::PiiPolicy;
-use shipbound::directory::{NotAdmitted, Settings};
+use shipbound::directory::{Directory, Listing, NotAdmitted, Settings, Standing};
 use shipbound::error::Culprit;
 use shipbound::journal::{ConnectionChange, EventKind};
-use shipbound::owner::{Tenant, TenantId};
+use shipbound::owner::{ConnectionId, Tenant, TenantId};
 use shipbound::registry::RegistryError;
 use shipbound::transport::Stage;
-use shipbound::{Client, ErrorKind};
+use shipbound::{Client, ErrorKind, Parts};
 use uuid::Uuid;
 
 use crate::world::{act, new, tenant, world};
@@ -238,4 +242,67 @@ async fn of_many_that_add_one_does() {
     }
     assert_eq!(added, 1);
     assert_eq!(world.registry.of_tenant(&tenant("acme")).await.unwrap().len(), 1);
+}
+
+/// A directory that suspends everybody right after it was asked whether something has changed.
+#[derive(Debug)]
+struct Late {
+    armed: AtomicBool,
+    suspended: AtomicBool,
+}
+
+#[async_trait]
+impl Directory for Late {
+    fn known(&self, connection: &ConnectionId) -> Option<Listing> {
+        let mut listing = Listing::active(connection.tenant().clone());
+        if self.suspended.load(Ordering::SeqCst) {
+            listing.standing = Standing::Suspended;
+        }
+        Some(listing)
+    }
+
+    async fn find(&self, connection: &ConnectionId) -> Result<Listing, NotAdmitted> {
+        self.known(connection).ok_or(NotAdmitted::Unknown)
+    }
+
+    fn generation(&self) -> u32 {
+        let generation = 1 + u32::from(self.suspended.load(Ordering::SeqCst));
+        if self.armed.swap(false, Ordering::SeqCst) {
+            self.suspended.store(true, Ordering::SeqCst);
+        }
+        generation
+    }
+}
+
+/// A call that has its token in hand when the connection is suspended is looked at once more, after it is counted.
+#[tokio::test]
+async fn between_the_look_and_the_call_nothing_slips_through() {
+    let world = world().await;
+    let directory = Arc::new(Late {
+        armed: AtomicBool::new(false),
+        suspended: AtomicBool::new(false),
+    });
+    let parts = Parts::builder()
+        .shared_keys(world.keys.clone())
+        .shared_credentials(world.credentials.clone())
+        .directory(directory.clone())
+        .transport(world.sandbox.transport().unwrap())
+        .clock(world.clock.clone())
+        .build()
+        .unwrap();
+    world.add("acme").await;
+    let client = Client::builder(world.profile.clone(), &parts)
+        .binding(Dpop::es256())
+        .build()
+        .unwrap();
+    let of_acme = client.tenant("acme").unwrap();
+    assert_eq!(of_acme.post("/v1/shipments").send().await.unwrap().status(), 201);
+    let sent = world.sandbox.api_requests();
+    directory.armed.store(true, Ordering::SeqCst);
+    let refused = of_acme.post("/v1/shipments").send().await.unwrap_err();
+    assert_eq!(
+        (refused.code(), refused.stage()),
+        ("connection_suspended", Stage::NotSent)
+    );
+    assert_eq!(world.sandbox.api_requests(), sent);
 }
