@@ -1,5 +1,6 @@
 //! Calling a carrier for a tenant.
 
+mod admission;
 mod builder;
 mod fapi;
 mod personal;

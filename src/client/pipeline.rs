@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
@@ -13,7 +12,6 @@ use crate::binding::{BindingKind, Confirmation, Role, TokenBinding};
 use crate::carriers::{self, CarrierProfile, FaultKind, Route, RouteClass, TracingValue};
 use crate::clock::Monotonic;
 use crate::credentials::CredentialError;
-use crate::directory::{Listing, NotAdmitted};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::answer::{Report, Response};
 use crate::exchange::budget::Limits;
@@ -21,7 +19,7 @@ use crate::exchange::fault::CarrierFault;
 use crate::exchange::quirks::BodyCode;
 use crate::exchange::{Draft, Env, Errand, drive, within};
 use crate::journal::{CallRecord, EventKind};
-use crate::owner::{ConnectionId, Tenant, TenantId};
+use crate::owner::Tenant;
 use crate::parts::Parts;
 use crate::target::{Origin, Target};
 use crate::token::Lease;
@@ -83,9 +81,6 @@ const REFUSED_PREFIXES: [&str; 4] = ["proxy-", "x-forwarded-", "x-original-", "x
 /// How many leases a call looks at: one that is held, one of a flight that began before a change, one that began after it.
 const LEASES: usize = 3;
 
-/// How long a directory may look for a connection that this process does not know.
-const FIND: Duration = Duration::from_secs(10);
-
 #[derive(Debug)]
 pub(crate) struct Pipeline {
     pub(crate) scope: Arc<Scope>,
@@ -125,52 +120,6 @@ impl Pipeline {
         let lease = self.parts.tokens.fresh(&self.scope, tenant, now)?;
         let good = lease.is_good(self.source.generation()) && lease.is_admitted(self.source.admission());
         good.then_some(lease)
-    }
-
-    /// What the directory lists at the place of `connection`, asked where it is not known here; `None` without a directory.
-    async fn listed(&self, connection: impl FnOnce() -> ConnectionId) -> Result<Option<Listing>, Error> {
-        let Some(directory) = &self.parts.directory else {
-            return Ok(None);
-        };
-        let connection = connection();
-        let listing = match directory.known(&connection) {
-            Some(listing) => Ok(listing),
-            None => {
-                let clock = &*self.parts.clock;
-                let found = within(clock, clock.monotonic() + FIND, directory.find(&connection));
-                found.await.unwrap_or(Err(NotAdmitted::Unavailable))
-            }
-        };
-        listing
-            .map(Some)
-            .map_err(|refused| Error::before(ErrorKind::Connection(refused)))
-    }
-
-    /// Whether calls of this tenant, in this incarnation, are let through.
-    pub(super) async fn admit(&self, tenant: &Tenant) -> Result<(), Error> {
-        let connection = || self.scope.connection(tenant);
-        match self.listed(connection).await? {
-            Some(listing) => listing
-                .admit(&connection())
-                .map_err(|refused| Error::before(ErrorKind::Connection(refused))),
-            None => Ok(()),
-        }
-    }
-
-    /// The present incarnation of the tenant with this id, as far as this process knows it.
-    pub(super) fn present(&self, id: &TenantId) -> Option<Tenant> {
-        let tenant = Tenant::from(id.clone());
-        match &self.parts.directory {
-            Some(directory) => Some(directory.known(&self.scope.connection(&tenant))?.tenant),
-            None => Some(tenant),
-        }
-    }
-
-    /// The present incarnation of the tenant with this id, asked for where this process does not know it.
-    pub(super) async fn find(&self, id: &TenantId) -> Result<Tenant, Error> {
-        let tenant = Tenant::from(id.clone());
-        let listing = self.listed(|| self.scope.connection(&tenant)).await?;
-        Ok(listing.map_or(tenant, |listing| listing.tenant))
     }
 
     /// A lease from the slot or a flight, within the call's own time.

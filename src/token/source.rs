@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 use crate::binding::{BindContext, BindingStrategy, Confirmation, Role, TokenBinding};
 use crate::clock::{Clock, Monotonic};
 use crate::credentials::{CredentialAt, CredentialPart, CredentialStore, KeyForm};
-use crate::directory::{Directory, NotAdmitted};
+use crate::directory::Directory;
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::answer::{Report, Response};
 use crate::exchange::budget::Limits;
@@ -24,7 +24,7 @@ use crate::exchange::{Env, Errand, Manner, drive, within};
 use crate::grants::GrantStore;
 use crate::journal::{EventKind, Journal};
 use crate::keys::KeyStore;
-use crate::owner::{ConnectionId, Environment};
+use crate::owner::Environment;
 use crate::target::danger::Loopback;
 use crate::target::{Origin, Target};
 use crate::throttle::{Budget, Throttling};
@@ -403,38 +403,6 @@ impl TokenSource {
     pub(crate) fn generation(&self) -> u64 {
         let consents = self.grants.as_ref().map_or(0, |grants| grants.generation());
         self.credentials.generation().wrapping_add(consents)
-    }
-
-    /// A number that moves whenever a connection may not be let through any more, this one or another; 0 where all are.
-    #[inline]
-    pub(crate) fn admission(&self) -> u32 {
-        self.directory
-            .as_ref()
-            .map_or(0, |directory| directory.generation().max(1))
-    }
-
-    /// Whether the connection's calls are let through, as far as this process knows. Where it is not known here,
-    /// [`Pipeline::admit`](crate::client::Pipeline) has asked before.
-    pub(crate) fn admits(&self, connection: &ConnectionId) -> Result<(), Error> {
-        let Some(directory) = &self.directory else {
-            return Ok(());
-        };
-        directory
-            .known(connection)
-            .ok_or(NotAdmitted::Unknown)
-            .and_then(|listing| listing.admit(connection))
-            .map_err(|refused| Error::before(ErrorKind::Connection(refused)))
-    }
-
-    /// As [`TokenSource::admits`], for the lease that a call is to go with. One look is enough until something changes.
-    pub(crate) fn admits_with(&self, lease: &Lease) -> Result<(), Error> {
-        // Read first: what changes while it is looked up is looked up again.
-        let admission = self.admission();
-        if !lease.is_admitted(admission) {
-            self.admits(&lease.connection.id)?;
-            lease.admit(admission);
-        }
-        Ok(())
     }
 
     /// What the connection's tokens are asked for with: credential, and consent where it comes from one.

@@ -3,6 +3,7 @@
 
 mod acts;
 mod fleet;
+mod killed;
 mod reborn;
 mod regions;
 mod removal;

@@ -1,19 +1,16 @@
 //! Removing connections: with calls under way, issuers that do not answer, stores that stop, others that do the same.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use shipbound::act::Act;
 use shipbound::chore::Chore;
-use shipbound::credentials::{Credential, CredentialAdmin, CredentialError, CredentialStore};
-use shipbound::directory::{ConnectionRecord, ConnectionStore, ConnectionStoreError, MemoryConnections, Standing};
+use shipbound::credentials::CredentialStore;
+use shipbound::directory::Standing;
 use shipbound::grants::GrantStore;
 use shipbound::journal::fingerprint::TenantSalts;
 use shipbound::journal::{ConnectionChange, EventKind};
-use shipbound::keys::{KeyError, KeyFilter, KeyId, KeyListing, KeyRecord};
-use shipbound::owner::{ConnectionId, DeploymentId, TenantId};
+use shipbound::keys::{KeyFilter, KeyListing};
+use shipbound::owner::ConnectionId;
 use shipbound::registry::{RegistryError, Removal, Remover, Step};
 use shipbound::sandbox::{Answer, Canned, Endpoint, Gate};
 
@@ -23,7 +20,7 @@ use crate::world::{World, act, new, tenant, world, world_on};
 const STEP: Duration = Duration::from_millis(100);
 
 /// What a finished removal leaves: nothing.
-async fn assert_gone(world: &World, connection: &ConnectionId) {
+pub(crate) async fn assert_gone(world: &World, connection: &ConnectionId) {
     let filter = KeyFilter::default().of_owner(connection.clone());
     let keys = world.keys.list(&filter, None, 100).await;
     assert!(keys.unwrap().iter().all(|key| key.has_ended()));
@@ -74,8 +71,17 @@ async fn all_that_a_connection_has_goes() {
     // A second time there is nothing to do.
     let again = world.remover().remove(&connection, &act("twice")).await.unwrap();
     assert!(again.finished && again.steps.is_empty());
-    let unknown = ConnectionId::clone(&connection);
-    assert!(world.remover().remove(&unknown, &act("thrice")).await.unwrap().finished);
+    let never = ConnectionId::new(
+        connection.deployment().clone(),
+        tenant("ACME").into(),
+        connection.carrier().clone(),
+        connection.environment(),
+        connection.account().clone(),
+    );
+    assert_eq!(
+        world.remover().remove(&never, &act("who")).await,
+        Err(RegistryError::Unknown)
+    );
 }
 
 #[tokio::test]
@@ -281,129 +287,6 @@ async fn without_a_client_nobody_is_told() {
     let removal = remover.remove(&connection, &act("left")).await.unwrap();
     assert!(removal.finished && removal.has_remains());
     assert_eq!(removal.step(Step::Tokens).unwrap().code, Some("no_client"));
-}
-
-/// Counts what stores are asked for, and stops for good at a certain number: the process was killed there.
-#[derive(Debug)]
-struct Fuse(AtomicUsize);
-
-impl Fuse {
-    fn burns(&self) -> bool {
-        let left = self
-            .0
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        left.is_err()
-    }
-}
-
-#[derive(Debug)]
-struct Killed<S>(Arc<Fuse>, S);
-
-#[async_trait]
-impl CredentialAdmin for Killed<Arc<dyn CredentialAdmin>> {
-    async fn put_credential(&self, to: &ConnectionId, what: Credential, act: &Act) -> Result<(), CredentialError> {
-        self.1.put_credential(to, what, act).await
-    }
-
-    async fn remove_credential(&self, connection: &ConnectionId, act: &Act) -> Result<bool, CredentialError> {
-        if self.0.burns() {
-            return Err(CredentialError::Unavailable);
-        }
-        self.1.remove_credential(connection, act).await
-    }
-}
-
-#[async_trait]
-impl KeyListing for Killed<Arc<dyn KeyListing>> {
-    async fn list(&self, filter: &KeyFilter, after: Option<KeyId>, most: usize) -> Result<Vec<KeyRecord>, KeyError> {
-        if self.0.burns() {
-            return Err(KeyError::StoreUnavailable);
-        }
-        self.1.list(filter, after, most).await
-    }
-}
-
-#[async_trait]
-impl ConnectionStore for Killed<MemoryConnections> {
-    async fn insert(&self, record: &ConnectionRecord, seen: u64) -> Result<Option<u64>, ConnectionStoreError> {
-        self.1.insert(record, seen).await
-    }
-
-    async fn replace(&self, expected: u64, next: &ConnectionRecord) -> Result<Option<u64>, ConnectionStoreError> {
-        if self.0.burns() {
-            return Err(ConnectionStoreError::Unavailable);
-        }
-        // Written, and the answer is lost.
-        let written = self.1.replace(expected, next).await;
-        match self.0.burns() {
-            true => Err(ConnectionStoreError::Unavailable),
-            false => written,
-        }
-    }
-
-    async fn of_tenant(
-        &self,
-        of: &DeploymentId,
-        tenant: &TenantId,
-    ) -> Result<Vec<ConnectionRecord>, ConnectionStoreError> {
-        if self.0.burns() {
-            return Err(ConnectionStoreError::Unavailable);
-        }
-        self.1.of_tenant(of, tenant).await
-    }
-
-    async fn changes(
-        &self,
-        of: &DeploymentId,
-        since: u64,
-        most: usize,
-    ) -> Result<Vec<ConnectionRecord>, ConnectionStoreError> {
-        self.1.changes(of, since, most).await
-    }
-
-    fn is_shared(&self) -> bool {
-        false
-    }
-}
-
-#[tokio::test]
-async fn killed_at_any_step_the_next_process_ends_it() {
-    let mut steps = 0;
-    loop {
-        let store = MemoryConnections::new();
-        let fuse = Arc::new(Fuse(AtomicUsize::new(usize::MAX)));
-        let world = world_on(Killed(fuse.clone(), store.clone())).await;
-        let connection = world.add("acme").await.connection;
-        assert_eq!(world.ship("acme").await.unwrap(), 201);
-        fuse.0.store(steps, Ordering::SeqCst);
-        let keys: Arc<dyn KeyListing> = world.keys.clone();
-        let credentials: Arc<dyn CredentialAdmin> = world.credentials.clone();
-        let remover = Remover::new(
-            world.registry.clone(),
-            &world.parts,
-            Arc::new(Killed(fuse.clone(), keys)),
-            Arc::new(Killed(fuse.clone(), credentials)),
-        );
-        let removal = remover.client(&world.client).remove(&connection, &act("left")).await;
-        let finished = removal.as_ref().is_ok_and(|removal| removal.finished);
-
-        let next = world.another(store).await;
-        let begun = next.registry.record(&connection).await.unwrap().standing;
-        match begun {
-            // It was not written down that it is to be removed, and whoever asked for it was told.
-            Standing::Active => assert!(removal.is_err() && steps < 3, "{steps} {removal:?}"),
-            Standing::Removing => assert!(next.remover().resume().await.iter().all(|removal| removal.finished)),
-            standing => assert_eq!(standing, Standing::Removed),
-        }
-        if begun != Standing::Active {
-            assert_gone(&next, &connection).await;
-        }
-        if finished {
-            break;
-        }
-        steps += 1;
-    }
-    assert!(steps >= 7, "{steps}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

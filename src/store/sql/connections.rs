@@ -206,8 +206,9 @@ fn record_of(row: &Row) -> Result<ConnectionRecord, SqlError> {
     let written: Written<'_> = serde_json::from_str(row.text(9)?).map_err(|_error| SqlError::Malformed)?;
     let act = Act::new(&written.actor, &written.reason, &written.ticket).map_err(|_error| SqlError::Malformed)?;
     let region = written.region.map(Region::new).transpose();
-    let mut settings = Settings::default();
-    settings.personal_paths = written.personal_paths.map(policy).transpose()?;
+    let settings = Settings {
+        personal_paths: written.personal_paths.map(policy).transpose()?,
+    };
     let at = Timestamp::from_unix_micros(row.int(11)?);
     let mut record = ConnectionRecord::new(
         connection,
