@@ -14,6 +14,7 @@ mod restore;
 mod setup;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -109,6 +110,8 @@ struct Inner {
     followed: RwLock<Followed>,
     /// One follows at a time.
     turn: tokio::sync::Mutex<()>,
+    /// Up to which row this process knows the anchor to be raised.
+    anchored: AtomicU64,
     /// What was found once holds for good.
     rolled_back: OnceLock<Rollback>,
 }
@@ -204,8 +207,17 @@ impl Ledger {
     /// was buried is in the database, and that the anchor may not know of it yet.
     pub(crate) async fn settle(&self) -> Result<(), LedgerError> {
         self.follow().await?;
+        self.anchor().await
+    }
+
+    /// Raises the anchor to where this process has followed the chain, if it has not done so.
+    pub(crate) async fn anchor(&self) -> Result<(), LedgerError> {
         let at = self.followed().at;
-        Ok(self.0.setup.anchor.raise(&at).await?)
+        if self.0.anchored.load(Ordering::SeqCst) < at.rows {
+            self.0.setup.anchor.raise(&at).await?;
+            self.0.anchored.fetch_max(at.rows, Ordering::SeqCst);
+        }
+        Ok(())
     }
 
     /// Whether it has ended: what this process has seen, and what the database says by now.
@@ -276,7 +288,7 @@ impl Ledger {
     }
 }
 
-/// Follows every five seconds, so that a rollback is found where nothing is asked for, too.
+/// Follows every five seconds, so that a rollback is found where nothing is asked for, too, and helps with the anchor.
 #[async_trait]
 impl Chore for Ledger {
     fn every(&self) -> Duration {
@@ -285,7 +297,7 @@ impl Chore for Ledger {
 
     async fn round(&self, _goes_on: &(dyn Fn() -> bool + Send + Sync)) {
         // A rollback is told where it is found; a database that does not answer is asked again.
-        let _followed = self.follow().await;
+        let _settled = self.settle().await;
     }
 }
 

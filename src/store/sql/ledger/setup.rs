@@ -1,5 +1,6 @@
 //! How a ledger is opened: the whole chain is read, and compared with its anchor.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, RwLock};
 
 use zeroize::Zeroizing;
@@ -103,6 +104,7 @@ impl LedgerSetup {
             secret,
             followed: RwLock::new(followed),
             turn: tokio::sync::Mutex::new(()),
+            anchored: AtomicU64::new(0),
             rolled_back: OnceLock::new(),
         }))
     }
