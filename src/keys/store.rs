@@ -231,6 +231,17 @@ impl KeyStore for MemoryKeyStore {
         Ok(self.kept().find(owner, key))
     }
 
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        let mut kept = self.kept();
+        let meant = |key: &&KeyHandle| key.purpose() == purpose && key.jkt() == *jkt && key.is_usable();
+        Ok(kept.sweep(owner).iter().map(|kept| &kept.key).find(meant).cloned())
+    }
+
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
         self.check_room(&mut self.kept(), owner)?;
         let key = LocalKey::generate_aside(spec.algorithm, self.backend).await?;
@@ -281,16 +292,26 @@ impl KeyStore for MemoryKeyStore {
     }
 }
 
-/// Looks at every key for a page, so that keeping them costs no more for it.
+/// Looks at every key of the owner for a page, or at every key where none is named, so that keeping them costs no more for it.
 #[async_trait]
 impl KeyListing for MemoryKeyStore {
     async fn list(&self, filter: &KeyFilter, after: Option<KeyId>, most: usize) -> Result<Vec<KeyRecord>, KeyError> {
         let mut kept = self.kept();
-        kept.sweep_all();
+        let of_one = match &filter.owner {
+            Some(owner) => {
+                kept.sweep(owner);
+                kept.of.get(owner)
+            }
+            None => {
+                kept.sweep_all();
+                None
+            }
+        };
+        let of_all = filter.owner.is_none().then(|| kept.of.values()).into_iter().flatten();
         let later = |kept: &&KeptKey| after.is_none_or(|after| kept.key.id() > after);
         // The first ones in order: the greatest goes when there is one too many.
         let mut page = BTreeMap::new();
-        for kept in kept.of.values().flatten().filter(later) {
+        for kept in of_one.into_iter().chain(of_all).flatten().filter(later) {
             let is_beyond = page.last_key_value().is_some_and(|(last, _)| kept.key.id() > *last);
             if page.len() >= most && is_beyond {
                 continue;

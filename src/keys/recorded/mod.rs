@@ -7,6 +7,7 @@ mod look;
 mod signer;
 
 use std::fmt;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -21,13 +22,16 @@ use super::{
     KeyStore, LocalKey, Purpose, Retired, StoredKey,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, Thumbprint};
 use crate::owner::Owner;
 
 pub use self::authority::Authority;
 
 /// How often a record is read again that others keep changing.
 const ATTEMPTS: usize = 8;
+
+/// How many keys of one owner and purpose are looked through for a thumbprint: one is active, and few drain.
+const SIGNING: usize = 256;
 
 /// A [`KeyStore`] whose records are in `R` and whose private halves are with `H`. Cheap to clone; clones are one store.
 ///
@@ -75,6 +79,8 @@ struct Shared<R: ?Sized, H: ?Sized> {
     looking: Mutex<Option<WeakShared<Looking>>>,
     /// Where the next round of tidying goes on.
     tidied: Mutex<Option<KeyId>>,
+    /// How many keys could not be wiped in rounds since all were tried.
+    unwiped: AtomicUsize,
 }
 
 impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> RecordedKeys<R, H> {
@@ -90,6 +96,7 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Recorded
             clock,
             looking: Mutex::default(),
             tidied: Mutex::default(),
+            unwiped: AtomicUsize::new(0),
         }))
     }
 
@@ -319,6 +326,25 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> KeyStore
             Some(stored) => self.0.adopt(stored, seen).await,
             None => Ok(None),
         }
+    }
+
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        let signing = KeyFilter::default()
+            .of_owner(owner.clone())
+            .for_purpose(purpose)
+            .in_state(KeyState::Active)
+            .in_state(KeyState::Draining);
+        let records = self.list(&signing, None, SIGNING).await?;
+        let Some(record) = records.into_iter().find(|record| record.jkt() == *jkt) else {
+            return Ok(None);
+        };
+        let key = self.get(owner, &record.id).await?;
+        Ok(key.filter(|key| key.purpose() == purpose && key.jkt() == *jkt))
     }
 
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {

@@ -15,7 +15,7 @@ use super::value::{Row, Value};
 use crate::keys::{
     Change, KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeyRecords, KeyState, Moved, Purpose, StoredKey,
 };
-use crate::owner::Owner;
+use crate::owner::{Environment, Owner};
 
 /// How many keys an owner may have that have not ended.
 const MOST_OF_ONE: i64 = 64;
@@ -204,6 +204,10 @@ impl KeyListing for SqlKeyRecords {
              AND (CAST($4 AS TEXT) IS NULL OR k.owner = $4) AND (CAST($5 AS TEXT) IS NULL OR k.id = $5) \
              AND (CAST($6 AS TEXT) IS NULL OR k.purpose = $6) AND k.state IN ($7, $8, $9, $10, $11) \
              AND (CAST($12 AS BIGINT) IS NULL OR k.activated_at < $12) \
+             AND (CAST($14 AS BIGINT) IS NULL OR k.activated_at >= $14) \
+             AND (CAST($15 AS BIGINT) IS NULL OR k.drain_until < $15) \
+             AND (CAST($16 AS TEXT) IS NULL OR \
+             CASE k.environment WHEN 'sandbox' THEN 'sandbox' ELSE 'production' END = $16) \
              WHERE h.deployment = $1 ORDER BY k.id LIMIT $13"
         );
         let all = [
@@ -228,6 +232,9 @@ impl KeyListing for SqlKeyRecords {
         );
         values.push(filter.activated_before.map(|at| at.unix_micros()).into());
         values.push(i64::try_from(most.min(MOST_ROWS)).unwrap_or(i64::MAX).into());
+        values.push(filter.activated_since.map(|at| at.unix_micros()).into());
+        values.push(filter.drained_before.map(|at| at.unix_micros()).into());
+        values.push(filter.environment.map(Environment::as_str).into());
         let listed = async {
             let rows = self.database.rows(LIST, &values).await?;
             let rows = rows.iter().filter(|row| !matches!(row.opt_text(KEY), Ok(None)));
