@@ -17,4 +17,8 @@ pub trait Chore: fmt::Debug + Send + Sync {
 
     /// One round. `goes_on` turns false when the upkeep is to stop: a long round then ends at its next safe point.
     async fn round(&self, goes_on: &(dyn Fn() -> bool + Send + Sync));
+
+    /// The upkeep stops, and no round follows: what other processes should not wait for is given up. Dropped when it takes
+    /// longer than five seconds. Default: nothing.
+    async fn stop(&self) {}
 }

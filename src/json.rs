@@ -282,6 +282,33 @@ impl<'de> Visitor<'de> for Seed<'_> {
     }
 }
 
+/// Writes a value that holds secrets, once and into a buffer of its size, so that no copy is left behind. `None` when it has more
+/// than `most` octets.
+#[cfg(feature = "sql")]
+pub(crate) fn write(value: &impl serde::Serialize, most: usize) -> Option<Zeroizing<Vec<u8>>> {
+    struct Count(usize);
+
+    impl std::io::Write for Count {
+        fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+            self.0 += octets.len();
+            Ok(octets.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, value).ok()?;
+    if count.0 > most {
+        return None;
+    }
+    let mut written = Zeroizing::new(Vec::with_capacity(count.0));
+    serde_json::to_writer(&mut *written, value).ok()?;
+    Some(written)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

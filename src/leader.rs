@@ -14,7 +14,6 @@ use crate::clock::Timestamp;
 /// It cannot be told who leads. User action: look at the store's health; nobody leads meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the store that says who leads is not available")]
-#[non_exhaustive]
 pub struct LeadUnknown;
 
 /// Says who leads, by compare-and-set in a store that all processes of a deployment share.

@@ -35,6 +35,7 @@
 //!
 //! | You want to | Look at |
 //! |---|---|
+//! | add, suspend and remove shippers at run time | [`registry`] |
 //! | call a carrier | [`Client`], [`carriers`], [`Parts`] |
 //! | know what an error means for a label | [`Error`], [`transport::Stage`] |
 //! | keep keys elsewhere | [`keys::KeyStore`], [`keys::Signer`] |
@@ -80,6 +81,7 @@ pub mod clock;
 pub mod conformance;
 pub mod credentials;
 mod crypto;
+pub mod directory;
 pub mod error;
 pub mod exchange;
 pub mod grants;
@@ -92,7 +94,9 @@ pub mod leader;
 pub mod owner;
 pub mod parts;
 mod pause;
+pub mod registry;
 pub mod rollout;
+pub mod rotation;
 #[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod secret;

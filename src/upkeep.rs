@@ -17,6 +17,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use tokio::sync::watch;
 
 use crate::binding::BindingKind;
+use crate::chore::Chore;
 use crate::client::{Client, Pipeline};
 use crate::clock::{Clock, Monotonic};
 use crate::journal::EventKind;
@@ -24,6 +25,7 @@ use crate::parts::Parts;
 
 #[cfg(feature = "mtls")]
 mod certificates;
+mod chores;
 
 /// How often is looked whether tokens are to be renewed, and whether the issuer is still to be told of revoked ones.
 const LOOK: Duration = Duration::from_secs(5);
@@ -46,6 +48,7 @@ const AT_ONCE: usize = 16;
 ///   dropped. Before one ends there are events. A source that does not answer within 30 s, or panics, holds up no other.
 /// - Revocations that the issuer could not be told of are told again: after 5 s, then less often, at least once an hour. After
 ///   24 times in vain, or when the connection has no credential any more, the token is given up with an event.
+/// - [Chores](Upkeep::chore) are done again and again: keys that are due are rotated, what other processes changed is learned.
 /// - Issuers are probed; a binding that one offers and that was not known is an event.
 ///
 /// Stop it last, when the handlers that make calls have ended: those are the callers whose token requests it brings home.
@@ -66,6 +69,7 @@ const AT_ONCE: usize = 16;
 pub struct Upkeep {
     parts: Parts,
     clients: Vec<Client>,
+    chores: Vec<Arc<dyn Chore>>,
     reload_every: Duration,
     probe_every: Duration,
 }
@@ -76,6 +80,7 @@ impl Upkeep {
         Self {
             parts: parts.clone(),
             clients: Vec::new(),
+            chores: Vec::new(),
             reload_every: Duration::from_secs(60),
             probe_every: Duration::from_secs(24 * 60 * 60),
         }
@@ -85,6 +90,13 @@ impl Upkeep {
     /// same clock.
     pub fn client(mut self, client: &Client) -> Self {
         self.clients.push(client.clone());
+        self
+    }
+
+    /// Does this again and again, at its own pace, beside everything else. The first round begins at once. One that panics, or
+    /// that takes longer than [`Chore`] says, is given up, and the next one comes in its time.
+    pub fn chore(mut self, chore: Arc<dyn Chore>) -> Self {
+        self.chores.push(chore);
         self
     }
 
@@ -102,7 +114,7 @@ impl Upkeep {
 
     /// Runs until `shutdown` ends, and then until what was begun has ended: requests to an issuer are not broken off, and each
     /// of them has its limit of time ([`Limits::token_exchange`](crate::exchange::budget::Limits::token_exchange), 10 s), as
-    /// has each look at a source of certificates (30 s). Nothing more is begun.
+    /// has each look at a source of certificates (30 s), each round of a chore and its end. Nothing more is begun.
     ///
     /// It fails never: what goes wrong is in the journal, and is tried again. That holds for panics of what was handed in
     /// too, where panics unwind. Dropping it gives up what is under way.
@@ -125,7 +137,12 @@ impl Upkeep {
             let _no_certificates = self.reload_every;
             std::future::ready(())
         };
-        let work = pin!(join(join_all(of_each), certificates));
+        let chores = join_all(
+            self.chores
+                .iter()
+                .map(|chore| chores::again_and_again(&worker, &**chore)),
+        );
+        let work = pin!(join(join(join_all(of_each), chores), certificates));
         if let Either::Left(((), rest)) = select(pin!(shutdown), work).await {
             stop.send_replace(true);
             rest.await;
@@ -175,6 +192,10 @@ impl Worker {
         while self.pause(LOOK).await {
             let due = pipeline.parts.tokens.due(&pipeline.scope, self.clock.monotonic());
             self.each(due, |(tenant, slot)| async move {
+                let _begun = slot.connection.begin();
+                if pipeline.source.admits(&slot.connection.id).is_err() {
+                    return;
+                }
                 slot.renew(&pipeline.source).await;
                 pipeline.parts.tokens.show(&pipeline.scope, &tenant);
             })

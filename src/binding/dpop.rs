@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 
 use crate::crypto;
-use crate::jose::{Algorithm, base64url};
+use crate::jose::{Algorithm, Thumbprint, base64url};
 use crate::keys::{KeyError, KeyHandle, KeySpec, Purpose, Retired, Signing};
 use crate::owner::Owner;
 use crate::target::Origin;
@@ -106,6 +106,15 @@ impl BindingStrategy for Dpop {
     async fn bind(&self, context: &BindContext<'_>) -> Result<Arc<dyn TokenBinding>, BindError> {
         Ok(Arc::new(self.bind_key(context).await?))
     }
+
+    async fn bind_to(
+        &self,
+        context: &BindContext<'_>,
+        jkt: &Thumbprint,
+    ) -> Result<Option<Arc<dyn TokenBinding>>, BindError> {
+        let bound = self.bind_older(context, jkt).await?;
+        Ok(bound.map(|bound| -> Arc<dyn TokenBinding> { Arc::new(bound) }))
+    }
 }
 
 impl Dpop {
@@ -144,6 +153,24 @@ impl Dpop {
             let _kept = keys.retire(&owner, &made.id(), Retired::Destroyed).await;
         }
         Err(BindError::Key(KeyError::Contended))
+    }
+
+    /// The binding to the connection's proof key with this thumbprint, while it signs.
+    pub(super) async fn bind_older(
+        &self,
+        context: &BindContext<'_>,
+        jkt: &Thumbprint,
+    ) -> Result<Option<DpopBinding>, BindError> {
+        let owner = Owner::from(context.connection.clone());
+        let Some(key) = context.keys.with_thumbprint(&owner, Purpose::Proof, jkt).await? else {
+            return Ok(None);
+        };
+        key.check(&owner, Purpose::Proof)?;
+        let is_meant = key.jkt() == *jkt && self.acceptable(context.algorithms).contains(&key.algorithm());
+        Ok(match is_meant {
+            true => Some(DpopBinding::new(key, context.algorithms)?),
+            false => None,
+        })
     }
 }
 

@@ -288,6 +288,19 @@ pub trait BindingStrategy: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`BindError`] when no key can be had, or none that the issuer would accept.
     async fn bind(&self, context: &BindContext<'_>) -> Result<Arc<dyn TokenBinding>, BindError>;
+
+    /// The binding to the connection's proof key with this thumbprint, which a code or a refresh token is bound to, for as long
+    /// as that key signs. `None`, the default, where there is no such key.
+    ///
+    /// # Errors
+    /// As [`BindingStrategy::bind`].
+    async fn bind_to(
+        &self,
+        _context: &BindContext<'_>,
+        _jkt: &Thumbprint,
+    ) -> Result<Option<Arc<dyn TokenBinding>>, BindError> {
+        Ok(None)
+    }
 }
 
 /// Why a connection could not be bound.

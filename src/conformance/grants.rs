@@ -53,6 +53,7 @@ impl fmt::Debug for OpenGrants {
 pub struct GrantStores {
     open: Opening<OpenGrants>,
     is_shared: bool,
+    has_deployments: bool,
     moves: bool,
     outage: Option<Doing<bool>>,
 }
@@ -67,6 +68,7 @@ impl GrantStores {
         Self {
             open: Box::new(move || Box::pin(open())),
             is_shared: true,
+            has_deployments: true,
             moves: true,
             outage: None,
         }
@@ -76,6 +78,13 @@ impl GrantStores {
     #[must_use]
     pub fn within_one_process(mut self) -> Self {
         self.is_shared = false;
+        self
+    }
+
+    /// The store serves one deployment, which is the connection's; those of others it does not take.
+    #[must_use]
+    pub fn of_one_deployment(mut self) -> Self {
+        self.has_deployments = false;
         self
     }
 
@@ -309,7 +318,7 @@ async fn one_of_many(stores: &GrantStores) -> Outcome {
 
 async fn apart(stores: &GrantStores) -> Outcome {
     let (one, other) = stores.two().await;
-    let all = owners::alike(true)?;
+    let all = owners::alike(stores.has_deployments)?;
     for (number, connection) in (0..).zip(&all) {
         // What the others have stored is not there for this one.
         let named = |what: &str| format!("{connection:?} {what} the record of another");

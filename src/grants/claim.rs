@@ -101,6 +101,23 @@ impl Grants {
         }
     }
 
+    /// What the connection's refresh token is bound to (RFC 9449 5, RFC 8705 4); empty where it is not bound, or where there is
+    /// none that can be used.
+    ///
+    /// # Errors
+    /// [`GrantError::Unavailable`].
+    pub async fn bound_to(&self, connection: &ConnectionId) -> Result<Arc<[Confirmation]>, GrantError> {
+        let now = self.clock.now();
+        let grant = match self.store.load(connection).await?.map(|record| record.state) {
+            Some(GrantState::Ready(grant) | GrantState::Claimed { grant, .. }) => grant,
+            Some(GrantState::Ended) | None => return Ok(Arc::default()),
+        };
+        Ok(match grant.expires_at {
+            Some(end) if end <= now => Arc::default(),
+            _ => grant.confirmations,
+        })
+    }
+
     /// See [`GrantStore::generation`].
     pub fn generation(&self) -> u64 {
         self.store.generation()

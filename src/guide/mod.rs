@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`writing_a_profile`] | call a carrier that [`carriers`](crate::carriers) does not know |
 //! | [`after_maybe_sent`] | buy labels, and an answer can get lost |
+//! | [`choosing_a_store`] | decide where keys, credentials and refresh tokens live |
+//! | [`backup_and_restore`] | have stores in SQL, and back them up |
 
 /// How to write a profile for a carrier that this crate does not know.
 #[doc = include_str!("writing_a_profile.md")]
@@ -17,3 +19,11 @@ pub mod writing_a_profile {}
 /// What to do when it is not known whether a label was bought.
 #[doc = include_str!("after_maybe_sent.md")]
 pub mod after_maybe_sent {}
+
+/// Where keys, credentials and refresh tokens live, and what a thief of each place gets.
+#[doc = include_str!("choosing_a_store.md")]
+pub mod choosing_a_store {}
+
+/// What to back up, and what a restored backup does.
+#[doc = include_str!("backup_and_restore.md")]
+pub mod backup_and_restore {}

@@ -4,8 +4,10 @@
 //! text that a server chose.
 
 pub mod fingerprint;
+mod keys;
 pub mod memory;
 pub mod tracing;
+pub mod webhook;
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,12 +21,13 @@ use crate::binding::{BindingKind, Role};
 use crate::clock::{Clock, Timestamp};
 use crate::exchange::fault::FaultKind;
 use crate::jose::Thumbprint;
-use crate::owner::{CarrierId, ConnectionId, DeploymentId, Environment};
+use crate::owner::{CarrierId, ConnectionId, DeploymentId, Environment, Owner};
 use crate::target::Origin;
 use crate::throttle::CountedBy;
 use crate::transport::Stage;
 
 use self::fingerprint::Fingerprint;
+pub use self::keys::{KeyChange, KeyEvent, RotationRun};
 
 /// Something that happened to a connection.
 #[derive(Clone, Debug)]
@@ -91,6 +94,26 @@ pub enum EventKind {
         /// The route.
         route: Arc<str>,
     },
+    /// Somebody added the connection, or changed how it stands or what was set.
+    ConnectionChanged {
+        /// What was done.
+        change: ConnectionChange,
+        /// The revision of its record since then.
+        revision: u64,
+        /// Who did it, and why.
+        act: Act,
+    },
+    /// A removal of the connection could not be ended; it is tried again.
+    RemovalUnfinished {
+        /// What it waits for, as a short name.
+        step: &'static str,
+        /// Why, as a short name.
+        code: &'static str,
+    },
+    /// The store of connections does not answer. Those that are known go on meanwhile.
+    ConnectionsUnavailable,
+    /// The store of connections has not answered for too long: no connection's calls are let through until it does.
+    ConnectionsStale,
     /// A server's clock was found to differ, and proofs to it follow.
     ClockOffset {
         /// Which server.
@@ -122,6 +145,26 @@ pub enum EventKind {
         /// Until when it is valid.
         not_after: Timestamp,
     },
+    /// A client certificate is old, or too old, by the policy of rotation, however long it is valid.
+    CertificateDue {
+        /// Its thumbprint.
+        x5t: Thumbprint,
+        /// Time since it became valid.
+        age: Duration,
+        /// When it is, or was, too old.
+        due: Timestamp,
+        /// Whether it is too old. Told daily.
+        overdue: bool,
+    },
+    /// Something happened to a key.
+    Key(KeyEvent),
+    /// Keys were rotated.
+    RotationRun(RotationRun),
+    /// Rotation could not find out which keys there are: by the short name of the error.
+    RotationBlind {
+        /// Why, as a short name.
+        code: &'static str,
+    },
     /// An issuer offers to bind tokens to something that it did not offer before, or that this client does not use.
     BindingOffered {
         /// The carrier.
@@ -136,7 +179,7 @@ pub enum EventKind {
     StateRolledBack {
         /// Which deployment's.
         deployment: DeploymentId,
-        /// What was found: `behind`, `forked`, `changed`.
+        /// What was found: `behind`, `forked`, `changed`, or `row put back` where one row alone is an old one.
         code: &'static str,
     },
     /// Somebody took the database's state as it is, without an anchor that vouches for it.
@@ -153,6 +196,13 @@ pub enum EventKind {
         /// Who, why and under which ticket.
         act: Act,
     },
+    /// Somebody did something to a store. The same stands in the table of acts.
+    Acted {
+        /// What, as a short name: `put-credential`, `rotate-kek`.
+        what: &'static str,
+        /// Who, why and under which ticket.
+        act: Act,
+    },
     /// A `DPoP-Nonce` was not taken.
     NonceIgnored {
         /// Which server gave it.
@@ -160,6 +210,38 @@ pub enum EventKind {
         /// Why.
         reason: NonceRefused,
     },
+}
+
+/// What somebody did with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionChange {
+    /// It was added.
+    Added,
+    /// Its settings were changed.
+    Changed,
+    /// It was suspended.
+    Suspended,
+    /// It was resumed.
+    Resumed,
+    /// Its removal has begun.
+    Removing,
+    /// It was removed.
+    Removed,
+}
+
+impl ConnectionChange {
+    /// A short name, `suspended` for instance.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Changed => "changed",
+            Self::Suspended => "suspended",
+            Self::Resumed => "resumed",
+            Self::Removing => "removing",
+            Self::Removed => "removed",
+        }
+    }
 }
 
 /// One request of an exchange.
@@ -266,6 +348,13 @@ impl Journal {
             return;
         }
         self.tell(Some(connection.clone()), kind());
+    }
+
+    /// Records something that happened to what `owner` has.
+    pub(crate) fn record_of(&self, owner: &Owner, kind: impl FnOnce() -> EventKind) {
+        if self.is_heard() {
+            self.tell(owner.connection().cloned(), kind());
+        }
     }
 
     /// Records something that concerns no connection in particular.

@@ -2,10 +2,11 @@
 
 use ::tracing::{debug, error, info, warn};
 
+use crate::act::Act;
 use crate::exchange::fault::FaultKind;
 use crate::throttle::CountedBy;
 
-use super::{Event, EventKind, Sink};
+use super::{Event, EventKind, KeyChange, KeyEvent, Sink};
 
 /// Writes every event to the `tracing` subscriber of the process: attempts at debug, calls and tokens at info, what needs
 /// a look at warn, what stops every tenant at error.
@@ -120,6 +121,28 @@ impl Sink for TracingSink {
             EventKind::PersonalPath { route } => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, route = &**route, "a personal path stood in a proof");
             }
+            EventKind::ConnectionChanged { change, revision, act } => info!(
+                target: "shipbound",
+                tenant,
+                carrier,
+                environment,
+                account,
+                change = change.as_str(),
+                revision,
+                actor = act.actor(),
+                reason = act.reason(),
+                ticket = act.ticket(),
+                "a connection was changed"
+            ),
+            EventKind::RemovalUnfinished { step, code } => {
+                warn!(target: "shipbound", tenant, carrier, environment, account, step, code, "a removal is not finished");
+            }
+            EventKind::ConnectionsUnavailable => {
+                warn!(target: "shipbound", "the store of connections does not answer");
+            }
+            EventKind::ConnectionsStale => {
+                error!(target: "shipbound", "the store of connections has not answered for too long; no call is let through");
+            }
             EventKind::ClockOffset { role, offset_seconds } => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, ?role, offset_seconds, "a server's clock differs");
             }
@@ -134,6 +157,23 @@ impl Sink for TracingSink {
             }
             EventKind::CertificateEnding { x5t, not_after } => {
                 warn!(target: "shipbound", %x5t, %not_after, "a client certificate ends");
+            }
+            EventKind::CertificateDue { x5t, age, due, overdue } => {
+                warn!(target: "shipbound", %x5t, age_s = age.as_secs(), %due, overdue, "a client certificate is old");
+            }
+            EventKind::Key(of_key) => key(event, of_key),
+            EventKind::RotationRun(run) => info!(
+                target: "shipbound",
+                rotated = run.rotated,
+                failed = run.failed,
+                held = run.held,
+                waiting = run.waiting,
+                actor = run.act.as_ref().map(Act::actor),
+                ticket = run.act.as_ref().map(Act::ticket),
+                "keys were rotated"
+            ),
+            EventKind::RotationBlind { code } => {
+                warn!(target: "shipbound", code, "rotation cannot see which keys there are");
             }
             EventKind::BindingOffered {
                 carrier,
@@ -157,10 +197,46 @@ impl Sink for TracingSink {
             EventKind::RestoreAccepted { deployment, act } => {
                 warn!(target: "shipbound", %deployment, actor = act.actor(), ticket = act.ticket(), "a restored backup was accepted");
             }
+            EventKind::Acted { what, act } => {
+                info!(target: "shipbound", tenant, carrier, environment, account, what, actor = act.actor(), ticket = act.ticket(), "an act");
+            }
             EventKind::NonceIgnored { role, reason } => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, ?role, %reason, "a nonce was ignored");
             }
         }
+    }
+}
+
+fn key(event: &Event, of: &KeyEvent) {
+    let connection = event.connection.as_ref();
+    let tenant = connection.map(|of| of.tenant().id().as_str());
+    let carrier = connection.map(|of| of.carrier().as_str());
+    let environment = connection.map(|of| of.environment().as_str());
+    let account = connection.map(|of| of.account().as_str());
+    let (step, code) = match &of.change {
+        KeyChange::RotationFailed { step, code } => (Some(*step), Some(*code)),
+        _ => (None, None),
+    };
+    let (age_s, due) = match &of.change {
+        KeyChange::DueSoon { age, due } | KeyChange::Overdue { age, due } => (Some(age.as_secs()), Some(*due)),
+        KeyChange::HeldByGrant { age } => (Some(age.as_secs()), None),
+        _ => (None, None),
+    };
+    let (key, jkt, purpose) = (of.key, of.jkt, of.purpose.as_str());
+    let (change, due) = (of.change.as_str(), due.map(|due| due.to_string()));
+    let (actor, ticket) = (of.act.as_ref().map(Act::actor), of.act.as_ref().map(Act::ticket));
+    // One macro call for each level: a level is part of the call site.
+    macro_rules! tell {
+        ($level:ident) => {
+            $level!(
+                target: "shipbound", tenant, carrier, environment, account, %key, %jkt, purpose, change, step, code, age_s, due,
+                actor, ticket, "key"
+            )
+        };
+    }
+    match of.change {
+        KeyChange::Made | KeyChange::Promoted { .. } | KeyChange::Destroyed => tell!(info),
+        _ => tell!(warn),
     }
 }
 

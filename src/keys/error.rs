@@ -47,6 +47,11 @@ pub enum KeyError {
     /// User action: look at the store's health; calls for this owner go on when it is back.
     #[error("the key store is not available")]
     StoreUnavailable,
+    /// The connection has no region, or one that has no store here ([`Regional`](crate::store::Regional)).
+    ///
+    /// User action: hand in the region's store, or add the connection with a region.
+    #[error("there is no store for the connection's region")]
+    NoRegion,
     /// The store shows an older state than it has shown before (`StateRolledBack`): a row or a dump was put back. Nothing signs.
     ///
     /// User action: if somebody restored a backup, follow the guide's chapter on restoring; else treat it as an attack on the
@@ -107,6 +112,31 @@ pub enum KeyError {
     /// User action: look at the HSM's or the service's health; for a key in this process, report it.
     #[error("signing failed")]
     SignerFailed,
+}
+
+impl KeyError {
+    /// A short name, for events and metrics: `missing`, `store_unavailable` and the like.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::WrongOwner => "wrong_owner",
+            Self::WrongPurpose { .. } => "wrong_purpose",
+            Self::Closed { .. } => "closed",
+            Self::NotPersisted => "not_persisted",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::RolledBack => "rolled_back",
+            Self::NoRegion => "no_region",
+            Self::Full { .. } => "full",
+            Self::Duplicate => "duplicate",
+            Self::Contended => "contended",
+            Self::Unsupported { .. } => "unsupported",
+            Self::Mismatch => "mismatch",
+            Self::Invalid(_) => "invalid",
+            Self::Randomness => "no_randomness",
+            Self::OperationFailed => "operation_failed",
+            Self::SignerFailed => "signer_failed",
+        }
+    }
 }
 
 impl From<KeyImportError> for KeyError {

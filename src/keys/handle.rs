@@ -241,6 +241,11 @@ impl KeyHandle {
         self.0.gate.close(reason.into())
     }
 
+    /// Until when the key drains by the wall clock; `None` while it does not.
+    pub(super) fn drain_until(&self) -> Option<Timestamp> {
+        self.0.drain.get().map(|drain| drain.wall)
+    }
+
     /// The same key, for whoever finds handles that others hold and holds none itself.
     pub(super) fn downgrade(&self) -> WeakKeyHandle {
         WeakKeyHandle(Arc::downgrade(&self.0))

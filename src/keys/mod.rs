@@ -34,13 +34,14 @@ use async_trait::async_trait;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, Thumbprint};
 use crate::owner::Owner;
 
 mod error;
 mod gate;
 mod handle;
 mod holder;
+mod jwks;
 pub mod local;
 mod local_keys;
 mod memory_records;
@@ -55,6 +56,7 @@ pub use handle::{KeyHandle, Signer, Signing};
 #[cfg(feature = "pkcs11")]
 pub(crate) use holder::key_digest;
 pub use holder::{KeyHolder, key_name};
+pub use jwks::Jwks;
 pub use local::{Backend, LocalKey, RsaSize};
 pub use local_keys::LocalKeys;
 pub use memory_records::MemoryKeyRecords;
@@ -174,6 +176,21 @@ pub trait KeyStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`KeyError::StoreUnavailable`].
     async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError>;
+
+    /// The owner's key for `purpose` with this thumbprint, active or draining: what a refresh token or a code is bound to must
+    /// be shown as long as it signs. The default knows the active key alone.
+    ///
+    /// # Errors
+    /// [`KeyError::StoreUnavailable`].
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        let active = self.active(owner, purpose).await?;
+        Ok(active.filter(|key| key.jkt() == *jkt))
+    }
 
     /// Makes a key, pending. When this returns `Ok` the key is durable (as durable as this store gets).
     ///

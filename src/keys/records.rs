@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use super::{KeyError, KeyId, KeyState, Purpose};
 use crate::clock::Timestamp;
 use crate::jose::{PublicJwk, Thumbprint};
-use crate::owner::{Owner, TenantId};
+use crate::owner::{Environment, Owner, TenantId};
 
 /// What is known of a key. No secret, and nothing by which anybody could sign.
 #[derive(Clone, Debug)]
@@ -60,6 +60,13 @@ impl KeyRecord {
     /// The RFC 7638 SHA-256 thumbprint of the public half.
     pub fn jkt(&self) -> Thumbprint {
         self.public.thumbprint()
+    }
+
+    /// What kind of system it is for. Keys of the deployment itself count as production.
+    pub fn environment(&self) -> Environment {
+        self.owner
+            .connection()
+            .map_or(Environment::Production, |connection| connection.environment())
     }
 
     /// Whether the key has ended.
@@ -152,8 +159,14 @@ pub struct KeyFilter {
     pub purpose: Option<Purpose>,
     /// In one of these states; empty means in any.
     pub states: Vec<KeyState>,
+    /// Of connections to this kind of system; keys of the deployment itself count as production.
+    pub environment: Option<Environment>,
+    /// Promoted at this instant or later.
+    pub activated_since: Option<Timestamp>,
     /// Promoted before this.
     pub activated_before: Option<Timestamp>,
+    /// Draining until an instant before this.
+    pub drained_before: Option<Timestamp>,
 }
 
 impl KeyFilter {
@@ -199,6 +212,27 @@ impl KeyFilter {
         self
     }
 
+    /// Those of connections to this kind of system; keys of the deployment itself count as production.
+    #[must_use]
+    pub fn in_environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    /// Those that were promoted at `instant` or later.
+    #[must_use]
+    pub fn activated_since(mut self, instant: Timestamp) -> Self {
+        self.activated_since = Some(instant);
+        self
+    }
+
+    /// Those whose drain ends before `instant`.
+    #[must_use]
+    pub fn drained_before(mut self, instant: Timestamp) -> Self {
+        self.drained_before = Some(instant);
+        self
+    }
+
     /// Whether `record` is among those that are meant.
     pub fn takes(&self, record: &KeyRecord) -> bool {
         let of_tenant = |tenant: &TenantId| match &record.owner {
@@ -211,8 +245,17 @@ impl KeyFilter {
             && self.purpose.is_none_or(|purpose| purpose == record.purpose)
             && (self.states.is_empty() || self.states.contains(&record.state))
             && self
+                .environment
+                .is_none_or(|environment| environment == record.environment())
+            && self
+                .activated_since
+                .is_none_or(|instant| record.activated_at.is_some_and(|at| at >= instant))
+            && self
                 .activated_before
                 .is_none_or(|instant| record.activated_at.is_some_and(|at| at < instant))
+            && self
+                .drained_before
+                .is_none_or(|instant| record.drain_until.is_some_and(|until| until < instant))
     }
 }
 

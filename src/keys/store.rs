@@ -1,13 +1,15 @@
 //! Keys in the memory of this process.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
 use super::local::{Backend, LocalKey};
-use super::{KeyError, KeyHandle, KeyId, KeySpec, KeyState, KeyStore, Purpose, Retired};
+use super::{
+    KeyError, KeyFilter, KeyHandle, KeyId, KeyListing, KeyRecord, KeySpec, KeyState, KeyStore, Purpose, Retired,
+};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::jose::Thumbprint;
 use crate::owner::Owner;
@@ -15,8 +17,10 @@ use crate::owner::Owner;
 /// A [`KeyStore`] that forgets everything when the process ends.
 ///
 /// Tokens that are bound to its keys are of no use to the next process, which asks for new ones. Holds at most 1 000 000
-/// keys, 64 of one owner; both are settable. A P-256 key takes some 1.3 KiB with its owner and its place. Destroyed keys are forgotten, and wiped with their last handle; compromised ones
-/// that were imported are remembered by thumbprint, and never taken in again.
+/// keys, 64 of one owner; both are settable. A P-256 key takes some 1.3 KiB with its owner and its place.
+///
+/// Ended keys are forgotten, and not listed any more: destroyed ones are wiped with their last handle; compromised ones that
+/// were imported are remembered by thumbprint, and never taken in again.
 pub struct MemoryKeyStore {
     clock: Arc<dyn Clock>,
     backend: Backend,
@@ -28,10 +32,41 @@ pub struct MemoryKeyStore {
 #[derive(Default)]
 struct Kept {
     /// Few keys to an owner, so a list is small and quick.
-    of: HashMap<Owner, Vec<KeyHandle>>,
+    of: HashMap<Owner, Vec<KeptKey>>,
     count: usize,
     /// Thumbprints that came from outside and live, or were compromised. A key has one owner.
     imported: HashSet<Thumbprint>,
+}
+
+/// A key, and what rotation wants to know of it.
+struct KeptKey {
+    key: KeyHandle,
+    created_at: Timestamp,
+    activated_at: Option<Timestamp>,
+}
+
+impl KeptKey {
+    fn record(&self) -> KeyRecord {
+        let key = &self.key;
+        let state = key.state();
+        KeyRecord {
+            state,
+            revision: match state {
+                KeyState::Pending => 0,
+                KeyState::Active => 1,
+                _ => 2,
+            },
+            activated_at: self.activated_at,
+            drain_until: key.drain_until(),
+            ..KeyRecord::pending(
+                key.owner().clone(),
+                key.id(),
+                key.purpose(),
+                key.public().clone(),
+                self.created_at,
+            )
+        }
+    }
 }
 
 impl MemoryKeyStore {
@@ -111,7 +146,11 @@ impl MemoryKeyStore {
 
     fn keep(&self, kept: &mut Kept, handle: &KeyHandle) -> Result<(), KeyError> {
         self.check_room(kept, handle.owner())?;
-        kept.of.entry(handle.owner().clone()).or_default().push(handle.clone());
+        kept.of.entry(handle.owner().clone()).or_default().push(KeptKey {
+            key: handle.clone(),
+            created_at: self.clock.now(),
+            activated_at: None,
+        });
         kept.count += 1;
         Ok(())
     }
@@ -142,22 +181,27 @@ impl MemoryKeyStore {
 
 impl Kept {
     /// Forgets the owner's keys that have ended, and gives those that have not.
-    fn sweep(&mut self, owner: &Owner) -> &[KeyHandle] {
+    fn sweep(&mut self, owner: &Owner) -> &mut [KeptKey] {
         let Self { of, count, imported } = self;
-        let Some(keys) = of.get_mut(owner) else { return &[] };
+        let Some(keys) = of.get_mut(owner) else { return &mut [] };
         let before = keys.len();
-        keys.retain(|key| stays(key, imported));
+        keys.retain(|kept| stays(&kept.key, imported));
         *count -= before - keys.len();
         if keys.is_empty() {
             of.remove(owner);
         }
-        of.get(owner).map_or(&[], Vec::as_slice)
+        of.get_mut(owner).map_or(&mut [], Vec::as_mut_slice)
+    }
+
+    fn find(&mut self, owner: &Owner, id: &KeyId) -> Option<KeyHandle> {
+        let found = self.sweep(owner).iter().find(|kept| kept.key.id() == *id);
+        found.map(|kept| kept.key.clone())
     }
 
     fn sweep_all(&mut self) {
         let Self { of, count, imported } = self;
         of.retain(|_, keys| {
-            keys.retain(|key| stays(key, imported));
+            keys.retain(|kept| stays(&kept.key, imported));
             !keys.is_empty()
         });
         *count = of.values().map(Vec::len).sum();
@@ -180,11 +224,22 @@ impl KeyStore for MemoryKeyStore {
     async fn active(&self, owner: &Owner, purpose: Purpose) -> Result<Option<KeyHandle>, KeyError> {
         let mut kept = self.kept();
         let active = |key: &&KeyHandle| key.purpose() == purpose && key.state() == KeyState::Active;
-        Ok(kept.sweep(owner).iter().find(active).cloned())
+        Ok(kept.sweep(owner).iter().map(|kept| &kept.key).find(active).cloned())
     }
 
     async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
-        Ok(self.kept().sweep(owner).iter().find(|kept| kept.id() == *key).cloned())
+        Ok(self.kept().find(owner, key))
+    }
+
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        let mut kept = self.kept();
+        let meant = |key: &&KeyHandle| key.purpose() == purpose && key.jkt() == *jkt && key.is_usable();
+        Ok(kept.sweep(owner).iter().map(|kept| &kept.key).find(meant).cloned())
     }
 
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
@@ -204,17 +259,22 @@ impl KeyStore for MemoryKeyStore {
     ) -> Result<bool, KeyError> {
         let mut kept = self.kept();
         let keys = kept.sweep(owner);
-        let next = keys.iter().find(|kept| kept.id() == *key).ok_or(KeyError::Missing)?;
+        let next = keys.iter().position(|kept| kept.key.id() == *key);
+        let purpose = next.and_then(|next| keys.get(next)).map(|next| next.key.purpose());
         let active = keys
             .iter()
-            .find(|kept| kept.purpose() == next.purpose() && kept.state() == KeyState::Active);
-        if active.map(KeyHandle::id) != replaces.copied() {
+            .map(|kept| &kept.key)
+            .find(|key| Some(key.purpose()) == purpose && key.state() == KeyState::Active)
+            .cloned();
+        let next = next.and_then(|next| keys.get_mut(next)).ok_or(KeyError::Missing)?;
+        if active.as_ref().map(KeyHandle::id) != replaces.copied() {
             return Ok(false);
         }
         // Not pending any more: promoted before, or closed by a handle outside, which it then stays.
-        if !next.open() {
+        if !next.key.open() {
             return Ok(false);
         }
+        next.activated_at = Some(self.clock.now());
         if let Some(active) = active {
             active.drain(drain_until, &self.clock);
         }
@@ -223,12 +283,49 @@ impl KeyStore for MemoryKeyStore {
 
     async fn retire(&self, owner: &Owner, key: &KeyId, to: Retired) -> Result<bool, KeyError> {
         let mut kept = self.kept();
-        let Some(handle) = kept.sweep(owner).iter().find(|kept| kept.id() == *key).cloned() else {
+        let Some(handle) = kept.find(owner, key) else {
             return Ok(false);
         };
         let changed = handle.close(to);
         kept.sweep(owner);
         Ok(changed)
+    }
+}
+
+/// Looks at every key of the owner for a page, or at every key where none is named, so that keeping them costs no more for it.
+#[async_trait]
+impl KeyListing for MemoryKeyStore {
+    async fn list(&self, filter: &KeyFilter, after: Option<KeyId>, most: usize) -> Result<Vec<KeyRecord>, KeyError> {
+        let mut kept = self.kept();
+        let of_one = match &filter.owner {
+            Some(owner) => {
+                kept.sweep(owner);
+                kept.of.get(owner)
+            }
+            None => {
+                kept.sweep_all();
+                None
+            }
+        };
+        let of_all = filter.owner.is_none().then(|| kept.of.values()).into_iter().flatten();
+        let later = |kept: &&KeptKey| after.is_none_or(|after| kept.key.id() > after);
+        // The first ones in order: the greatest goes when there is one too many.
+        let mut page = BTreeMap::new();
+        for kept in of_one.into_iter().chain(of_all).flatten().filter(later) {
+            let is_beyond = page.last_key_value().is_some_and(|(last, _)| kept.key.id() > *last);
+            if page.len() >= most && is_beyond {
+                continue;
+            }
+            let record = kept.record();
+            if !filter.takes(&record) {
+                continue;
+            }
+            page.insert(record.id, record);
+            if page.len() > most {
+                page.pop_last();
+            }
+        }
+        Ok(page.into_values().collect())
     }
 }
 

@@ -258,11 +258,13 @@ impl TokenSource {
         // What the issuer gave is stored, however long the store takes.
         let end = deadline + self.settling();
         let landed = async {
-            let prepared = self.prepared(connection, deadline).await?;
+            let mut prepared = self.prepared(connection, deadline).await?;
             callback
                 .check_issuer(self.issuer_text(), self.names_itself(&prepared.found))
                 .map_err(refused)?;
             let code = callback.code().map_err(refused)?;
+            self.show_asked_key(&pending, &mut prepared, connection, deadline)
+                .await?;
             self.check_key(&pending, &prepared)?;
             let form = Form::of_grant("authorization_code")
                 .with("code", code)
@@ -287,6 +289,26 @@ impl TokenSource {
             Ok(landed)
         };
         self.in_time(end, Awaited::Token, landed).await
+    }
+
+    /// Takes the key that the code was asked for with, where another has taken its place meanwhile. Not for public clients: their
+    /// refresh token would be bound to a key that ends soon.
+    async fn show_asked_key(
+        &self,
+        pending: &PendingConsent,
+        prepared: &mut Prepared<'_>,
+        connection: &Connection,
+        deadline: Monotonic,
+    ) -> Result<(), Error> {
+        let shown = Confirmation::jkt(prepared.binding.confirmations());
+        if let Some(asked) = pending.jkt
+            && shown != Some(asked)
+            && self.auth != ClientAuth::None
+        {
+            // Where that key has ended the check that follows says so.
+            let _found = self.bind_to(prepared, &asked, connection, deadline).await?;
+        }
+        Ok(())
     }
 
     /// A code is bound to the proof key that it was asked for with (RFC 9449 10), and the refresh token of a public client to

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::TryFutureExt;
 use http::StatusCode;
 
-use crate::binding::Role;
+use crate::binding::{Confirmation, Role};
 use crate::clock::{Monotonic, Timestamp};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::answer::Response;
@@ -76,6 +76,30 @@ impl TokenSource {
                 claim.settle(None, None).await.map_err(failed)?;
                 Ok((granted, consent))
             }
+        }
+    }
+
+    /// Takes the key that the refresh token is bound to (RFC 9449 5), where that is another one than was shown and still signs:
+    /// keys rotate, and a code may have been bound before that.
+    pub(super) async fn shows_bound_key(
+        &self,
+        prepared: &mut Prepared<'_>,
+        error: &Error,
+        connection: &Connection,
+        deadline: Monotonic,
+    ) -> Result<bool, Error> {
+        let is_mismatch = matches!(error.kind(), ErrorKind::Key(KeyError::Mismatch));
+        if !is_mismatch || *self.request.grant_type() != GrantType::RefreshToken {
+            return Ok(false);
+        }
+        let grants = self.grants()?;
+        let bound = grants.bound_to(&connection.id).map_err(failed);
+        let bound = self.in_time(deadline, Awaited::Credential, bound).await?;
+        match Confirmation::jkt(&bound) {
+            Some(jkt) if Confirmation::jkt(prepared.binding.confirmations()) != Some(jkt) => {
+                self.bind_to(prepared, &jkt, connection, deadline).await
+            }
+            _ => Ok(false),
         }
     }
 

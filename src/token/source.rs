@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue};
 use crate::binding::{BindContext, BindingStrategy, Confirmation, Role, TokenBinding};
 use crate::clock::{Clock, Monotonic};
 use crate::credentials::{CredentialAt, CredentialPart, CredentialStore, KeyForm};
+use crate::directory::Directory;
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::answer::{Report, Response};
 use crate::exchange::budget::Limits;
@@ -21,6 +22,7 @@ use crate::exchange::fault::FaultShape;
 use crate::exchange::quirks::Quirks;
 use crate::exchange::{Env, Errand, Manner, drive, within};
 use crate::grants::GrantStore;
+use crate::jose::Thumbprint;
 use crate::journal::{EventKind, Journal};
 use crate::keys::KeyStore;
 use crate::owner::Environment;
@@ -109,6 +111,8 @@ pub(crate) struct TokenSource {
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) credentials: Arc<dyn CredentialStore>,
     pub(crate) grants: Option<Arc<dyn GrantStore>>,
+    /// Which connections there are.
+    pub(crate) directory: Option<Arc<dyn Directory>>,
     /// Where tokens come from that are exchanged.
     pub(crate) subject: Option<Arc<dyn SubjectTokens>>,
     pub(crate) journal: Journal,
@@ -192,6 +196,33 @@ impl TokenSource {
         self.in_time(deadline, Awaited::Key, bound).await
     }
 
+    /// Binds what is asked for to the connection's key with this thumbprint, in the place of the active one; `false` where
+    /// there is no such key any more.
+    pub(super) async fn bind_to(
+        &self,
+        prepared: &mut Prepared<'_>,
+        jkt: &Thumbprint,
+        connection: &Connection,
+        deadline: Monotonic,
+    ) -> Result<bool, Error> {
+        let context = BindContext {
+            connection: &connection.id,
+            keys: &*self.keys,
+            clock: &*self.clock,
+            algorithms: prepared.found.algorithms(),
+        };
+        let bound = self
+            .strategy
+            .bind_to(&context, jkt)
+            .map_err(|error| Error::before(error.into()).of(Role::AuthorizationServer));
+        let Some(bound) = self.in_time(deadline, Awaited::Key, bound).await? else {
+            return Ok(false);
+        };
+        // The next token may come with the active key again, so the connection keeps that binding and its nonces.
+        prepared.binding = bound;
+        Ok(true)
+    }
+
     pub(super) async fn in_time<T>(
         &self,
         deadline: Monotonic,
@@ -228,6 +259,8 @@ impl TokenSource {
         turn: Duration,
         deadline: Monotonic,
     ) -> Result<Landed, Error> {
+        // Calls that go on while their connection is removed get no other token, and no other key.
+        self.admits(&connection.id)?;
         if let Place::Nowhere = self.at {
             let bound = self.bind(connection, None, deadline).await?;
             return Ok(self.by_certificate(connection.bind(bound), connection));
@@ -245,6 +278,11 @@ impl TokenSource {
         let mut outcome = self.ask_with(&prepared, connection, deadline).await;
         if let Err(error) = &outcome
             && self.swaps(&mut prepared, error, connection)
+        {
+            outcome = self.ask_with(&prepared, connection, deadline).await;
+        }
+        if let Err(error) = &outcome
+            && self.shows_bound_key(&mut prepared, error, connection, deadline).await?
         {
             outcome = self.ask_with(&prepared, connection, deadline).await;
         }
@@ -395,8 +433,9 @@ impl TokenSource {
     }
 
     /// Whether `lease` may be used: its key signs, and its credential, looked up again after a change, is still the
-    /// connection's. One that may not is evicted.
+    /// connection's. One that may not is evicted. A connection that is not let through is an error, and its lease stays.
     pub(crate) async fn review(&self, slot: &Slot, lease: &Arc<Lease>) -> Result<bool, Error> {
+        self.admits_with(lease)?;
         let generation = self.generation();
         if lease.is_good(generation) {
             return Ok(true);

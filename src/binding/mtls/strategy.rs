@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use crate::binding::dpop::Dpop;
 use crate::binding::{BindContext, BindError, BindingKind, BindingStrategy, TokenBinding};
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, Thumbprint};
 use crate::keys::KeyError;
 use crate::owner::Owner;
 use crate::transport::identity::IdentityError;
@@ -125,5 +125,17 @@ impl BindingStrategy for DpopMtls {
         let mtls = self.mtls.certificate(context).await?;
         let dpop = self.dpop.bind_key(context).await?;
         Ok(Arc::new(DpopMtlsBinding::new(dpop, mtls)))
+    }
+
+    async fn bind_to(
+        &self,
+        context: &BindContext<'_>,
+        jkt: &Thumbprint,
+    ) -> Result<Option<Arc<dyn TokenBinding>>, BindError> {
+        let Some(dpop) = self.dpop.bind_older(context, jkt).await? else {
+            return Ok(None);
+        };
+        let mtls = self.mtls.certificate(context).await?;
+        Ok(Some(Arc::new(DpopMtlsBinding::new(dpop, mtls))))
     }
 }

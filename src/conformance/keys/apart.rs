@@ -11,7 +11,10 @@ use crate::owner::Owner;
 
 pub(super) async fn owners(stores: &KeyStores) -> Outcome {
     let (one, other) = stores.two().await;
-    let all: Vec<Owner> = owners::alike(true)?.into_iter().map(Owner::Connection).collect();
+    let all: Vec<Owner> = owners::alike(stores.has_deployments)?
+        .into_iter()
+        .map(Owner::Connection)
+        .collect();
     let (owner, others) = all.split_first().ok_or("no owners")?;
     let key = stores.promoted(&one, owner, None).await?;
     let pending = one.keys.create(owner, stores.proof()).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{KeyStores, Outcome, active, demand, fresh, sign};
+use super::{Doing, KeyStores, Outcome, active, demand, fresh, sign};
 use crate::clock::Clock;
 use crate::keys::{KeyError, KeyState, Purpose, Retired};
 
@@ -146,8 +146,7 @@ pub(super) async fn never_return(stores: &KeyStores) -> Outcome {
     Ok(())
 }
 
-pub(super) async fn outage(stores: &KeyStores) -> Outcome {
-    let Some(outage) = &stores.outage else { return Ok(()) };
+pub(super) async fn outage(stores: &KeyStores, outage: &Doing<bool>) -> Outcome {
     let (one, other) = stores.two().await;
     let owner = fresh()?;
     let key = stores.promoted(&one, &owner, None).await?;

@@ -1,34 +1,29 @@
-//! What every [`GrantStore`] must do. Nothing here knows which store it is.
+//! What every call answers in every state of a grant, over any [`GrantStore`]. What stores must do by themselves is in
+//! [`conformance`].
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-
-use futures_util::future::join_all;
-use uuid::Uuid;
 
 use super::super::*;
 use super::stepping::Stepping;
-use super::{LATER, MARK, START, World, acme, connection, grant, token};
+use super::{LATER, START, World, acme, grant, token};
 use crate::clock::Clock;
-use crate::jose::Thumbprint;
-
-/// All checks, each with an empty store of its own.
-async fn check(empty: impl Fn() -> Arc<dyn GrantStore>) {
-    every_call_in_every_state(&empty).await;
-    records_come_back_as_they_were(&*empty()).await;
-    replacing_compares(&*empty()).await;
-    one_of_many_replaces(&*empty()).await;
-    connections_are_apart(&*empty()).await;
-}
+use crate::conformance::{self, GrantStores, OpenGrants};
 
 #[tokio::test]
 async fn the_store_in_memory_conducts_itself() {
-    check(|| Arc::new(MemoryGrants::new())).await;
+    every_call_in_every_state(&|| Arc::new(MemoryGrants::new())).await;
 }
 
 #[tokio::test]
 async fn a_store_that_takes_its_time_conducts_itself() {
-    check(|| Arc::new(Stepping::new())).await;
+    every_call_in_every_state(&|| Arc::new(Stepping::new())).await;
+    let store = Arc::new(Stepping::new());
+    let stores = GrantStores::new(move || {
+        let store = Arc::clone(&store);
+        async { OpenGrants::new(store) }
+    });
+    let report = conformance::grant_store(&stores).await;
+    assert!(report.has_passed(), "{report}");
 }
 
 const CALLS: [&str; 11] = [
@@ -308,148 +303,5 @@ async fn answer_of(world: &World, call: &str, holder: Claim) -> String {
         "end" => said(holder.end().await),
         "abandon" => said(holder.abandon().await),
         other => panic!("{other}"),
-    }
-}
-
-fn record(revision: u64, state: GrantState) -> Record {
-    Record {
-        revision: Revision::from_u64(revision),
-        consent: Revision::from_u64(u64::MAX),
-        state,
-    }
-}
-
-/// All that is in a record, the refresh token too.
-fn content(record: &Record) -> String {
-    let token = match &record.state {
-        GrantState::Ready(grant) | GrantState::Claimed { grant, .. } => grant.refresh_token().expose(),
-        GrantState::Ended => "",
-    };
-    format!("{record:?} {token}")
-}
-
-async fn records_come_back_as_they_were(store: &dyn GrantStore) {
-    let jkt = Confirmation::Jkt(Thumbprint::from_bytes([255; 32]));
-    let x5t = Confirmation::X5t(Thumbprint::from_bytes([0; 32]));
-    let full = Grant::new(format!("{MARK} ~!'\"\\%"), Timestamp::from_unix_micros(-1))
-        .with_scope("a b")
-        .with_confirmations([jkt, x5t])
-        .with_expiry(Timestamp::from_unix_micros(i64::MAX));
-    let claimed = |grant, second_chance| GrantState::Claimed {
-        grant,
-        until: Timestamp::from_unix_micros(1_234_567),
-        second_chance,
-    };
-    let states = [
-        GrantState::Ready(full.clone()),
-        GrantState::Ready(grant(&"long".repeat(2000))),
-        GrantState::Ready(grant("empty scope").with_scope("")),
-        claimed(full.clone(), false),
-        claimed(full.with_confirmations([x5t]), true),
-        GrantState::Ended,
-    ];
-    let mut last = Revision::from_u64(0);
-    for (state, revision) in states.into_iter().zip([1, 0, u64::MAX, 1 << 63, 7, 8]) {
-        let record = record(revision, state);
-        store.put(&acme(), &record).await.unwrap();
-        let kept = store.load(&acme()).await.unwrap().unwrap();
-        assert_eq!(content(&kept), content(&record));
-        // The same by compare-and-set.
-        store.put(&acme(), &self::record(99, GrantState::Ended)).await.unwrap();
-        assert!(store.replace(&acme(), Revision::from_u64(99), &record).await.unwrap());
-        let kept = store.load(&acme()).await.unwrap().unwrap();
-        assert_eq!(content(&kept), content(&record));
-        assert_ne!(std::mem::replace(&mut last, kept.revision), kept.revision);
-    }
-}
-
-async fn replacing_compares(store: &dyn GrantStore) {
-    let [one, two, three] = [1, 2, 3].map(|number| record(number, GrantState::Ready(grant(&number.to_string()))));
-    // There is nothing to replace, and nothing is made.
-    assert!(!store.replace(&acme(), one.revision, &two).await.unwrap());
-    assert!(store.load(&acme()).await.unwrap().is_none());
-
-    store.put(&acme(), &one).await.unwrap();
-    assert!(!store.replace(&acme(), two.revision, &three).await.unwrap());
-    assert!(store.replace(&acme(), one.revision, &two).await.unwrap());
-    // A repeat finds it done.
-    assert!(!store.replace(&acme(), one.revision, &two).await.unwrap());
-    assert_eq!(store.load(&acme()).await.unwrap().unwrap().revision, two.revision);
-    // A revision may return, as released claims do.
-    assert!(store.replace(&acme(), two.revision, &one).await.unwrap());
-    assert_eq!(content(&store.load(&acme()).await.unwrap().unwrap()), content(&one));
-
-    assert!(store.remove(&acme()).await.unwrap());
-    assert!(!store.remove(&acme()).await.unwrap());
-    assert!(!store.replace(&acme(), one.revision, &two).await.unwrap());
-    assert!(store.load(&acme()).await.unwrap().is_none());
-}
-
-async fn one_of_many_replaces(store: &dyn GrantStore) {
-    let first = record(0, GrantState::Ended);
-    store.put(&acme(), &first).await.unwrap();
-    let rivals: Vec<_> = (1..=16).map(|number| record(number, GrantState::Ended)).collect();
-    let connection = acme();
-    let done = join_all(
-        rivals
-            .iter()
-            .map(|rival| store.replace(&connection, first.revision, rival)),
-    )
-    .await;
-    let winners: Vec<_> = rivals
-        .iter()
-        .zip(done)
-        .filter(|(_, done)| *done.as_ref().unwrap())
-        .collect();
-    let kept = store.load(&acme()).await.unwrap().unwrap();
-    assert_eq!(winners.len(), 1);
-    assert_eq!(kept.revision, winners[0].0.revision);
-}
-
-async fn connections_are_apart(store: &dyn GrantStore) {
-    use crate::owner::{AccountId, CarrierId, DeploymentId, Environment, Tenant, TenantId};
-
-    let id = |deployment: &str, tenant: &str, incarnation, carrier: &str, environment, account: &str| {
-        ConnectionId::new(
-            DeploymentId::new(deployment).unwrap(),
-            Tenant::new(TenantId::new(tenant).unwrap(), incarnation),
-            CarrierId::new(carrier).unwrap(),
-            environment,
-            AccountId::new(account).unwrap(),
-        )
-    };
-    let (old, live, test) = (Uuid::nil(), Environment::Production, Environment::Sandbox);
-    let all = [
-        connection("acme", old),
-        id("default", "acme", Uuid::max(), "ups", live, "main"),
-        id("default", "Acme", old, "ups", live, "main"),
-        id("default", "acme.", old, "ups", live, "main"),
-        id("default", "acme-ups", old, "production", live, "main"),
-        id("default", "acme", old, "ups-production", live, "main"),
-        id("default", "acme", old, "UPS", live, "main"),
-        id("default", "acme", old, "usps", live, "main"),
-        id("default", "acme", old, "ups", test, "main"),
-        id("default", "acme", old, "ups", live, "Main"),
-        id("default", "acme", old, "ups", live, "track"),
-        id("default2", "acme", old, "ups", live, "main"),
-    ];
-    for (number, connection) in (0..).zip(&all) {
-        // What the others have stored is not there for this one.
-        assert!(store.load(connection).await.unwrap().is_none(), "{connection:?}");
-        assert!(!store.remove(connection).await.unwrap());
-        let taken = record(0, GrantState::Ended);
-        assert!(!store.replace(connection, Revision::from_u64(1), &taken).await.unwrap());
-        let record = record(number, GrantState::Ready(grant(&number.to_string())));
-        store.put(connection, &record).await.unwrap();
-    }
-    let mut seen = BTreeSet::new();
-    for connection in &all {
-        seen.insert(content(&store.load(connection).await.unwrap().unwrap()));
-    }
-    assert_eq!(seen.len(), all.len());
-    // What one loses the others keep.
-    assert!(store.remove(&all[0]).await.unwrap());
-    for connection in &all[1..] {
-        assert!(store.load(connection).await.unwrap().is_some(), "{connection:?}");
     }
 }

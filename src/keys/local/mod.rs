@@ -214,7 +214,14 @@ impl LocalKey {
     /// # Errors
     /// [`KeyError::OperationFailed`].
     pub fn export_pkcs8_pem(self) -> Result<KeyMaterial, KeyError> {
-        let der = match &self.private {
+        pem::encode_string("PRIVATE KEY", pem::LineEnding::LF, &self.to_pkcs8()?)
+            .map(KeyMaterial::new)
+            .map_err(|_| KeyError::OperationFailed)
+    }
+
+    /// The key as PKCS#8 in DER, to be sealed.
+    pub(crate) fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        match &self.private {
             Private::P256(key) => key.to_pkcs8(),
             #[cfg(feature = "aws-lc-rs")]
             Private::Es256(key) => key.to_pkcs8(),
@@ -222,10 +229,7 @@ impl LocalKey {
             Private::Ed25519(key) => key.to_pkcs8(),
             #[cfg(feature = "rsa")]
             Private::Rsa(key) => key.to_pkcs8(),
-        }?;
-        pem::encode_string("PRIVATE KEY", pem::LineEnding::LF, &der)
-            .map(KeyMaterial::new)
-            .map_err(|_| KeyError::OperationFailed)
+        }
     }
 
     fn from_halves(halves: Halves, backend: Backend) -> Result<Self, KeyImportError> {

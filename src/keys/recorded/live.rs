@@ -16,7 +16,10 @@ const FIRST_SWEEP: usize = 64;
 /// How many ends are remembered that the store could not be told of.
 const MOST_UNTOLD: usize = 10_000;
 
-pub(super) type Making = Shared<BoxFuture<'static, Result<KeyHandle, KeyError>>>;
+type Made = BoxFuture<'static, Result<KeyHandle, KeyError>>;
+
+/// A handle on its way.
+pub(super) type Making = Shared<Made>;
 
 pub(super) struct Live {
     clock: Arc<dyn Clock>,
@@ -38,7 +41,7 @@ struct State {
 
 enum Entry {
     Key(WeakKeyHandle),
-    Making(WeakShared<BoxFuture<'static, Result<KeyHandle, KeyError>>>),
+    Making(WeakShared<Made>),
 }
 
 impl Live {
@@ -56,11 +59,7 @@ impl Live {
     }
 
     /// The handle of this key, or what makes it: by whoever else makes it now, or else by `make`.
-    pub(super) fn find_or_make(
-        &self,
-        id: KeyId,
-        make: impl FnOnce() -> BoxFuture<'static, Result<KeyHandle, KeyError>>,
-    ) -> Result<KeyHandle, Making> {
+    pub(super) fn find_or_make(&self, id: KeyId, make: impl FnOnce() -> Made) -> Result<KeyHandle, Making> {
         let mut state = self.state();
         match state.keys.get(&id) {
             Some(Entry::Key(key)) => {
@@ -216,6 +215,43 @@ pub(super) fn follow(key: &KeyHandle, state: KeyState, drain_until: Option<Times
         }
         KeyState::Compromised => {
             key.close(Retired::Compromised);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::keys::{Backend, LocalKey, Purpose};
+    use crate::owner::DeploymentId;
+
+    #[test]
+    fn keys_that_nobody_holds_take_no_room() {
+        let live = Live::new(Arc::new(SystemClock::new()));
+        let owner = Owner::Deployment(DeploymentId::default_deployment());
+        let signer = Arc::new(LocalKey::generate(crate::jose::Algorithm::Es256, Backend::default()).unwrap());
+        let mut held = Vec::new();
+        for number in 0..10_000 {
+            let id = KeyId::random().unwrap();
+            let making = live.find_or_make(id, || Box::pin(std::future::pending()));
+            drop(making);
+            if number % 2 == 0 {
+                continue;
+            }
+            let public = signer.public().clone();
+            let key = KeyHandle::pending(owner.clone(), id, Purpose::Proof, public, signer.clone());
+            live.made(&key);
+            if number % 100 == 1 {
+                held.push(key);
+            }
+            assert!(live.len() < 2 * FIRST_SWEEP.max(held.len() + 1));
+        }
+        for key in held {
+            let found = live.find_or_make(key.id(), || unreachable!("it is held"));
+            assert_eq!(found.unwrap().id(), key.id());
         }
     }
 }

@@ -13,6 +13,8 @@ use crate::chore::Chore;
 use crate::clock::within;
 use crate::keys::{KeyError, KeyHolder, KeyRecords};
 
+pub(super) type Looking = BoxFuture<'static, Result<(), KeyError>>;
+
 /// How often the upkeep looks.
 const EVERY: Duration = Duration::from_secs(5);
 
@@ -33,14 +35,14 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Recorded
 }
 
 impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Shared<R, H> {
-    pub(super) fn look(self: &Arc<Self>) -> SharedFuture<BoxFuture<'static, Result<(), KeyError>>> {
+    pub(super) fn look(self: &Arc<Self>) -> SharedFuture<Looking> {
         let mut looking = self.looking.lock().unwrap_or_else(PoisonError::into_inner);
         let running = looking.as_ref().and_then(WeakShared::upgrade);
         if let Some(running) = running.filter(|running| running.peek().is_none()) {
             return running;
         }
         let shared = Arc::clone(self);
-        let look: BoxFuture<'static, _> = Box::pin(async move { shared.look_once().await });
+        let look: Looking = Box::pin(async move { shared.look_once().await });
         let look = look.shared();
         *looking = look.downgrade();
         look
@@ -93,7 +95,9 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Chore fo
     async fn round(&self, goes_on: &(dyn Fn() -> bool + Send + Sync)) {
         // Signers tell of a store that does not answer.
         if self.sync().await.is_ok() && goes_on() {
-            let _next_round = self.tidy(AT_ONCE, goes_on).await;
+            // A device that does not answer must not keep this process from looking.
+            let clock = &self.0.clock;
+            let _next_round = within(&**clock, clock.monotonic() + EVERY, self.tidy(AT_ONCE, goes_on)).await;
         }
     }
 }

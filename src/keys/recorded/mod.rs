@@ -7,26 +7,31 @@ mod look;
 mod signer;
 
 use std::fmt;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use futures_util::future::{BoxFuture, WeakShared};
+use futures_util::future::WeakShared;
 
 use self::authority::Watch;
 use self::live::{Live, follow};
+use self::look::Looking;
 use self::signer::Watched;
 use super::{
     Change, KeyError, KeyFilter, KeyHandle, KeyHolder, KeyId, KeyListing, KeyRecord, KeyRecords, KeySpec, KeyState,
     KeyStore, LocalKey, Purpose, Retired, StoredKey,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::jose::Algorithm;
+use crate::jose::{Algorithm, Thumbprint};
 use crate::owner::Owner;
 
 pub use self::authority::Authority;
 
 /// How often a record is read again that others keep changing.
 const ATTEMPTS: usize = 8;
+
+/// How many keys of one owner and purpose are looked through for a thumbprint: one is active, and few drain.
+const SIGNING: usize = 256;
 
 /// A [`KeyStore`] whose records are in `R` and whose private halves are with `H`. Cheap to clone; clones are one store.
 ///
@@ -71,9 +76,11 @@ struct Shared<R: ?Sized, H: ?Sized> {
     watch: Watch,
     live: Live,
     /// The look that is under way.
-    looking: Mutex<Option<WeakShared<BoxFuture<'static, Result<(), KeyError>>>>>,
+    looking: Mutex<Option<WeakShared<Looking>>>,
     /// Where the next round of tidying goes on.
     tidied: Mutex<Option<KeyId>>,
+    /// How many keys could not be wiped in rounds since all were tried.
+    unwiped: AtomicUsize,
 }
 
 impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> RecordedKeys<R, H> {
@@ -89,6 +96,7 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Recorded
             clock,
             looking: Mutex::default(),
             tidied: Mutex::default(),
+            unwiped: AtomicUsize::new(0),
         }))
     }
 
@@ -178,12 +186,25 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Shared<R
         if record.has_ended() || self.is_drained(&record) {
             return Ok(None);
         }
-        let key = self.handle(&stored).await?;
+        let key = match self.handle(&stored).await {
+            // Ended while its signer was made, so that the private half is gone; or else that is the trouble.
+            Err(error @ (KeyError::Missing | KeyError::Mismatch)) => {
+                let now = self.load(&record.owner, &record.id).await?;
+                let has_ended = now.is_none_or(|now| now.record.has_ended());
+                return if has_ended { Ok(None) } else { Err(error) };
+            }
+            made => made?,
+        };
+        let mut untold = None;
         if self.live.stirred() != seen {
             // Something happened to some key while this one was made. From here on looks find the handle.
             match self.load(&record.owner, &record.id).await? {
                 Some(stored) => record = stored.record,
                 None => return Ok(None),
+            }
+            untold = self.live.untold(&record.owner, record.id);
+            if let Some(to) = untold {
+                key.close(to);
             }
             follow(&key, record.state, record.drain_until, &self.clock);
         }
@@ -192,9 +213,10 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Shared<R
             KeyState::Compromised => Retired::Compromised,
             _ => return Ok(Some(key)),
         };
-        // Closed by its handle, which the store does not know of.
-        if matches!(record.state, KeyState::Pending | KeyState::Active) {
+        // Closed by its handle, or when the store could not be told.
+        if untold.is_some() || matches!(record.state, KeyState::Pending | KeyState::Active) {
             self.end(&record.owner, &record.id, end).await?;
+            self.live.told(&record.owner, record.id, end);
         }
         Ok(None)
     }
@@ -304,6 +326,25 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> KeyStore
             Some(stored) => self.0.adopt(stored, seen).await,
             None => Ok(None),
         }
+    }
+
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        let signing = KeyFilter::default()
+            .of_owner(owner.clone())
+            .for_purpose(purpose)
+            .in_state(KeyState::Active)
+            .in_state(KeyState::Draining);
+        let records = self.list(&signing, None, SIGNING).await?;
+        let Some(record) = records.into_iter().find(|record| record.jkt() == *jkt) else {
+            return Ok(None);
+        };
+        let key = self.get(owner, &record.id).await?;
+        Ok(key.filter(|key| key.purpose() == purpose && key.jkt() == *jkt))
     }
 
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {

@@ -2,7 +2,7 @@
 
 use crate::crypto::Digest;
 use crate::jose::Thumbprint;
-use crate::keys::{KeyState, Purpose};
+use crate::keys::{KeyRecord, KeyState, Purpose};
 use crate::owner::Owner;
 
 /// Which kind of row a sealed value stands in. Values of one kind do not open as another.
@@ -31,8 +31,8 @@ impl Table {
     }
 }
 
-/// All that a sealed value belongs to: owner (deployment, tenant with incarnation, connection), table, and of a key its purpose,
-/// thumbprint and state, with the revision of the row.
+/// All that a sealed value belongs to: owner (deployment, tenant with incarnation, connection), table, of a key its purpose,
+/// thumbprint, algorithm and state, of a grant how it stands, and the revision of the row.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SealContext<'a> {
@@ -46,7 +46,7 @@ pub struct SealContext<'a> {
     pub jkt: Option<Thumbprint>,
     /// A key's state.
     pub state: Option<KeyState>,
-    /// A grant's state, by its name.
+    /// How a grant stands, by its name; of a key its algorithm.
     pub stage: Option<&'a str>,
     /// The row's revision.
     pub revision: u64,
@@ -63,6 +63,17 @@ impl<'a> SealContext<'a> {
             state: None,
             stage: None,
             revision,
+        }
+    }
+
+    /// The private half of the key with this record, in the state and the revision that the record has.
+    pub fn of_key(record: &'a KeyRecord) -> Self {
+        Self {
+            purpose: Some(record.purpose),
+            jkt: Some(record.jkt()),
+            state: Some(record.state),
+            stage: Some(record.public.algorithm().name()),
+            ..Self::new(&record.owner, Table::Keys, record.revision)
         }
     }
 

@@ -16,6 +16,7 @@ mod context;
 mod data_key;
 mod jwe;
 mod kek;
+mod keys;
 mod local_kek;
 mod sealer;
 
@@ -23,5 +24,6 @@ pub use self::context::{SealContext, Table};
 pub use self::data_key::{DataKey, DataKeyId};
 pub use self::jwe::{MAX_SEALED, MAX_VALUE, data_key_of, open, seal};
 pub use self::kek::{KekError, KekId, KekProvider, WrapContext, Wrapped};
+pub use self::keys::SealedKeys;
 pub use self::local_kek::{KekSecret, LocalKek};
 pub use self::sealer::{SealError, Sealer};

@@ -368,6 +368,9 @@ fn postgres(url: &str, plaintext: bool) -> Result<PgConnectOptions, DatabaseErro
     if parameters.iter().any(|name| !name.is_empty() && !KNOWN.contains(name)) {
         return Err(DatabaseError::Invalid("the URL has a parameter that is not known"));
     }
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(DatabaseError::Invalid("the URL is not one of PostgreSQL"));
+    }
     if !url.contains('@') {
         return Err(DatabaseError::Invalid("the URL names no role"));
     }

@@ -43,6 +43,7 @@ CREATE TABLE sb_keks (
     changed_at INT_ NOT NULL,
     PRIMARY KEY (deployment, id)
 );
+CREATE UNIQUE INDEX sb_keks_active ON sb_keks (deployment) WHERE state = 'active';
 
 CREATE TABLE sb_data_keys (
     deployment TEXT_ NOT NULL,
@@ -50,7 +51,7 @@ CREATE TABLE sb_data_keys (
     incarnation TEXT_ NOT NULL,
     id TEXT_ NOT NULL,
     kek TEXT_ NOT NULL,
-    wrapped TEXT_,
+    wrapped TEXT_ NOT NULL,
     state TEXT_ NOT NULL,
     created_at INT_ NOT NULL,
     PRIMARY KEY (deployment, id)
@@ -114,6 +115,7 @@ CREATE TABLE sb_grants (
     account TEXT_ NOT NULL,
     revision INT_ NOT NULL,
     consent INT_ NOT NULL,
+    life INT_ NOT NULL,
     stage TEXT_ NOT NULL CHECK (stage IN ('ready', 'claimed', 'ended')),
     until INT_,
     second_chance INT_ NOT NULL,

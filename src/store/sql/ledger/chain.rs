@@ -68,8 +68,8 @@ impl Dead {
     }
 }
 
-/// What the digest of a key is: its thumbprint, as it stands in the table of keys.
-pub(crate) const KEY: &str = "key";
+/// The digest of a key is its thumbprint, as it stands in the table of keys, so that a statement can look for it.
+const KEY: &str = "key";
 const CONSENT: &str = "consent";
 pub(super) const EPOCH: &str = "epoch";
 

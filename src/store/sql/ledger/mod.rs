@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-pub(crate) use self::chain::{Dead, KEY};
+pub(crate) use self::chain::Dead;
 use self::chain::{Followed, Secret};
 pub use self::restore::Restored;
 use super::database::{Database, Tx};
@@ -125,6 +125,20 @@ impl LedgerSetup {
             anchor,
             journal: journal.clone(),
         }
+    }
+
+    /// With this sealer in the place of the other one.
+    #[must_use]
+    pub fn with_sealer(mut self, sealer: Arc<dyn Sealer>) -> Self {
+        self.sealer = sealer;
+        self
+    }
+
+    /// With this anchor in the place of the other one.
+    #[must_use]
+    pub fn with_anchor(mut self, anchor: Arc<dyn EpochAnchor>) -> Self {
+        self.anchor = anchor;
+        self
     }
 
     /// Reads the whole chain, checks every row and compares it with the anchor. The first process of a deployment begins the
@@ -448,6 +462,15 @@ impl Ledger {
             Err(LedgerError::RolledBack(_)) => Err(SqlError::RolledBack),
             Err(_) => Err(SqlError::Unavailable),
         }
+    }
+
+    /// A row was put back whose end stands in the chain: told to the journal. The chain itself is whole, so others go on.
+    pub(crate) fn put_back(&self) -> SqlError {
+        self.0.setup.journal.record_at_large(EventKind::StateRolledBack {
+            deployment: self.deployment().clone(),
+            code: "row put back",
+        });
+        SqlError::RolledBack
     }
 
     /// The head is not there.

@@ -134,7 +134,7 @@ impl LedgerSetup {
     }
 
     async fn end_grants(&self, ledger: &Ledger) -> Result<u64, SqlError> {
-        const LIVING: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account, consent \
+        const LIVING: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account, life \
                               FROM sb_grants WHERE deployment = $1 AND stage <> 'ended' ORDER BY owner LIMIT $2";
         const END: &str = "UPDATE sb_grants SET stage = 'ended', sealed = NULL, until = NULL, second_chance = 0, \
                            revision = $3, changed_at = $4 WHERE deployment = $1 AND owner = $2";

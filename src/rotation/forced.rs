@@ -1,0 +1,312 @@
+//! Rotation that somebody asked for: many keys, some at a time, past failures.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
+
+use crate::clock::Timestamp;
+use crate::journal::{EventKind, RotationRun};
+use crate::keys::{KeyFilter, KeyId, KeyRecord, KeyState, Purpose};
+use crate::owner::Owner;
+
+use super::step::{Bench, Errand};
+use super::{Outcome, Selection, Step, Why};
+
+/// How many records one page has.
+pub(super) const PAGE: usize = 500;
+
+/// How far a run has come, told after each key.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Progress {
+    /// How many keys were looked at without a failure, this one among them.
+    pub done: u64,
+    /// How many could not be rotated.
+    pub failed: u64,
+    /// How many are left, by the count at the start of the run.
+    pub left: u64,
+    /// The key, and whose it is; `None` where the keys cannot be listed (any more), which ends the run.
+    pub key: Option<(Owner, KeyId)>,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finished {
+    /// How many keys have a successor now, or have ended as compromised.
+    pub rotated: u64,
+    /// How many could not be rotated.
+    pub failed: u64,
+    /// How many are held by a refresh token that is bound to them.
+    pub held: u64,
+    /// How many have a successor that is published and not yet promoted.
+    pub published: u64,
+    /// How many another process rotated first.
+    pub overtaken: u64,
+}
+
+impl Finished {
+    pub(super) fn count(&mut self, outcome: &Outcome) {
+        let counter = match outcome {
+            Outcome::Rotated { .. } | Outcome::Ended => &mut self.rotated,
+            Outcome::Published { .. } => &mut self.published,
+            Outcome::Held => &mut self.held,
+            Outcome::Overtaken => &mut self.overtaken,
+            Outcome::Failed { .. } => &mut self.failed,
+        };
+        *counter += 1;
+    }
+
+    /// Whether something happened that the journal is to hear of.
+    pub(super) fn is_something(&self) -> bool {
+        self.rotated + self.failed > 0
+    }
+
+    pub(super) fn event(&self, errand: &Errand) -> EventKind {
+        EventKind::RotationRun(RotationRun {
+            rotated: self.rotated,
+            failed: self.failed,
+            held: self.held,
+            waiting: self.published,
+            act: errand.act.clone(),
+        })
+    }
+
+    fn done(&self) -> u64 {
+        self.rotated + self.held + self.published + self.overtaken
+    }
+}
+
+/// A rotation that somebody asked for: a stream of [`Progress`], which does something while it is polled.
+///
+/// Dropped in the middle, it leaves what is done done; [`Rotator::resume`](super::Rotator::resume) goes on with the rest.
+#[must_use = "nothing is rotated before it is polled"]
+pub struct Rotating {
+    began: Timestamp,
+    counts: Arc<Mutex<Finished>>,
+    progress: BoxStream<'static, Progress>,
+}
+
+impl Rotating {
+    /// When the run began: what [`Rotator::resume`](super::Rotator::resume) wants to know. Keep it for that.
+    pub fn began(&self) -> Timestamp {
+        self.began
+    }
+
+    /// Rotates all that is left.
+    pub async fn finish(mut self) -> Finished {
+        while self.progress.next().await.is_some() {}
+        *self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Stream for Rotating {
+    type Item = Progress;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Progress>> {
+        self.progress.poll_next_unpin(context)
+    }
+}
+
+impl fmt::Debug for Rotating {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rotating")
+            .field("began", &self.began)
+            .field("counts", &self.counts.lock().unwrap_or_else(PoisonError::into_inner))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Begins a run. `others` are outcomes of what is no key of the store: certificates.
+pub(super) fn run(
+    bench: Arc<Bench>,
+    selection: &Selection,
+    errand: Errand,
+    at_once: usize,
+    others: BoxStream<'static, Outcome>,
+) -> Rotating {
+    let began = errand.began;
+    let chosen = Arc::new(Chosen {
+        filter: filter(selection, &errand),
+        began,
+        why: errand.why,
+        successors: Mutex::default(),
+    });
+    let counts = Arc::new(Mutex::new(Finished::default()));
+    let tally = Tally {
+        counts: Arc::clone(&counts),
+        left: 0,
+    };
+    let of_keys = {
+        let (bench, chosen, errand) = (Arc::clone(&bench), Arc::clone(&chosen), errand.clone());
+        pages(Arc::clone(&bench), chosen.filter.clone())
+            .flat_map(|page| match page {
+                Ok(keys) => stream::iter(keys.into_iter().map(Ok).collect::<Vec<_>>()),
+                Err(failed) => stream::iter(vec![Err(failed)]),
+            })
+            .filter_map(move |key| {
+                let takes = key.as_ref().map_or(true, |key| chosen.takes(key));
+                let chosen = Arc::clone(&chosen);
+                async move { takes.then_some((chosen, key)) }
+            })
+            .map(move |(chosen, key)| one(Arc::clone(&bench), errand.clone(), chosen, key))
+            .buffer_unordered(at_once)
+            .boxed()
+    };
+    let all = others.map(|outcome| (None, outcome)).chain(of_keys);
+    let progress = {
+        let (bench, chosen) = (Arc::clone(&bench), Arc::clone(&chosen));
+        stream::once(async move { chosen.count(&bench).await }).flat_map({
+            let all = Mutex::new(Some(all));
+            move |left| {
+                let all = all.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let tally = Tally { left, ..tally.clone() };
+                stream::iter(all)
+                    .flatten()
+                    .map(move |(key, outcome)| tally.progress(key, outcome))
+            }
+        })
+    };
+    let end = {
+        let counts = Arc::clone(&counts);
+        stream::once(async move {
+            let counts = *counts.lock().unwrap_or_else(PoisonError::into_inner);
+            bench.journal.record_at_large(counts.event(&errand));
+        })
+    };
+    Rotating {
+        began,
+        counts,
+        progress: progress.chain(end.filter_map(|()| async { None })).boxed(),
+    }
+}
+
+async fn one(
+    bench: Arc<Bench>,
+    errand: Errand,
+    chosen: Arc<Chosen>,
+    key: Result<KeyRecord, (Step, &'static str)>,
+) -> (Option<(Owner, KeyId)>, Outcome) {
+    let key = match key {
+        Ok(key) => key,
+        Err((step, code)) => {
+            bench.journal.record_at_large(EventKind::RotationBlind { code });
+            return (None, Outcome::Failed { step, code });
+        }
+    };
+    let outcome = match errand.why {
+        Why::Routine => bench.succeed(&key, &errand).await,
+        Why::Compromised => bench.compromise(&key, &errand).await,
+    };
+    if let Outcome::Rotated { successor } = outcome {
+        chosen.successors().insert(successor);
+    }
+    (Some((key.owner, key.id)), outcome)
+}
+
+/// The pages of what `filter` takes, until the last one or one that cannot be had.
+pub(super) fn pages(
+    bench: Arc<Bench>,
+    filter: KeyFilter,
+) -> impl Stream<Item = Result<Vec<KeyRecord>, (Step, &'static str)>> + Send {
+    stream::unfold(Some(None), move |at| {
+        let (bench, filter) = (Arc::clone(&bench), filter.clone());
+        async move {
+            let page = bench.page(&filter, at?, PAGE).await;
+            let next = match &page {
+                Ok(keys) if keys.len() >= PAGE => keys.last().map(|last| Some(last.id)),
+                _ => None,
+            };
+            Some((page, next))
+        }
+    })
+}
+
+/// Which keys a run is about.
+struct Chosen {
+    filter: KeyFilter,
+    began: Timestamp,
+    why: Why,
+    /// The keys that this run promoted: where time stands still they look as if they had been there before.
+    successors: Mutex<HashSet<KeyId>>,
+}
+
+impl Chosen {
+    /// Whether the key was there when the run began, and is one that this kind of run is about.
+    fn takes(&self, key: &KeyRecord) -> bool {
+        let made_before = match key.state {
+            KeyState::Pending => key.created_at < self.began,
+            _ => key.created_at <= self.began,
+        };
+        match self.why {
+            Why::Routine => {
+                let promoted_before = key.activated_at.is_some_and(|at| at <= self.began);
+                promoted_before && key.purpose != Purpose::Tls && !self.successors().contains(&key.id)
+            }
+            Why::Compromised => made_before && !self.successors().contains(&key.id),
+        }
+    }
+
+    async fn count(&self, bench: &Arc<Bench>) -> u64 {
+        let mut count = 0;
+        let mut pages = Box::pin(pages(Arc::clone(bench), self.filter.clone()));
+        while let Some(Ok(page)) = pages.next().await {
+            count += page.iter().filter(|key| self.takes(key)).count() as u64;
+        }
+        count
+    }
+
+    fn successors(&self) -> std::sync::MutexGuard<'_, HashSet<KeyId>> {
+        self.successors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn filter(selection: &Selection, errand: &Errand) -> KeyFilter {
+    let all = KeyFilter::default();
+    let filter = match selection {
+        Selection::Connection(connection) => all.of_owner(connection.clone()),
+        Selection::Tenant(tenant) => all.of_tenant(tenant.clone()),
+        Selection::Key(key) => all.with_id(*key),
+        Selection::Purpose(purpose) => all.for_purpose(*purpose),
+        Selection::All => all,
+    };
+    match errand.why {
+        // Exclusive, so the instant itself is in.
+        Why::Routine => filter
+            .in_state(KeyState::Active)
+            .activated_before(errand.began + Duration::from_micros(1)),
+        Why::Compromised => filter
+            .in_state(KeyState::Pending)
+            .in_state(KeyState::Active)
+            .in_state(KeyState::Draining),
+    }
+}
+
+#[derive(Clone)]
+struct Tally {
+    counts: Arc<Mutex<Finished>>,
+    left: u64,
+}
+
+impl Tally {
+    fn progress(&self, key: Option<(Owner, KeyId)>, outcome: Outcome) -> Progress {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.count(&outcome);
+        let (done, failed) = (counts.done(), counts.failed);
+        Progress {
+            done,
+            failed,
+            left: self.left.saturating_sub(done + failed),
+            key,
+            outcome,
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! One key's steps: its successor is made, published where it must be, promoted; the old one drains and is destroyed.
+//!
+//! Each step is durable before the next is taken, and may be taken again: by this process after a crash, or by another one at
+//! the same time.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+
+use crate::act::Act;
+use crate::binding::Confirmation;
+use crate::clock::{Clock, Timestamp, within};
+use crate::grants::Grants;
+use crate::journal::{EventKind, Journal, KeyChange, KeyEvent};
+use crate::keys::{KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeySpec, KeyState, KeyStore, Purpose, Retired};
+
+use super::policy::{RotationPolicy, earlier, span};
+use super::{Outcome, Step, Why};
+
+/// How long one step may wait for a store.
+const STEP: Duration = Duration::from_secs(30);
+
+/// A pending proof key that is older was left by a run that never came back, and is not used any more.
+const USED_WITHIN: Duration = Duration::from_secs(12 * 3600);
+
+/// From this age on such a key is destroyed: long after anybody would use it, however far clocks and pauses reach.
+pub(super) const STALE: Duration = Duration::from_secs(24 * 3600);
+
+/// How many pending keys of one owner are looked at.
+const PENDING: usize = 64;
+
+/// What rotation works with.
+#[derive(Debug)]
+pub(super) struct Bench {
+    pub(super) keys: Arc<dyn KeyStore>,
+    pub(super) listing: Arc<dyn KeyListing>,
+    pub(super) grants: Option<Grants>,
+    pub(super) journal: Journal,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) policy: RotationPolicy,
+}
+
+/// Why a key is rotated, and by whom.
+#[derive(Clone, Debug)]
+pub(super) struct Errand {
+    pub(super) why: Why,
+    /// `None` where the key is due.
+    pub(super) act: Option<Act>,
+    /// When the run began: with [`Why::Compromised`] nothing that is older is trusted.
+    pub(super) began: Timestamp,
+}
+
+/// A step that failed.
+type Failed = (Step, &'static str);
+
+impl Bench {
+    /// One page of what `filter` takes.
+    pub(super) async fn page(
+        &self,
+        filter: &KeyFilter,
+        after: Option<KeyId>,
+        most: usize,
+    ) -> Result<Vec<KeyRecord>, Failed> {
+        self.step(Step::List, self.listing.list(filter, after, most)).await
+    }
+
+    /// Gives the active `key` a successor, as far as that can be done now. Panics of what was handed in are failures of this key.
+    pub(super) async fn succeed(&self, key: &KeyRecord, errand: &Errand) -> Outcome {
+        self.guarded(key, errand, self.replace(key, errand)).await
+    }
+
+    /// Ends `key` as compromised; an active one gets a successor first, and ends also where it gets none.
+    pub(super) async fn compromise(&self, key: &KeyRecord, errand: &Errand) -> Outcome {
+        let successor = match (key.state, key.purpose) {
+            // A certificate's key has no successor without a certificate: that comes from its source.
+            (KeyState::Active, Purpose::Proof | Purpose::ClientAssertion) => Some(self.succeed(key, errand).await),
+            _ => None,
+        };
+        let ended = self.end(key, Retired::Compromised, errand.act.as_ref());
+        let ended = self
+            .guarded(key, errand, ended.map(|ended| ended.map(|_changed| Outcome::Ended)))
+            .await;
+        match (successor, ended) {
+            (_, failed @ Outcome::Failed { .. }) => failed,
+            (Some(successor), _) => successor,
+            (None, ended) => ended,
+        }
+    }
+
+    /// Ends a key, and tells of it. `false` where somebody else was first.
+    pub(super) async fn end(&self, key: &KeyRecord, to: Retired, act: Option<&Act>) -> Result<bool, Failed> {
+        let changed = self
+            .step(Step::Retire, self.keys.retire(&key.owner, &key.id, to))
+            .await?;
+        if changed {
+            let change = match to {
+                Retired::Destroyed => KeyChange::Destroyed,
+                Retired::Compromised => KeyChange::Compromised,
+            };
+            self.tell(key, change, act);
+        }
+        Ok(changed)
+    }
+
+    /// Whether a pending key was left by a run that never came back. A client-assertion key may wait for as long as it takes to
+    /// register it.
+    pub(super) fn is_stale(&self, key: &KeyRecord) -> bool {
+        key.purpose == Purpose::Proof && key.created_at + STALE <= self.clock.now()
+    }
+
+    pub(super) fn tell(&self, key: &KeyRecord, change: KeyChange, act: Option<&Act>) {
+        self.journal.record_of(&key.owner, || {
+            EventKind::Key(KeyEvent {
+                key: key.id,
+                purpose: key.purpose,
+                jkt: key.jkt(),
+                change,
+                act: act.cloned(),
+            })
+        });
+    }
+
+    pub(super) fn age(&self, key: &KeyRecord) -> Duration {
+        span(key.activated_at.unwrap_or(key.created_at), self.clock.now())
+    }
+
+    async fn guarded(
+        &self,
+        key: &KeyRecord,
+        errand: &Errand,
+        work: impl Future<Output = Result<Outcome, Failed>>,
+    ) -> Outcome {
+        let outcome = AssertUnwindSafe(work).catch_unwind().await;
+        let (step, code) = match outcome {
+            Ok(Ok(outcome)) => return outcome,
+            Ok(Err(failed)) => failed,
+            Err(_panic) => (Step::Any, "panicked"),
+        };
+        let change = KeyChange::RotationFailed {
+            step: step.as_str(),
+            code,
+        };
+        self.tell(key, change, errand.act.as_ref());
+        Outcome::Failed { step, code }
+    }
+
+    async fn replace(&self, key: &KeyRecord, errand: &Errand) -> Result<Outcome, Failed> {
+        if errand.why == Why::Routine && self.is_held(key).await? {
+            return Ok(Outcome::Held);
+        }
+        let successor = match self.successor(key, errand).await? {
+            Some(pending) => pending,
+            None => self.make(key, errand).await?,
+        };
+        let ahead = self.policy.publish_ahead();
+        let signs_from = successor.created_at + ahead;
+        if key.purpose == Purpose::ClientAssertion && errand.why == Why::Routine && self.clock.now() < signs_from {
+            return Ok(Outcome::Published {
+                successor: successor.id,
+                signs_from,
+            });
+        }
+        self.promote(key, &successor, errand).await
+    }
+
+    async fn promote(&self, key: &KeyRecord, successor: &KeyRecord, errand: &Errand) -> Result<Outcome, Failed> {
+        let drain_until = self.clock.now() + self.policy.drain();
+        let promoted = self.keys.promote(&key.owner, &successor.id, Some(&key.id), drain_until);
+        let promoted = match self.step(Step::Promote, promoted).await {
+            Ok(promoted) => promoted,
+            // The pending key ended meanwhile: another process found it stale, or compromised.
+            Err((_, code)) if code == KeyError::Missing.code() => false,
+            Err(failed) => return Err(failed),
+        };
+        if promoted {
+            let change = KeyChange::Promoted {
+                replaces: Some(key.id),
+                drain_until,
+            };
+            self.tell(successor, change, errand.act.as_ref());
+            return Ok(Outcome::Rotated {
+                successor: successor.id,
+            });
+        }
+        // Another was first, or an earlier try got through without an answer. What was made in vain is used by the next
+        // rotation, or found stale: to destroy it now could meet its promotion by somebody else.
+        let active = self
+            .step(Step::Promote, self.keys.active(&key.owner, key.purpose))
+            .await?;
+        Ok(match active {
+            Some(active) if active.id() == successor.id => Outcome::Rotated {
+                successor: successor.id,
+            },
+            _ => Outcome::Overtaken,
+        })
+    }
+
+    /// The oldest pending key that can take the place of `key`: all who look at the same time choose the same one.
+    async fn successor(&self, key: &KeyRecord, errand: &Errand) -> Result<Option<KeyRecord>, Failed> {
+        let filter = KeyFilter::default()
+            .of_owner(key.owner.clone())
+            .for_purpose(key.purpose)
+            .in_state(KeyState::Pending);
+        let now = self.clock.now();
+        let fits = |pending: &KeyRecord| {
+            pending.public.algorithm() == key.public.algorithm()
+                && (key.purpose != Purpose::Proof || pending.created_at > earlier(now, USED_WITHIN))
+                // Whoever has got at the store may have what was pending then.
+                && (errand.why == Why::Routine || pending.created_at >= errand.began)
+        };
+        let pending = self.page(&filter, None, PENDING).await?;
+        Ok(pending
+            .into_iter()
+            .filter(fits)
+            .min_by_key(|pending| (pending.created_at, pending.id)))
+    }
+
+    async fn make(&self, key: &KeyRecord, errand: &Errand) -> Result<KeyRecord, Failed> {
+        let spec = KeySpec {
+            purpose: key.purpose,
+            algorithm: key.public.algorithm(),
+        };
+        let made = self.step(Step::Create, self.keys.create(&key.owner, spec)).await?;
+        made.check(&key.owner, key.purpose)
+            .map_err(|error| (Step::Create, error.code()))?;
+        let made = KeyRecord::pending(
+            key.owner.clone(),
+            made.id(),
+            key.purpose,
+            made.public().clone(),
+            self.clock.now(),
+        );
+        self.tell(&made, KeyChange::Made, errand.act.as_ref());
+        // Another process may have made one at the same time: then both use the older one. The other is used by the next
+        // rotation, or found stale.
+        Ok(self.successor(key, errand).await?.unwrap_or(made))
+    }
+
+    /// Whether a refresh token is bound to the key, as those of public clients are (RFC 9449 5): it can be used with this key
+    /// alone, and brings tokens that are bound to it.
+    pub(super) async fn is_held(&self, key: &KeyRecord) -> Result<bool, Failed> {
+        let (Purpose::Proof, Some(grants), Some(connection)) = (key.purpose, &self.grants, key.owner.connection())
+        else {
+            return Ok(false);
+        };
+        let bound = within(&*self.clock, self.clock.monotonic() + STEP, grants.bound_to(connection));
+        match bound.await {
+            Some(Ok(bound)) => Ok(bound.contains(&Confirmation::Jkt(key.jkt()))),
+            Some(Err(_)) => Err((Step::Grant, "grants_unavailable")),
+            None => Err((Step::Grant, "deadline")),
+        }
+    }
+
+    async fn step<T>(&self, step: Step, work: impl Future<Output = Result<T, KeyError>>) -> Result<T, Failed> {
+        match within(&*self.clock, self.clock.monotonic() + STEP, work).await {
+            Some(outcome) => outcome.map_err(|error| (step, error.code())),
+            None => Err((step, "deadline")),
+        }
+    }
+}

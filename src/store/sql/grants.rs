@@ -1,0 +1,442 @@
+//! Refresh tokens in the database, sealed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::columns::{owner_key, owner_values};
+use super::counters::next_number;
+use super::database::Tx;
+use super::error::{DatabaseError, SqlError};
+use super::generation::Generation;
+use super::grant_rows::{self, Stage};
+use super::ledger::{Dead, Ledger};
+use super::sealing::{Sealing, still_active};
+use super::{Row, Value, again};
+use crate::chore::Chore;
+use crate::crypto;
+use crate::grants::{GrantError, GrantState, GrantStore, Record, Revision};
+use crate::owner::{ConnectionId, Owner};
+use crate::store::seal::{MAX_VALUE, SealContext, SealError, Sealer, Table};
+
+/// How often something is read or sealed anew when others change it meanwhile.
+const TRIES: usize = 8;
+
+const READ: &str = "SELECT revision, stage, consent, life, until, second_chance, sealed FROM sb_grants \
+    WHERE deployment = $1 AND owner = $2";
+
+const INSERT: &str = "INSERT INTO sb_grants (deployment, owner, tenant, incarnation, carrier, environment, account, \
+    revision, stage, consent, life, until, second_chance, sealed, changed_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+
+/// Locks the row and says whether it is the expected one still.
+const LOCK: &str = "UPDATE sb_grants SET revision = revision WHERE deployment = $1 AND owner = $2 AND revision = $3";
+
+const UPDATE: &str = "UPDATE sb_grants SET revision = $3, stage = $4, consent = $5, life = $6, until = $7, \
+    second_chance = $8, sealed = $9, changed_at = $10 WHERE deployment = $1 AND owner = $2";
+
+const DELETE: &str = "DELETE FROM sb_grants WHERE deployment = $1 AND owner = $2";
+
+/// A [`GrantStore`] in SQLite or PostgreSQL. A refresh token is sealed for its connection, its revision, its consent and how the
+/// grant stands; a consent that was replaced, ended or removed is buried in the [`Ledger`], so that a row of it that somebody
+/// puts back counts as ended.
+///
+/// It serves the deployment of its [`Sealing`] and knows no connection of another. An older row of the *same* consent is not
+/// known as such: its refresh token was used before, which issuers that rotate refuse.
+///
+/// Changes of this process take effect at once. For those of others run it as a [`Chore`] of the upkeep: it looks every five
+/// seconds (settable) whether a consent has come or gone.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shipbound::clock::SystemClock;
+/// use shipbound::grants::Grants;
+/// use shipbound::store::sql::{Ledger, Sealing, SqlGrantStore};
+///
+/// # fn store(sealing: Arc<Sealing>, ledger: &Ledger) {
+/// let store = Arc::new(SqlGrantStore::new(sealing, ledger));
+/// let grants = Grants::new(store, Arc::new(SystemClock::new()));
+/// # }
+/// ```
+pub struct SqlGrantStore {
+    sealing: Arc<Sealing>,
+    ledger: Ledger,
+    every: Duration,
+    generation: Generation,
+}
+
+/// How a write in a transaction went.
+enum Written {
+    /// Done; whether a consent came or went by it.
+    Done(bool),
+    /// There is another record than the expected one, or none.
+    Other,
+    /// The data key or the life was replaced meanwhile: seal it anew.
+    Stale,
+}
+
+/// A row as it was read.
+#[derive(PartialEq, Eq)]
+struct Kept {
+    revision: u64,
+    stage: Stage,
+    sealed: Option<String>,
+}
+
+impl Kept {
+    fn read(row: &Row) -> Result<Self, SqlError> {
+        Ok(Self {
+            revision: row.u64(0)?,
+            stage: Stage::read(row, 1)?,
+            sealed: row.opt_text(6)?.map(str::to_owned),
+        })
+    }
+}
+
+/// A record that is to be written, sealed.
+struct Next {
+    revision: u64,
+    stage: Stage,
+    sealed: Option<String>,
+}
+
+impl SqlGrantStore {
+    /// Keeps grants in the database of `sealing`, where `ledger` is as well.
+    pub fn new(sealing: Arc<Sealing>, ledger: &Ledger) -> Self {
+        Self {
+            sealing,
+            ledger: ledger.clone(),
+            every: Duration::from_secs(5),
+            generation: Generation::of("grants"),
+        }
+    }
+
+    /// Looks this often whether other processes have changed anything. Default: 5 s.
+    #[must_use]
+    pub fn looking_every(mut self, every: Duration) -> Self {
+        self.every = every;
+        self
+    }
+
+    /// Looks now whether other processes have changed anything.
+    ///
+    /// # Errors
+    /// [`DatabaseError`].
+    pub async fn sync(&self) -> Result<(), DatabaseError> {
+        let looked = self.generation.look(self.sealing.database(), self.sealing.deployment());
+        Ok(looked.await?)
+    }
+
+    async fn read(&self, owner: &Owner) -> Result<Option<Kept>, SqlError> {
+        let rows = self.sealing.database().rows(READ, &place(owner)).await?;
+        rows.first().map(Kept::read).transpose()
+    }
+
+    /// The record of a row, or that it is of no use because it was changed while it was read.
+    async fn record(&self, owner: &Owner, kept: &Kept) -> Result<Option<Record>, GrantError> {
+        let Kept {
+            revision,
+            stage,
+            sealed,
+        } = kept;
+        let record = |state| Record {
+            revision: Revision::from_u64(*revision),
+            consent: Revision::from_u64(stage.consent),
+            state,
+        };
+        if stage.has_ended() {
+            return Ok(Some(record(GrantState::Ended)));
+        }
+        let same = || async { Ok::<_, GrantError>(self.read(owner).await.map_err(of_sql)?.as_ref() == Some(kept)) };
+        if self
+            .ledger
+            .is_dead(&Dead::consent(owner, stage.life))
+            .await
+            .map_err(of_sql)?
+        {
+            // Put back, unless it was replaced since.
+            return Ok(same().await?.then(|| record(GrantState::Ended)));
+        }
+        let (text, sealed) = (stage.text(), sealed.as_deref().ok_or(GrantError::Unavailable)?);
+        match self.sealing.open(&context(owner, *revision, &text), sealed).await {
+            Ok(octets) => {
+                let state = grant_rows::read(&octets).and_then(|grant| stage.state(grant));
+                state.map(record).map(Some).ok_or(GrantError::Unavailable)
+            }
+            Err(SealError::Refused) if !same().await? => Ok(None),
+            Err(SealError::Randomness) => Err(GrantError::Randomness),
+            Err(_) => Err(GrantError::Unavailable),
+        }
+    }
+
+    async fn sealed(&self, owner: &Owner, record: &Record, life: u64) -> Result<Next, GrantError> {
+        let stage = Stage::of(&record.state, record.consent.as_u64(), life);
+        let revision = record.revision.as_u64();
+        let octets = grant_rows::write(&record.state, MAX_VALUE).map_err(of_sql)?;
+        let sealed = match octets {
+            None => None,
+            Some(octets) => {
+                let text = stage.text();
+                let sealed = self.sealing.seal(&context(owner, revision, &text), &octets).await;
+                Some(sealed.map_err(of_seal)?)
+            }
+        };
+        Ok(Next {
+            revision,
+            stage,
+            sealed,
+        })
+    }
+
+    async fn try_put(&self, owner: &Owner, next: &Next) -> Result<Written, SqlError> {
+        let mut tx = self.sealing.database().begin().await?;
+        // Locks consents of the deployment against others that come and go, until the commit.
+        next_number(&mut tx, owner.deployment(), self.generation.name()).await?;
+        if !self.may_write(&mut tx, owner, next).await? {
+            tx.rollback().await;
+            return Ok(Written::Stale);
+        }
+        let before = self.locked(&mut tx, owner).await?;
+        match before {
+            None => {
+                let mut values: Vec<Value> = owner_values(owner).into();
+                values.extend(self.values(next));
+                tx.run(INSERT, &values).await?;
+            }
+            Some(before) => {
+                self.update(&mut tx, owner, next).await?;
+                self.bury(&mut tx, owner, &before).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(Written::Done(true))
+    }
+
+    async fn try_replace(&self, owner: &Owner, before: &Kept, next: &Next) -> Result<Written, SqlError> {
+        let ends = next.stage.has_ended() && !before.stage.has_ended();
+        let begins = before.stage.has_ended() && !next.stage.has_ended();
+        let mut tx = self.sealing.database().begin().await?;
+        if ends || begins {
+            next_number(&mut tx, owner.deployment(), self.generation.name()).await?;
+        }
+        if !self.may_write(&mut tx, owner, next).await? {
+            tx.rollback().await;
+            return Ok(Written::Stale);
+        }
+        let [deployment, key] = place(owner);
+        if tx.run(LOCK, &[deployment, key, before.revision.into()]).await? != 1 {
+            tx.rollback().await;
+            return Ok(Written::Other);
+        }
+        // Revisions return when a claim is released, so the row may be another one with the same.
+        if self
+            .locked(&mut tx, owner)
+            .await?
+            .is_none_or(|now| now.stage.life != before.stage.life)
+        {
+            tx.rollback().await;
+            return Ok(Written::Stale);
+        }
+        self.update(&mut tx, owner, next).await?;
+        if ends {
+            self.bury(&mut tx, owner, before).await?;
+        }
+        tx.commit().await?;
+        Ok(Written::Done(ends || begins))
+    }
+
+    async fn try_remove(&self, owner: &Owner) -> Result<bool, SqlError> {
+        let mut tx = self.sealing.database().begin().await?;
+        next_number(&mut tx, owner.deployment(), self.generation.name()).await?;
+        let Some(before) = self.locked(&mut tx, owner).await? else {
+            tx.rollback().await;
+            return Ok(false);
+        };
+        tx.run(DELETE, &place(owner)).await?;
+        self.bury(&mut tx, owner, &before).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// The row, locked until the commit.
+    async fn locked(&self, tx: &mut Tx, owner: &Owner) -> Result<Option<Kept>, SqlError> {
+        const HOLD: &str = "UPDATE sb_grants SET revision = revision WHERE deployment = $1 AND owner = $2";
+        tx.run(HOLD, &place(owner)).await?;
+        let rows = tx.rows(READ, &place(owner)).await?;
+        rows.first().map(Kept::read).transpose()
+    }
+
+    async fn may_write(&self, tx: &mut Tx, owner: &Owner, next: &Next) -> Result<bool, SqlError> {
+        match &next.sealed {
+            Some(sealed) => still_active(tx, owner.deployment(), sealed).await,
+            None => Ok(true),
+        }
+    }
+
+    async fn update(&self, tx: &mut Tx, owner: &Owner, next: &Next) -> Result<(), SqlError> {
+        let mut values: Vec<Value> = place(owner).into();
+        values.extend(self.values(next));
+        tx.run(UPDATE, &values).await?;
+        Ok(())
+    }
+
+    async fn bury(&self, tx: &mut Tx, owner: &Owner, before: &Kept) -> Result<(), SqlError> {
+        self.ledger.bury(tx, &Dead::consent(owner, before.stage.life)).await
+    }
+
+    fn values(&self, next: &Next) -> [Value; 8] {
+        let stage = &next.stage;
+        [
+            next.revision.into(),
+            stage.name.into(),
+            stage.consent.into(),
+            stage.life.into(),
+            stage.until.into(),
+            i64::from(stage.second_chance).into(),
+            next.sealed.as_deref().into(),
+            self.sealing.clock().now().unix_micros().into(),
+        ]
+    }
+
+    /// After a write by which a consent came or went.
+    async fn settle(&self) -> Result<(), GrantError> {
+        self.generation.grow();
+        self.ledger.settle().await.map_err(|_| GrantError::Unavailable)
+    }
+
+    fn failed(&self, error: SqlError) -> GrantError {
+        // Done or not: what was learnt before is looked at again.
+        self.generation.grow();
+        of_sql(error)
+    }
+
+    fn owner(&self, connection: &ConnectionId) -> Option<Owner> {
+        (connection.deployment() == self.sealing.deployment()).then(|| Owner::Connection(connection.clone()))
+    }
+}
+
+#[async_trait]
+impl GrantStore for SqlGrantStore {
+    async fn load(&self, connection: &ConnectionId) -> Result<Option<Record>, GrantError> {
+        let Some(owner) = self.owner(connection) else {
+            return Ok(None);
+        };
+        for _ in 0..TRIES {
+            let Some(kept) = self.read(&owner).await.map_err(of_sql)? else {
+                return Ok(None);
+            };
+            if let Some(record) = self.record(&owner, &kept).await? {
+                return Ok(Some(record));
+            }
+        }
+        Err(GrantError::Unavailable)
+    }
+
+    async fn put(&self, connection: &ConnectionId, record: &Record) -> Result<(), GrantError> {
+        let owner = self.owner(connection).ok_or(GrantError::Unavailable)?;
+        for _ in 0..TRIES {
+            let next = self.sealed(&owner, record, random()?).await?;
+            match again(|| self.try_put(&owner, &next)).await {
+                Ok(Written::Done(_)) => return self.settle().await,
+                // Another's first record of this connection.
+                Ok(_) | Err(SqlError::Conflict) => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        Err(GrantError::Unavailable)
+    }
+
+    async fn replace(
+        &self,
+        connection: &ConnectionId,
+        expected: Revision,
+        record: &Record,
+    ) -> Result<bool, GrantError> {
+        let Some(owner) = self.owner(connection) else {
+            return Ok(false);
+        };
+        for _ in 0..TRIES {
+            let before = self.read(&owner).await.map_err(of_sql)?;
+            let Some(before) = before.filter(|before| before.revision == expected.as_u64()) else {
+                return Ok(false);
+            };
+            let ends = matches!(record.state, GrantState::Ended) && !before.stage.has_ended();
+            let life = if ends { random()? } else { before.stage.life };
+            let next = self.sealed(&owner, record, life).await?;
+            match again(|| self.try_replace(&owner, &before, &next)).await {
+                Ok(Written::Done(true)) => return self.settle().await.map(|()| true),
+                Ok(Written::Done(false)) => return Ok(true),
+                Ok(Written::Other) => return Ok(false),
+                Ok(Written::Stale) => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        Err(GrantError::Unavailable)
+    }
+
+    async fn remove(&self, connection: &ConnectionId) -> Result<bool, GrantError> {
+        let Some(owner) = self.owner(connection) else {
+            return Ok(false);
+        };
+        match again(|| self.try_remove(&owner)).await {
+            Ok(false) => Ok(false),
+            Ok(true) => self.settle().await.map(|()| true),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+}
+
+#[async_trait]
+impl Chore for SqlGrantStore {
+    fn every(&self) -> Duration {
+        self.every
+    }
+
+    async fn round(&self, _goes_on: &(dyn Fn() -> bool + Send + Sync)) {
+        // A database that does not answer shows by the next grant that is claimed.
+        let _looked = self.sync().await;
+    }
+}
+
+fn place(owner: &Owner) -> [Value; 2] {
+    [owner.deployment().as_str().into(), owner_key(owner).into()]
+}
+
+fn context<'a>(owner: &'a Owner, revision: u64, stage: &'a str) -> SealContext<'a> {
+    let mut context = SealContext::new(owner, Table::Grants, revision);
+    context.stage = Some(stage);
+    context
+}
+
+fn random() -> Result<u64, GrantError> {
+    let mut octets = [0; 8];
+    crypto::random(&mut octets).map_err(|_failed| GrantError::Randomness)?;
+    Ok(u64::from_be_bytes(octets))
+}
+
+fn of_sql(_error: SqlError) -> GrantError {
+    GrantError::Unavailable
+}
+
+fn of_seal(error: SealError) -> GrantError {
+    match error {
+        SealError::Randomness => GrantError::Randomness,
+        _ => GrantError::Unavailable,
+    }
+}
+
+impl fmt::Debug for SqlGrantStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqlGrantStore")
+            .field("sealing", &self.sealing)
+            .field("every", &self.every)
+            .finish_non_exhaustive()
+    }
+}

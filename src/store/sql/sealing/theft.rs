@@ -1,0 +1,233 @@
+//! When a KEK is in foreign hands: new data keys, and everything sealed anew.
+
+use super::Sealing;
+use super::error::SealingError;
+use super::keks::KekState;
+use super::rows::Written;
+use crate::act::Act;
+use crate::keys::KeyId;
+use crate::owner::Owner;
+use crate::store::seal::{KekError, KekId, SealError};
+use crate::store::sql::acts::write_act;
+use crate::store::sql::{SqlError, Value, again, owner_key, owner_of};
+
+/// How many data keys are read at a time.
+const PAGE: i64 = 50;
+
+/// How often a tenant's rows are looked through until none is left.
+const TRIES: usize = 8;
+
+const COMPROMISED: &str = "UPDATE sb_keks SET state = 'compromised', revision = revision + 1, changed_at = $3 \
+    WHERE deployment = $1 AND id = $2 AND state <> 'compromised'";
+
+/// All that there are: a data key stays what it is when it is wrapped anew, so each may have been wrapped under the stolen KEK.
+const TAINT: &str = "UPDATE sb_data_keys SET state = 'tainted' WHERE deployment = $1 AND state = 'active'";
+
+const NEXT: &str = "SELECT tenant, incarnation, id, kek, wrapped FROM sb_data_keys \
+    WHERE deployment = $1 AND state = 'tainted' AND id > $2 ORDER BY id LIMIT $3";
+
+const LEFT: &str = "SELECT COUNT(*) FROM sb_data_keys WHERE deployment = $1 AND state = 'tainted'";
+
+const DELETE: &str = "DELETE FROM sb_data_keys WHERE deployment = $1 AND id = $2 AND state = 'tainted'";
+
+const THEFT: &str = "SELECT changed_at FROM sb_keks WHERE deployment = $1 AND id = $2 AND state = 'compromised'";
+
+const EXPOSED_KEYS: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account, id FROM sb_keys \
+    WHERE deployment = $1 AND created_at <= $2 AND state IN ('pending', 'active', 'draining') AND material IS NOT NULL \
+    AND id > $3 ORDER BY id LIMIT $4";
+
+const EXPOSED_CREDENTIALS: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account \
+    FROM sb_credentials WHERE deployment = $1 AND changed_at <= $2 AND sealed IS NOT NULL \
+    AND owner > $3 ORDER BY owner LIMIT $4";
+
+const EXPOSED_GRANTS: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account \
+    FROM sb_grants WHERE deployment = $1 AND changed_at <= $2 AND sealed IS NOT NULL \
+    AND owner > $3 ORDER BY owner LIMIT $4";
+
+/// How far sealing anew has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resealed {
+    /// How many data keys this call has replaced.
+    pub done: u64,
+    /// How many are left. 0 at the end.
+    pub left: u64,
+    /// How many values it has sealed anew.
+    pub values: u64,
+    /// How many values did not open: their rows had been changed before. They are left as they are and never will open.
+    pub refused: u64,
+}
+
+/// What whoever has a stolen KEK and a copy of the database knows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Exposed {
+    /// A private key: rotate it as compromised.
+    Key(Owner, KeyId),
+    /// A connection's credential: have it replaced at the carrier, and put the new one.
+    Credential(Owner),
+    /// A refresh token: revoke it at the issuer, and ask the shipper for consent.
+    Grant(Owner),
+}
+
+impl Sealing {
+    /// The KEK `stolen` is in foreign hands. It is compromised from now on, the provider's current KEK takes its place where it
+    /// was active, every data key is replaced, every value sealed anew under the new one, and the old data keys are deleted.
+    ///
+    /// That keeps whoever has it from reading what is written from now on. What he has read before he knows:
+    /// [`exposed`](Self::exposed) lists the keys, credentials and refresh tokens that are to be replaced.
+    ///
+    /// Give every process a new KEK as the current one first, and leave the stolen one beside it until this has ended. May be
+    /// dropped at any await, killed, repeated, and run by several processes at once, while tenants are served. `told` hears how
+    /// far it has come, after each fifty tenants.
+    ///
+    /// Marking is one statement over all data keys, which has to be done within the database's limit for statements: some
+    /// seconds for a million.
+    ///
+    /// # Errors
+    /// [`SealingError::UnknownKek`], [`SealingError::NotNew`] when the provider's current KEK is the stolen one or was in use
+    /// before, [`SealingError::Broken`], [`SealingError::Kek`], [`SealingError::Database`].
+    pub async fn kek_stolen(
+        &self,
+        stolen: &KekId,
+        act: &Act,
+        told: &mut (dyn FnMut(Resealed) + Send),
+    ) -> Result<Resealed, SealingError> {
+        match self.kek_state(stolen).await? {
+            None => return Err(SealingError::UnknownKek),
+            Some(KekState::Compromised) => {}
+            Some(_) => self.mark(stolen, act).await?,
+        }
+        let (mut so_far, mut broken, mut after) = (Resealed::default(), None, String::new());
+        loop {
+            let values = [self.deployment.as_str().into(), after.as_str().into(), PAGE.into()];
+            let rows = self.database.rows(NEXT, &values).await?;
+            let page: Vec<Written> = rows.iter().map(Written::read).collect::<Result<_, _>>()?;
+            for written in &page {
+                match self.replace(written, &mut so_far).await {
+                    Ok(()) => so_far.done += 1,
+                    Err(SealingError::Kek(KekError::Refused)) => broken = Some(written.id),
+                    Err(error) => return Err(error),
+                }
+            }
+            so_far.left = self.tainted().await?;
+            told(so_far);
+            let Some(last) = page.last() else { break };
+            after = last.id.as_uuid().to_string();
+        }
+        match broken {
+            Some(id) => Err(SealingError::Broken(id)),
+            None => Ok(so_far),
+        }
+    }
+
+    /// At most `most` of what is known to whoever has the stolen KEK, after `after`: keys first, then credentials, then grants.
+    /// What was replaced since is not among it, so what is left is what is left to do.
+    ///
+    /// # Errors
+    /// [`SealingError::UnknownKek`] when this KEK was not told to be stolen, [`SealingError::Database`].
+    pub async fn exposed(
+        &self,
+        stolen: &KekId,
+        after: Option<&Exposed>,
+        most: usize,
+    ) -> Result<Vec<Exposed>, SealingError> {
+        let rows = self.database.rows(THEFT, &self.kek_values(stolen)).await?;
+        let since = rows.first().ok_or(SealingError::UnknownKek)?.int(0)?;
+        let (mut stage, mut cursor) = match after {
+            None => (0, String::new()),
+            Some(Exposed::Key(_, id)) => (0, id.to_string()),
+            Some(Exposed::Credential(owner)) => (1, owner_key(owner)),
+            Some(Exposed::Grant(owner)) => (2, owner_key(owner)),
+        };
+        let mut found = Vec::new();
+        while stage < 3 && found.len() < most {
+            let room = i64::try_from(most - found.len()).unwrap_or(i64::MAX);
+            let sql = match stage {
+                0 => EXPOSED_KEYS,
+                1 => EXPOSED_CREDENTIALS,
+                _ => EXPOSED_GRANTS,
+            };
+            let values = [
+                self.deployment.as_str().into(),
+                since.into(),
+                cursor.as_str().into(),
+                room.into(),
+            ];
+            for row in self.database.rows(sql, &values).await? {
+                let owner = owner_of(&row, 0)?;
+                found.push(match stage {
+                    0 => Exposed::Key(owner, KeyId::from_uuid(row.uuid(7)?)),
+                    1 => Exposed::Credential(owner),
+                    _ => Exposed::Grant(owner),
+                });
+            }
+            stage += 1;
+            cursor.clear();
+        }
+        Ok(found)
+    }
+
+    async fn mark(&self, stolen: &KekId, act: &Act) -> Result<(), SealingError> {
+        let next = self.tried_current().await?;
+        if next == *stolen {
+            return Err(SealingError::NotNew(KekState::Compromised));
+        }
+        let refused = again(|| self.try_mark(stolen, &next, act)).await?;
+        if let Some(state) = refused {
+            return Err(SealingError::NotNew(state));
+        }
+        self.tell(None, "kek-stolen", act);
+        Ok(())
+    }
+
+    /// In one transaction, so that no data key is made under the stolen KEK after it, and none is left out.
+    async fn try_mark(&self, stolen: &KekId, next: &KekId, act: &Act) -> Result<Option<KekState>, SqlError> {
+        let now = self.clock.now();
+        let mut tx = self.database.begin().await?;
+        let before = self.state_in(&mut tx, stolen).await?.map(|(state, _)| state);
+        let [deployment, id] = self.kek_values(stolen);
+        if tx.run(COMPROMISED, &[deployment, id, now.unix_micros().into()]).await? != 1 {
+            // Another process was first.
+            tx.rollback().await;
+            return Ok(None);
+        }
+        match (before, self.state_in(&mut tx, next).await?) {
+            (Some(KekState::Active), None) => self.insert_active(&mut tx, next).await?,
+            (Some(KekState::Active), Some((state, _))) => {
+                tx.rollback().await;
+                return Ok(Some(state));
+            }
+            // Another one is active already.
+            _ => {}
+        }
+        let deployment: Value = self.deployment.as_str().into();
+        tx.run(TAINT, &[deployment]).await?;
+        write_act(&mut tx, &self.deployment, "kek-stolen", None, act, now).await?;
+        tx.commit().await?;
+        Ok(None)
+    }
+
+    /// Seals anew all that is sealed under this data key, and deletes it when nothing is left under it.
+    async fn replace(&self, written: &Written, so_far: &mut Resealed) -> Result<(), SealingError> {
+        let old = self.unwrapped(written).await?;
+        for _ in 0..TRIES {
+            let found = self.reseal(written, &old).await?;
+            so_far.values += found.opened;
+            // What does not open now never will.
+            if found.opened == 0 {
+                so_far.refused += found.refused;
+                let values = [self.deployment.as_str().into(), (*written.id.as_uuid()).into()];
+                self.database.run(DELETE, &values).await?;
+                self.held.forget(written.id);
+                return Ok(());
+            }
+        }
+        Err(SealError::Unavailable.into())
+    }
+
+    async fn tainted(&self) -> Result<u64, SqlError> {
+        let rows = self.database.rows(LEFT, &[self.deployment.as_str().into()]).await?;
+        rows.first().ok_or(SqlError::Malformed)?.u64(0)
+    }
+}

@@ -1,0 +1,127 @@
+//! Refresh tokens in the database.
+
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+use shipbound::chore::Chore;
+use shipbound::clock::{Clock, Timestamp};
+use shipbound::conformance::{self, GrantStores, OpenGrants};
+use shipbound::grants::{Grant, GrantError, GrantStore, Grants, Rotation};
+
+use crate::scene::{Process, Scene, connection};
+
+const AT: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
+
+on_both!(it_is_a_grant_store);
+async fn it_is_a_grant_store(scene: Scene) {
+    let scene = Arc::new(scene);
+    let stores = GrantStores::new({
+        let scene = scene.clone();
+        move || {
+            let scene = scene.clone();
+            async move {
+                let store = scene.process(&["k1"]).await.grants;
+                let looking = store.clone();
+                OpenGrants::new(store).looking(move || {
+                    let store = looking.clone();
+                    async move { store.round(&|| true).await }.boxed()
+                })
+            }
+        }
+    })
+    .of_one_deployment();
+    let report = conformance::grant_store(&stores).await;
+    assert!(report.has_passed(), "{report}");
+}
+
+fn grants(scene: &Scene, process: &Process) -> Grants {
+    Grants::new(process.grants.clone(), scene.world.clock.clone())
+}
+
+async fn claim(scene: &Scene, grants: &Grants) -> Result<String, GrantError> {
+    let now = scene.world.clock.monotonic();
+    let claim = grants.claim(&connection("acme"), Rotation::PreviousDies, now).await?;
+    let token = claim.refresh_token()?.expose().to_owned();
+    claim.release().await?;
+    Ok(token)
+}
+
+const KEEP: &str = "DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT * FROM sb_grants";
+const PUT_BACK: &str = "DELETE FROM sb_grants; INSERT INTO sb_grants SELECT * FROM kept";
+
+on_both!(a_row_of_a_consent_that_is_over_counts_as_ended);
+async fn a_row_of_a_consent_that_is_over_counts_as_ended(scene: Scene) {
+    let process = scene.process(&["k1"]).await;
+    let one = grants(&scene, &process);
+    let acme = connection("acme");
+    let put_back = || async {
+        scene.world.raw(PUT_BACK).await;
+        let other = scene.process(&["k1"]).await;
+        for grants in [&one, &grants(&scene, &other)] {
+            assert_eq!(claim(&scene, grants).await.unwrap_err(), GrantError::NeedsConsent);
+            assert_eq!(grants.consent(&acme).await.unwrap_err(), GrantError::NeedsConsent);
+        }
+    };
+
+    // Replaced by a new consent.
+    one.put(&acme, Grant::new("r1", AT)).await.unwrap();
+    scene.world.raw(KEEP).await;
+    one.put(&acme, Grant::new("r2", AT)).await.unwrap();
+    assert_eq!(claim(&scene, &one).await.unwrap(), "r2");
+    put_back().await;
+
+    // Ended by the issuer.
+    one.put(&acme, Grant::new("r3", AT)).await.unwrap();
+    assert_eq!(claim(&scene, &one).await.unwrap(), "r3");
+    scene.world.raw(KEEP).await;
+    let now = scene.world.clock.monotonic();
+    one.claim(&acme, Rotation::PreviousDies, now)
+        .await
+        .unwrap()
+        .end()
+        .await
+        .unwrap();
+    assert_eq!(claim(&scene, &one).await.unwrap_err(), GrantError::NeedsConsent);
+    put_back().await;
+
+    // Removed.
+    one.put(&acme, Grant::new("r4", AT)).await.unwrap();
+    scene.world.raw(KEEP).await;
+    assert!(one.remove(&acme).await.unwrap());
+    assert_eq!(claim(&scene, &one).await.unwrap_err(), GrantError::Missing);
+    put_back().await;
+
+    // The same grant may be put again after it was removed.
+    one.remove(&acme).await.unwrap();
+    one.put(&acme, Grant::new("r4", AT)).await.unwrap();
+    assert_eq!(claim(&scene, &one).await.unwrap(), "r4");
+}
+
+on_both!(what_stands_beside_a_refresh_token_cannot_be_changed);
+async fn what_stands_beside_a_refresh_token_cannot_be_changed(scene: Scene) {
+    let process = scene.process(&["k1"]).await;
+    let one = grants(&scene, &process);
+    let acme = connection("acme");
+    one.put(&acme, Grant::new("r1", AT)).await.unwrap();
+    let now = scene.world.clock.monotonic();
+    let _lost = one.claim(&acme, Rotation::PreviousDies, now).await.unwrap();
+    assert!(process.grants.load(&acme).await.unwrap().is_some());
+    scene.world.raw(KEEP).await;
+    for change in [
+        "until = until - 1",
+        "stage = 'ready', until = NULL",
+        "second_chance = 1",
+        "consent = consent + 1",
+        "life = life + 1",
+        "revision = revision + 1",
+    ] {
+        scene.world.raw(&format!("UPDATE sb_grants SET {change}")).await;
+        assert_eq!(
+            process.grants.load(&acme).await.unwrap_err(),
+            GrantError::Unavailable,
+            "{change}"
+        );
+        scene.world.raw(PUT_BACK).await;
+    }
+    assert!(process.grants.load(&acme).await.unwrap().is_some());
+}

@@ -1,0 +1,40 @@
+//! Stores in SQLite, in a real PostgreSQL, and in one behind a real PgBouncer: the same cases on all three.
+#![cfg(feature = "sql")]
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+/// One test on each database.
+macro_rules! on_all {
+    ($name:ident) => {
+        mod $name {
+            #[tokio::test]
+            async fn sqlite() {
+                super::$name(crate::world::World::new(crate::world::Kind::Sqlite).await).await;
+            }
+
+            #[tokio::test]
+            async fn postgres() {
+                super::$name(crate::world::World::new(crate::world::Kind::Postgres).await).await;
+            }
+
+            #[tokio::test]
+            async fn bounced() {
+                super::$name(crate::world::World::new(crate::world::Kind::Bounced).await).await;
+            }
+        }
+    };
+}
+
+mod connections;
+mod keys;
+mod leader;
+mod ledger;
+mod registry;
+mod restored;
+mod roles;
+mod schema;
+#[cfg(feature = "conformance")]
+mod sealed;
+mod world;
+
+#[path = "../support/postgres.rs"]
+mod postgres;

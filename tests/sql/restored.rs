@@ -1,0 +1,125 @@
+//! Backups that really were restored.
+
+use shipbound::act::Act;
+use shipbound::keys::{KeyStore, Purpose, Retired};
+use shipbound::store::anchor::EpochAnchor;
+use shipbound::store::sql::{LedgerError, Rollback};
+
+use crate::keys::active_key;
+use crate::world::{World, owner};
+
+fn act() -> Act {
+    Act::new("maria", "the disk failed", "OPS-2").unwrap()
+}
+
+/// A deployment whose backup of a time ago was put back.
+async fn restored(world: &World) {
+    let keys = world.keys().await;
+    for at in 0..130 {
+        active_key(&keys, &format!("t{at}")).await;
+    }
+    let hash = "0".repeat(64);
+    world
+        .raw(&format!(
+            "INSERT INTO sb_keks (deployment, id, state, revision, uses, changed_at) VALUES ('default', '{hash}', 'active', 0, 0, 0)"
+        ))
+        .await;
+    // Consents of two shippers, whose owners' columns are those of their keys.
+    world
+        .raw(
+            "INSERT INTO sb_grants (deployment, owner, tenant, incarnation, carrier, environment, account, revision, consent, \
+             stage, until, second_chance, sealed, changed_at) SELECT deployment, owner, tenant, incarnation, carrier, \
+             environment, account, 1, 2, 'claimed', 3, 0, 'sealed', 4 FROM sb_keys WHERE tenant IN ('t1', 't2')",
+        )
+        .await;
+    world.dump().await;
+    let first = keys.active(&owner("t0"), Purpose::Proof).await.unwrap().unwrap();
+    assert!(
+        keys.retire(&owner("t0"), &first.id(), Retired::Compromised)
+            .await
+            .unwrap()
+    );
+    world.put_dump_back().await;
+    let opened = world.ledger().await.unwrap_err();
+    assert_eq!(opened, LedgerError::RolledBack(Rollback::Behind));
+}
+
+async fn a_restored_backup_is_accepted_with_all_keys_and_consents_ended(world: World) {
+    restored(&world).await;
+    let before = world.anchor.read().await.unwrap().unwrap();
+    let report = world.setup(&world.database()).accept_restore(&act()).await.unwrap();
+    assert_eq!((report.keys, report.grants, report.epoch), (130, 2, before.epoch + 1));
+    assert_eq!(
+        world
+            .number("SELECT COUNT(*) FROM sb_keys WHERE state <> 'destroyed'")
+            .await,
+        0
+    );
+    let ended =
+        "SELECT COUNT(*) FROM sb_grants WHERE stage = 'ended' AND sealed IS NULL AND until IS NULL AND revision <> 1";
+    assert_eq!(world.number(ended).await, 2);
+    assert_eq!(world.raw("SELECT ticket FROM sb_acts").await, ["OPS-2"]);
+
+    // The deployment goes on, with new keys.
+    let keys = world.keys().await;
+    assert!(keys.active(&owner("t0"), Purpose::Proof).await.unwrap().is_none());
+    let key = active_key(&keys, "t0").await;
+    assert!(key.sign(b"m").wait().await.is_ok());
+    // The old state does not come back a second time.
+    world.put_dump_back().await;
+    assert!(world.ledger().await.is_err());
+}
+on_all!(a_restored_backup_is_accepted_with_all_keys_and_consents_ended);
+
+async fn accepting_goes_on_after_a_kill(world: World) {
+    restored(&world).await;
+    let setup = world.setup(&world.database());
+    let act = act();
+    // Killed again and again, each time a little later: a future that is dropped does no more than a process that is killed.
+    let mut polls = 1;
+    let report = loop {
+        let mut accepting = Box::pin(setup.accept_restore(&act));
+        let mut left = polls;
+        let outcome = std::future::poll_fn(|context| {
+            if left == 0 {
+                return std::task::Poll::Ready(None);
+            }
+            left -= 1;
+            std::future::Future::poll(accepting.as_mut(), context).map(Some)
+        })
+        .await;
+        match outcome {
+            Some(Ok(report)) => break report,
+            Some(Err(error)) => panic!("{error}"),
+            // Nobody opens it half way.
+            None => assert!(world.ledger().await.is_err(), "after {polls}"),
+        }
+        polls += 60;
+    };
+    assert_eq!(report.epoch, 2);
+    assert_eq!(
+        world
+            .number("SELECT COUNT(*) FROM sb_keys WHERE state <> 'destroyed'")
+            .await,
+        0
+    );
+    assert_eq!(world.number("SELECT COUNT(*) FROM sb_acts").await, 1);
+    assert!(world.ledger().await.is_ok());
+}
+on_all!(accepting_goes_on_after_a_kill);
+
+async fn a_chain_that_was_changed_is_not_accepted(world: World) {
+    let keys = world.keys().await;
+    for tenant in ["a", "b"] {
+        let key = active_key(&keys, tenant).await;
+        assert!(
+            keys.retire(&owner(tenant), &key.id(), Retired::Destroyed)
+                .await
+                .unwrap()
+        );
+    }
+    world.raw("DELETE FROM sb_ledger WHERE n = 1").await;
+    let accepted = world.setup(&world.database()).accept_restore(&act()).await;
+    assert_eq!(accepted, Err(LedgerError::RolledBack(Rollback::Changed)));
+}
+on_all!(a_chain_that_was_changed_is_not_accepted);
