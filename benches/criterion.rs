@@ -15,15 +15,18 @@ use std::task::{Context, Poll, Waker};
 use async_trait::async_trait;
 use criterion::{Criterion, criterion_group, criterion_main};
 use http::{HeaderValue, Method, Response, header};
+use shipbound::act::Act;
 use shipbound::binding::bearer::Bearer;
 use shipbound::binding::dpop::{Dpop, DpopBinding};
 use shipbound::binding::{Attempt, Proof, Role, TokenBinding};
 use shipbound::carriers::CarrierProfile;
 use shipbound::clock::{Clock, SystemClock};
 use shipbound::credentials::{Credential, CredentialError, CredentialStore};
+use shipbound::directory::MemoryConnections;
 use shipbound::jose::Algorithm;
 use shipbound::keys::{Backend, KeyHandle, KeyId, LocalKey, MemoryKeyStore, Purpose, Signature, Signer, Signing};
 use shipbound::owner::{CarrierId, ConnectionId, DeploymentId, Environment, Owner, Tenant, TenantId};
+use shipbound::registry::{NewConnection, Registry};
 use shipbound::target::Target;
 use shipbound::token::TokenAt;
 use shipbound::transport::{Body, Outgoing, Route, Transport, TransportError};
@@ -89,8 +92,13 @@ impl Signer for Fixed {
 fn lease(criterion: &mut Criterion) {
     const CONNECTIONS: usize = 10_000;
     let mut group = criterion.benchmark_group("lease");
-    for dpop in [false, true] {
-        let client = client(dpop);
+    for (name, dpop, listed) in [
+        ("hit, bearer", false, false),
+        ("hit, dpop", true, false),
+        ("hit, dpop, listed", true, true),
+    ] {
+        let registry = listed.then(|| registry(CONNECTIONS));
+        let client = client(dpop, registry);
         let tenants: Vec<Tenant> = (0..CONNECTIONS)
             .map(|number| TenantId::new(&format!("tenant-{number}")).unwrap().into())
             .collect();
@@ -98,7 +106,6 @@ fn lease(criterion: &mut Criterion) {
             ready(client.for_tenant(tenant.clone()).get("/rates").send()).unwrap();
         }
         let mut next = 0;
-        let name = if dpop { "hit, dpop" } else { "hit, bearer" };
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 // A prime stride: no two hits in a row are neighbours.
@@ -109,7 +116,19 @@ fn lease(criterion: &mut Criterion) {
     }
 }
 
-fn client(dpop: bool) -> Client {
+/// A registry that lists all tenants.
+fn registry(connections: usize) -> Arc<Registry> {
+    let registry = ready(Registry::builder(MemoryConnections::new()).open()).unwrap();
+    let act = Act::new("bench", "bench", "bench").unwrap();
+    for number in 0..connections {
+        let tenant = TenantId::new(&format!("tenant-{number}")).unwrap();
+        let new = NewConnection::new(tenant, &CarrierId::new("carrier").unwrap(), Environment::Production);
+        ready(registry.add(&new, &act)).unwrap();
+    }
+    Arc::new(registry)
+}
+
+fn client(dpop: bool, registry: Option<Arc<Registry>>) -> Client {
     let profile = CarrierProfile::custom(
         CarrierId::new("carrier").unwrap(),
         Environment::Production,
@@ -117,6 +136,10 @@ fn client(dpop: bool) -> Client {
         TokenAt::Endpoint("https://auth.carrier.example/token".into()),
     );
     let parts = Parts::builder().keys(MemoryKeyStore::new()).credentials(OneForAll);
+    let parts = match registry {
+        Some(registry) => parts.directory(registry),
+        None => parts,
+    };
     let parts = parts.transport(Issuing).build().unwrap();
     let builder = Client::builder(profile, &parts);
     if dpop {

@@ -35,6 +35,7 @@
 //!
 //! | You want to | Look at |
 //! |---|---|
+//! | add, suspend and remove shippers at run time | [`registry`] |
 //! | call a carrier | [`Client`], [`carriers`], [`Parts`] |
 //! | know what an error means for a label | [`Error`], [`transport::Stage`] |
 //! | keep keys elsewhere | [`keys::KeyStore`], [`keys::Signer`] |
@@ -55,17 +56,19 @@
 //! |---|---|---|
 //! | `aws-lc-rs` | yes | private-key operations and digests by aws-lc-rs; Ed25519 and PS256. Without it ES256 runs on `p256` |
 //! | `mtls` | yes | client certificates and tokens bound to them (RFC 8705) |
+//! | `pkcs11` | no | keys on PKCS#11 tokens, which they never leave |
 //! | `pkcs12` | no | reads client certificates from PKCS#12 files |
 //! | `reqwest` | yes | `ReqwestTransport`: HTTP/1.1, HTTP/2 and TLS. Without it the application brings a [`transport::Transport`] |
 //! | `rsa` | no | makes and imports RSA keys for PS256, and RS256 for older issuers' assertions |
 //! | `sandbox` | no | a loopback issuer and carrier APIs for tests |
+//! | `transit` | no | keys in the Transit engine of OpenBao or Vault, which they never leave |
 //!
 //! A feature adds API and never changes behaviour.
 //!
 //! # What it does not do
 //!
 //! It follows no redirects, decompresses nothing, uses no proxy of the environment, keeps no cookies, spawns no tasks and waits
-//! out no `Retry-After`. (Certificate files are read, and RSA keys made, on a blocking thread of Tokio's.) It has no types for rates, labels or tracking.
+//! out no `Retry-After`. (Certificate files are read, RSA keys made, and PKCS#11 tokens called on blocking threads of Tokio's.) It has no types for rates, labels or tracking.
 #![forbid(unsafe_code)]
 
 pub mod act;
@@ -78,6 +81,7 @@ pub mod clock;
 pub mod conformance;
 pub mod credentials;
 mod crypto;
+pub mod directory;
 pub mod error;
 pub mod exchange;
 pub mod grants;
@@ -90,6 +94,7 @@ pub mod leader;
 pub mod owner;
 pub mod parts;
 mod pause;
+pub mod registry;
 pub mod rollout;
 pub mod rotation;
 #[cfg(feature = "sandbox")]
@@ -103,6 +108,8 @@ pub mod throttle;
 pub mod token;
 pub mod transport;
 pub mod upkeep;
+#[cfg(any(feature = "mtls", feature = "transit"))]
+mod vault;
 pub mod verify;
 
 pub use self::client::{CarrierClient, Client};

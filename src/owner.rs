@@ -83,6 +83,11 @@ id_text! {
     DeploymentId
 }
 
+id_text! {
+    /// A part of the world in which a connection's records stay: `eu`, for instance. What it means is the deployment's to say.
+    Region
+}
+
 impl CarrierId {
     /// The id of a profile of this crate; a test looks at each of them.
     pub(crate) fn of_profile(text: &'static str) -> Self {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, SystemClock};
 use crate::credentials::CredentialStore;
+use crate::directory::Directory;
 use crate::error::{Error, ErrorKind};
 use crate::grants::GrantStore;
 use crate::journal::fingerprint::Fingerprints;
@@ -32,6 +33,7 @@ pub struct Parts {
     pub(crate) credentials: Arc<dyn CredentialStore>,
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) grants: Option<Arc<dyn GrantStore>>,
+    pub(crate) directory: Option<Arc<dyn Directory>>,
     pub(crate) deployment: DeploymentId,
     pub(crate) journal: Journal,
     pub(crate) fingerprints: Fingerprints,
@@ -63,6 +65,7 @@ pub struct PartsBuilder {
     keys: Option<Arc<dyn KeyStore>>,
     credentials: Option<Arc<dyn CredentialStore>>,
     grants: Option<Arc<dyn GrantStore>>,
+    directory: Option<Arc<dyn Directory>>,
     capacity: Option<usize>,
     sinks: Vec<Arc<dyn Sink>>,
     fingerprints: Option<Fingerprints>,
@@ -109,6 +112,14 @@ impl PartsBuilder {
     #[must_use]
     pub fn shared_grants(mut self, grants: Arc<dyn GrantStore>) -> Self {
         self.grants = Some(grants);
+        self
+    }
+
+    /// Which connections there are, and whose calls are let through: a [`Registry`](crate::registry::Registry), say, of this
+    /// deployment. Default: none, and every tenant that there is a credential for may call.
+    #[must_use]
+    pub fn directory(mut self, directory: Arc<dyn Directory>) -> Self {
+        self.directory = Some(directory);
         self
     }
 
@@ -186,6 +197,7 @@ impl PartsBuilder {
                 .credentials
                 .ok_or_else(|| missing("no credential store was given"))?,
             grants: self.grants,
+            directory: self.directory,
             tokens: Arc::new(TokenCache::new(self.capacity.unwrap_or(DEFAULT_CAPACITY))),
             journal: Journal::new(Arc::clone(&clock), self.sinks),
             fingerprints,

@@ -70,10 +70,16 @@ secret_text! {
     Passphrase
 }
 
-#[cfg(feature = "mtls")]
+#[cfg(any(feature = "mtls", feature = "transit"))]
 secret_text! {
     /// The token that a HashiCorp Vault or OpenBao server knows an application by (`X-Vault-Token`).
     VaultToken
+}
+
+#[cfg(feature = "pkcs11")]
+secret_text! {
+    /// The PIN with which the user of a PKCS#11 token logs in.
+    TokenPin
 }
 
 /// Bytes of a private key on their way in or out: PEM, DER or JWK. Wiped on drop.
@@ -111,11 +117,13 @@ mod tests {
             format!("{:?}", RefreshToken::new("hunter2-hunter2")),
             "RefreshToken(redacted)"
         );
-        #[cfg(feature = "mtls")]
+        #[cfg(any(feature = "mtls", feature = "transit"))]
         assert_eq!(
             format!("{:?}", VaultToken::new("hunter2-hunter2")),
             "VaultToken(redacted)"
         );
+        #[cfg(feature = "pkcs11")]
+        assert_eq!(format!("{:?}", TokenPin::new("hunter2-hunter2")), "TokenPin(redacted)");
         assert_eq!(
             format!("{:?}", KeyMaterial::new(*b"hunter2-hunter2")),
             "KeyMaterial(redacted)"

@@ -213,6 +213,10 @@ impl Worker {
         while self.pause(LOOK).await {
             let due = pipeline.parts.tokens.due(&pipeline.scope, self.clock.monotonic());
             self.each(due, |(tenant, slot)| async move {
+                let _begun = slot.connection.begin();
+                if pipeline.source.admits(&slot.connection.id).is_err() {
+                    return;
+                }
                 slot.renew(&pipeline.source).await;
                 pipeline.parts.tokens.show(&pipeline.scope, &tenant);
             })

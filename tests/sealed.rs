@@ -51,6 +51,9 @@ mod matrix;
 #[path = "sealed/owners.rs"]
 mod owners;
 #[cfg(feature = "sql")]
+#[path = "sealed/paused.rs"]
+mod paused;
+#[cfg(feature = "sql")]
 #[path = "support/postgres.rs"]
 mod postgres;
 #[cfg(feature = "sql")]

@@ -237,6 +237,7 @@ impl ClientBuilder {
                 .grants
                 .clone()
                 .filter(|_| *profile.request.grant_type() == GrantType::RefreshToken),
+            directory: parts.directory.clone(),
             subject,
             journal: parts.journal.clone(),
             metadata: Mutex::default(),

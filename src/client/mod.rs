@@ -1,5 +1,6 @@
 //! Calling a carrier for a tenant.
 
+mod admission;
 mod builder;
 mod fapi;
 mod personal;
@@ -21,7 +22,7 @@ use futures_util::stream;
 
 use crate::carriers::CarrierProfile;
 use crate::error::{Error, ErrorKind};
-use crate::owner::{Tenant, TenantId};
+use crate::owner::{ConnectionId, Tenant, TenantId};
 use crate::parts::Parts;
 use crate::token::Lease;
 use crate::token::consent::{Authorization, PendingConsent};
@@ -97,16 +98,21 @@ impl Client {
         ClientBuilder::new(profile, parts.clone())
     }
 
-    /// This client for one tenant.
+    /// This client for one tenant, in the incarnation that the [directory](crate::directory) lists now. It goes on to mean that
+    /// one: when the id has gone to another customer meanwhile, its calls are [`ErrorKind::Connection`]. Where this process does
+    /// not know the connection yet, the directory is asked when a request is sent.
     ///
     /// # Errors
     /// [`ErrorKind::Id`] when `id` is not a [`TenantId`].
     pub fn tenant(&self, id: &str) -> Result<TenantClient, Error> {
         let id = TenantId::new(id).map_err(|error| Error::before(ErrorKind::Id(error)))?;
-        Ok(self.for_tenant(id))
+        Ok(match self.0.present(&id) {
+            Some(tenant) => self.for_tenant(tenant),
+            None => TenantClient::to_be_found(self.clone(), id),
+        })
     }
 
-    /// This client for one tenant, of a certain incarnation where one is given.
+    /// This client for one tenant of a certain incarnation: the first holder of the id, where none is given.
     pub fn for_tenant(&self, tenant: impl Into<Tenant>) -> TenantClient {
         TenantClient::new(self.clone(), tenant.into())
     }
@@ -119,6 +125,11 @@ impl Client {
         let each = stream::iter(tenants).map(|tenant| self.0.prepare(tenant));
         let outcomes: Vec<_> = each.buffer_unordered(PREPARED_AT_ONCE).collect().await;
         outcomes.into_iter().collect()
+    }
+
+    /// Whether this client calls for connections of this carrier, environment and account.
+    pub(crate) fn serves(&self, connection: &ConnectionId) -> bool {
+        self.0.scope.connection(connection.tenant()) == *connection
     }
 
     pub(crate) fn pipeline(&self) -> &Pipeline {
@@ -174,6 +185,7 @@ impl Client {
     /// [`ErrorKind::Consent`], [`ErrorKind::Metadata`] when the issuer has no authorization endpoint, and what a request to the
     /// issuer can fail with.
     pub async fn authorize(&self, tenant: &Tenant, redirect_uri: &str) -> Result<Authorization, Error> {
+        self.0.admit(tenant).await?;
         let slot = self.0.parts.tokens.slot(&self.0.scope, tenant);
         let client = self.0.scope.digest();
         self.0.source.authorize(&slot.connection, client, redirect_uri).await
@@ -190,7 +202,11 @@ impl Client {
     /// unless [`Error::stage`] says that the issuer answered. [`ErrorKind::Grant`] when the consent could not be stored; it is
     /// to be asked for again.
     pub async fn consented(&self, tenant: &Tenant, pending: PendingConsent, address: &str) -> Result<(), Error> {
+        self.0.admit(tenant).await?;
         let slot = self.0.parts.tokens.slot(&self.0.scope, tenant);
+        // A removal waits for it.
+        let _begun = slot.connection.begin();
+        self.0.source.admits(&slot.connection.id)?;
         let client = self.0.scope.digest();
         let landed = self
             .0

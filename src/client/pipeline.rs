@@ -104,6 +104,7 @@ impl Pipeline {
     }
 
     pub(super) async fn prepare(&self, tenant: Tenant) -> Result<(), Error> {
+        self.admit(&tenant).await?;
         let slot = self.parts.tokens.slot(&self.scope, &tenant);
         self.source.prepare(&slot.connection).await
     }
@@ -117,13 +118,18 @@ impl Pipeline {
     /// A lease that a call can use at once: fresh, its key signs, its credential and consent are still the connection's.
     pub(super) fn lease_at_hand(&self, tenant: &Tenant, now: Monotonic) -> Option<Arc<Lease>> {
         let lease = self.parts.tokens.fresh(&self.scope, tenant, now)?;
-        lease.is_good(self.source.generation()).then_some(lease)
+        let good = lease.is_good(self.source.generation()) && lease.is_admitted(self.source.admission());
+        good.then_some(lease)
     }
 
     /// A lease from the slot or a flight, within the call's own time.
     pub(super) async fn lease(&self, tenant: &Tenant, deadline: Monotonic) -> Result<Arc<Lease>, Error> {
+        // Before the tenant gets a place in the cache, which is another's then.
+        self.admit(tenant).await?;
         let slot = self.parts.tokens.slot(&self.scope, tenant);
+        let _begun = slot.connection.begin();
         let lease = async {
+            self.source.admits(&slot.connection.id)?;
             for _ in 0..LEASES {
                 let lease = slot.lease(&self.source, deadline).await?;
                 if self.source.review(&slot, &lease).await? {
@@ -172,7 +178,7 @@ impl Pipeline {
             return Err(Error::before(ErrorKind::CredentialRoute));
         }
         let route = self.profile.route_of(&method, target.path());
-        self.judge_path(tenant, route)?;
+        self.judge_path(tenant, route).await?;
         let mut report = Report::default();
         let (headers, idempotent) = self.headers(&method, route, headers, &mut report)?;
         if body.len() > self.limits.request_body {
@@ -228,6 +234,9 @@ impl Pipeline {
                 lease
             }
         };
+        // Whoever removes the connection waits for what has begun; what begins too late is refused here.
+        let _begun = lease.connection.begin();
+        self.source.admits_with(&lease)?;
         // The mode is looked at when a lease is used, not only when it was made.
         if lease.binding() < self.source.strategy.minimum() {
             return Err(Error::before(ErrorKind::UnboundToken));
@@ -329,11 +338,16 @@ impl Pipeline {
     }
 
     /// What becomes of a path that says something of a person, where it would stand in a proof (RFC 9449 4.2, `htu`).
-    fn judge_path(&self, tenant: &Tenant, route: Option<&Route>) -> Result<(), Error> {
-        let in_proof = self.source.strategy.kind().has_proof() && route.is_none_or(Route::is_personal);
-        match self.personal.of(tenant) {
-            PiiPolicy::Refuse if in_proof => Err(Error::before(ErrorKind::PersonalPath)),
-            PiiPolicy::Warn if in_proof => {
+    async fn judge_path(&self, tenant: &Tenant, route: Option<&Route>) -> Result<(), Error> {
+        if !self.source.strategy.kind().has_proof() || !route.is_none_or(Route::is_personal) {
+            return Ok(());
+        }
+        let listing = self.listed(|| self.scope.connection(tenant)).await?;
+        let of_connection = listing.and_then(|listing| listing.personal_paths);
+        match of_connection.unwrap_or_else(|| self.personal.of(tenant)) {
+            PiiPolicy::Allow => Ok(()),
+            PiiPolicy::Refuse => Err(Error::before(ErrorKind::PersonalPath)),
+            PiiPolicy::Warn => {
                 if self.parts.journal.is_heard() {
                     let connection = self.scope.connection(tenant);
                     self.parts.journal.record(&connection, || EventKind::PersonalPath {
@@ -342,7 +356,6 @@ impl Pipeline {
                 }
                 Ok(())
             }
-            PiiPolicy::Allow | PiiPolicy::Warn | PiiPolicy::Refuse => Ok(()),
         }
     }
 

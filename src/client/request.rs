@@ -1,5 +1,6 @@
 //! Requests of one tenant, built step by step.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use bytes::Bytes;
@@ -7,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use serde::Serialize;
 
 use crate::error::{Error, ErrorKind};
-use crate::owner::Tenant;
+use crate::owner::{Tenant, TenantId};
 use crate::target::TargetError;
 
 use super::{CarrierClient, Client, Response};
@@ -17,14 +18,35 @@ use super::{CarrierClient, Client, Response};
 pub struct TenantClient {
     client: Client,
     tenant: Tenant,
+    /// Whether the tenant's incarnation is still to be found.
+    to_be_found: bool,
 }
 
 impl TenantClient {
     pub(super) fn new(client: Client, tenant: Tenant) -> Self {
-        Self { client, tenant }
+        Self {
+            client,
+            tenant,
+            to_be_found: false,
+        }
     }
 
-    /// The tenant.
+    pub(super) fn to_be_found(client: Client, id: TenantId) -> Self {
+        Self {
+            to_be_found: true,
+            ..Self::new(client, id.into())
+        }
+    }
+
+    /// The tenant that a request goes for.
+    async fn found(&self) -> Result<Cow<'_, Tenant>, Error> {
+        match self.to_be_found {
+            true => self.client.0.find(self.tenant.id()).await.map(Cow::Owned),
+            false => Ok(Cow::Borrowed(&self.tenant)),
+        }
+    }
+
+    /// The tenant; its incarnation is the first one's where this process did not know the connection yet.
     pub fn tenant(&self) -> &Tenant {
         &self.tenant
     }
@@ -67,7 +89,7 @@ impl TenantClient {
     /// # Errors
     /// As [`CarrierClient::send`].
     pub async fn send(&self, request: Request<Bytes>) -> Result<Response, Error> {
-        self.client.send(&self.tenant, request).await
+        self.client.send(&*self.found().await?, request).await
     }
 }
 
@@ -135,10 +157,11 @@ impl RequestBuilder<'_> {
             credential_route,
         } = self;
         let body = body.map_err(Error::before)?;
+        let tenant = client.found().await?;
         client
             .client
             .0
-            .send_parts(&client.tenant, method, &target, headers, body, credential_route)
+            .send_parts(&tenant, method, &target, headers, body, credential_route)
             .await
     }
 }

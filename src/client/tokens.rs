@@ -169,7 +169,31 @@ impl Revoked {
     }
 }
 
+/// What became of the tokens of a connection that is removed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) told: Result<Revocation, Error>,
+    /// How many tokens the issuer is still to be told of.
+    pub(crate) waiting: usize,
+}
+
 impl Pipeline {
+    /// Ends what the tenant's connection has, since that is removed.
+    pub(crate) async fn end(&self, tenant: &Tenant) -> Ended {
+        let told = self.revoke(tenant).await;
+        Ended {
+            told,
+            waiting: self.revoked.of(tenant).len(),
+        }
+    }
+
+    /// Forgets what this process has of the tenant's connection: token, binding, nonces.
+    pub(crate) fn purge(&self, tenant: &Tenant) {
+        let slot = self.parts.tokens.slot(&self.scope, tenant);
+        slot.connection.unbind();
+        self.parts.tokens.remove(&self.scope, tenant);
+    }
+
     /// Ends what the tenant's connection has: here at once, then at the issuer.
     pub(super) async fn revoke(&self, tenant: &Tenant) -> Result<Revocation, Error> {
         let slot = self.parts.tokens.slot(&self.scope, tenant);

@@ -216,6 +216,10 @@ pub enum CredentialError {
     /// correct it; a line break that was copied along is usual.
     #[error("the credential has characters that cannot be sent, or a blank at an end")]
     Syntax,
+    /// The connection has no region, or one that has no store here ([`Regional`](crate::store::Regional)). User action: hand in
+    /// the region's store, or add the connection with a region.
+    #[error("there is no store for the connection's region")]
+    NoRegion,
     /// The store shows an older credential than it has shown before: a row or a dump was put back. User action: put the
     /// credential that is meant again; if nobody restored a backup, treat it as an attack on the database.
     #[error("the credential store's state was rolled back")]

@@ -7,6 +7,7 @@ use thiserror::Error as ThisError;
 
 use crate::binding::BindError;
 use crate::credentials::CredentialError;
+use crate::directory::NotAdmitted;
 use crate::grants::GrantError;
 use crate::keys::KeyError;
 use crate::owner::InvalidId;
@@ -53,6 +54,9 @@ pub enum ErrorKind {
     /// ([`minimum_binding`](crate::client::ClientBuilder::minimum_binding)). Nothing was sent. User action: as with an unbound token.
     #[error("the token is not bound as this route demands")]
     BelowMinimum,
+    /// The directory of connections does not let this connection's calls through. Nothing was sent. User action: see the cause.
+    #[error("the connection's calls are not let through")]
+    Connection(#[source] NotAdmitted),
     /// The method is `CONNECT` or `TRACE`, which are not for requests with credentials. User action: use another method.
     #[error("the method must not be CONNECT or TRACE")]
     MethodRefused,
@@ -237,7 +241,7 @@ pub enum Culprit {
     Configuration,
     /// The key store.
     KeyStore,
-    /// The credential store, the grant store, or the source of client certificates.
+    /// The store of credentials, grants or connections, or the source of client certificates.
     CredentialStore,
     /// The issuer of tokens.
     Issuer,
@@ -273,6 +277,7 @@ impl ErrorKind {
             Self::CredentialRoute => "credential_route",
             Self::PersonalPath => "personal_path",
             Self::BelowMinimum => "below_minimum",
+            Self::Connection(cause) => cause.code(),
             Self::MethodRefused => "method_refused",
             Self::RequestTooLarge => "request_too_large",
             Self::NotSerializable => "not_serializable",
@@ -338,6 +343,8 @@ impl ErrorKind {
             | Self::BelowMinimum
             | Self::CompanionRefused
             | Self::Unauthorized => Culprit::Configuration,
+            Self::Connection(NotAdmitted::Unavailable) => Culprit::CredentialStore,
+            Self::Connection(_) => Culprit::Configuration,
             Self::CoolingDown { culprit, .. } => *culprit,
             Self::Credential(error) if error.is_missing() => Culprit::Configuration,
             Self::Credential(_) => Culprit::CredentialStore,
@@ -382,6 +389,15 @@ impl ErrorKind {
             Self::CredentialRoute => "say that it is meant, with allow_credential_route",
             Self::PersonalPath => "use a route with that in the query or body, or allow personal paths",
             Self::BelowMinimum => "bind the connection's tokens, or demand less of these routes",
+            Self::Connection(NotAdmitted::Unknown) => "add the connection to the registry",
+            Self::Connection(NotAdmitted::Suspended) => "find out why the connection is suspended, then resume it",
+            Self::Connection(NotAdmitted::Removing) => {
+                "wait until the connection is removed, and add it anew if it is meant"
+            }
+            Self::Connection(NotAdmitted::Incarnation) => {
+                "call for the tenant's present incarnation, if that is who is meant"
+            }
+            Self::Connection(NotAdmitted::Unavailable) => "mend the registry's store",
             Self::MethodRefused => "use another method",
             Self::RequestTooLarge => "send less, or raise Limits::request_body",
             Self::NotSerializable => "correct the value that was to be sent as JSON",

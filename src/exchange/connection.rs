@@ -1,7 +1,7 @@
 //! What all exchanges of one connection share: its binding with the nonces it knows, learned clock offsets, pauses that
 //! servers asked for, renewals that a 401 caused.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -43,6 +43,18 @@ pub(crate) struct Connection {
     not_taken: Mutex<Option<Box<NotTaken>>>,
     /// The revision of the credential that was last asked with; [`NONE`] for none.
     asked_with: AtomicU64,
+    /// How many calls are under way, and renewals beside calls.
+    under_way: AtomicU32,
+}
+
+/// Something of the connection is under way.
+#[must_use]
+pub(crate) struct UnderWay(Arc<Connection>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.under_way.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Connection {
@@ -56,6 +68,7 @@ impl Connection {
             renewed: AtomicU64::new(0),
             not_taken: Mutex::default(),
             asked_with: AtomicU64::new(NONE),
+            under_way: AtomicU32::new(0),
         }
     }
 
@@ -70,6 +83,24 @@ impl Connection {
                 bound
             }
         }
+    }
+
+    /// Something begins. Whoever it is looks *after* this whether the connection is let through: who removes a connection
+    /// changes that first, and then looks what is under way. In one order of both (`SeqCst`) one of them sees the other.
+    pub(crate) fn begin(self: &Arc<Self>) -> UnderWay {
+        self.under_way.fetch_add(1, Ordering::SeqCst);
+        UnderWay(Arc::clone(self))
+    }
+
+    /// How much is under way.
+    pub(crate) fn under_way(&self) -> u32 {
+        self.under_way.load(Ordering::SeqCst)
+    }
+
+    /// Forgets the binding with the nonces that it knows.
+    pub(crate) fn unbind(&self) {
+        let dropped = self.binding.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(dropped);
     }
 
     /// Whether the carrier did not take the credential of this revision, so that the one it replaces goes on.

@@ -37,6 +37,10 @@ pub enum GrantError {
         /// The limit that was reached.
         limit: usize,
     },
+    /// The connection has no region, or one that has no store here ([`Regional`](crate::store::Regional)). User action: hand in
+    /// the region's store, or add the connection with a region.
+    #[error("there is no store for the connection's region")]
+    NoRegion,
     /// The store does not answer, or not as it should. What was to be written may be written. User action: mend the store.
     #[error("the grant store is not available")]
     Unavailable,

@@ -37,6 +37,11 @@ impl fmt::Debug for Fingerprint {
 pub trait TenantSalts: fmt::Debug + Send + Sync {
     /// The tenant's salt, always the same until it is erased; `None` where there is none any more, or none can be had.
     fn salt(&self, tenant: &Tenant) -> Option<[u8; 16]>;
+
+    /// Forgets the tenant's salt. `false`, the default: this store cannot.
+    fn erase(&self, _tenant: &Tenant) -> bool {
+        false
+    }
 }
 
 /// Salts in memory, drawn when a tenant is first seen: fingerprints of this process alone.
@@ -66,6 +71,11 @@ impl TenantSalts for MemorySalts {
         crypto::random(&mut salt).ok()?;
         salts.insert(tenant.clone(), salt);
         Some(salt)
+    }
+
+    fn erase(&self, tenant: &Tenant) -> bool {
+        Self::erase(self, tenant);
+        true
     }
 }
 
@@ -106,6 +116,11 @@ impl Fingerprints {
     pub fn salted(mut self, salts: Arc<dyn TenantSalts>) -> Self {
         self.salts = Some(salts);
         self
+    }
+
+    /// Erases what the tenant's fingerprints stand for. `false`: there are no salts, or they cannot be erased.
+    pub fn erase(&self, tenant: &Tenant) -> bool {
+        self.salts.as_ref().is_some_and(|salts| salts.erase(tenant))
     }
 
     /// Under a secret and salts of this process.

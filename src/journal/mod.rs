@@ -94,6 +94,26 @@ pub enum EventKind {
         /// The route.
         route: Arc<str>,
     },
+    /// Somebody added the connection, or changed how it stands or what was set.
+    ConnectionChanged {
+        /// What was done.
+        change: ConnectionChange,
+        /// The revision of its record since then.
+        revision: u64,
+        /// Who did it, and why.
+        act: Act,
+    },
+    /// A removal of the connection could not be ended; it is tried again.
+    RemovalUnfinished {
+        /// What it waits for, as a short name.
+        step: &'static str,
+        /// Why, as a short name.
+        code: &'static str,
+    },
+    /// The store of connections does not answer. Those that are known go on meanwhile.
+    ConnectionsUnavailable,
+    /// The store of connections has not answered for too long: no connection's calls are let through until it does.
+    ConnectionsStale,
     /// A server's clock was found to differ, and proofs to it follow.
     ClockOffset {
         /// Which server.
@@ -190,6 +210,38 @@ pub enum EventKind {
         /// Why.
         reason: NonceRefused,
     },
+}
+
+/// What somebody did with a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConnectionChange {
+    /// It was added.
+    Added,
+    /// Its settings were changed.
+    Changed,
+    /// It was suspended.
+    Suspended,
+    /// It was resumed.
+    Resumed,
+    /// Its removal has begun.
+    Removing,
+    /// It was removed.
+    Removed,
+}
+
+impl ConnectionChange {
+    /// A short name, `suspended` for instance.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Changed => "changed",
+            Self::Suspended => "suspended",
+            Self::Resumed => "resumed",
+            Self::Removing => "removing",
+            Self::Removed => "removed",
+        }
+    }
 }
 
 /// One request of an exchange.

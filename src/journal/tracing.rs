@@ -121,6 +121,28 @@ impl Sink for TracingSink {
             EventKind::PersonalPath { route } => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, route = &**route, "a personal path stood in a proof");
             }
+            EventKind::ConnectionChanged { change, revision, act } => info!(
+                target: "shipbound",
+                tenant,
+                carrier,
+                environment,
+                account,
+                change = change.as_str(),
+                revision,
+                actor = act.actor(),
+                reason = act.reason(),
+                ticket = act.ticket(),
+                "a connection was changed"
+            ),
+            EventKind::RemovalUnfinished { step, code } => {
+                warn!(target: "shipbound", tenant, carrier, environment, account, step, code, "a removal is not finished");
+            }
+            EventKind::ConnectionsUnavailable => {
+                warn!(target: "shipbound", "the store of connections does not answer");
+            }
+            EventKind::ConnectionsStale => {
+                error!(target: "shipbound", "the store of connections has not answered for too long; no call is let through");
+            }
             EventKind::ClockOffset { role, offset_seconds } => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, ?role, offset_seconds, "a server's clock differs");
             }

@@ -47,6 +47,11 @@ pub enum KeyError {
     /// User action: look at the store's health; calls for this owner go on when it is back.
     #[error("the key store is not available")]
     StoreUnavailable,
+    /// The connection has no region, or one that has no store here ([`Regional`](crate::store::Regional)).
+    ///
+    /// User action: hand in the region's store, or add the connection with a region.
+    #[error("there is no store for the connection's region")]
+    NoRegion,
     /// The store shows an older state than it has shown before (`StateRolledBack`): a row or a dump was put back. Nothing signs.
     ///
     /// User action: if somebody restored a backup, follow the guide's chapter on restoring; else treat it as an attack on the
@@ -120,6 +125,7 @@ impl KeyError {
             Self::NotPersisted => "not_persisted",
             Self::StoreUnavailable => "store_unavailable",
             Self::RolledBack => "rolled_back",
+            Self::NoRegion => "no_region",
             Self::Full { .. } => "full",
             Self::Duplicate => "duplicate",
             Self::Contended => "contended",

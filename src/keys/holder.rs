@@ -73,10 +73,16 @@ pub trait KeyHolder: fmt::Debug + Send + Sync {
 
 /// The name of a key in a device or service: 64 hexadecimal digits, the hash of owner, purpose and id.
 pub fn key_name(owner: &Owner, purpose: Purpose, id: KeyId) -> String {
+    let digest = key_digest(owner, purpose, id);
+    digest.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// The octets of [`key_name`].
+pub(crate) fn key_digest(owner: &Owner, purpose: Purpose, id: KeyId) -> [u8; 32] {
     let mut parts = Digest::default();
     parts.text("shipbound key");
     owner.digest_into(&mut parts);
     parts.text(purpose.as_str());
     parts.bytes(id.as_uuid().as_bytes());
-    parts.finish().iter().map(|octet| format!("{octet:02x}")).collect()
+    parts.finish()
 }

@@ -53,6 +53,8 @@ mod store;
 pub use error::{KeyError, KeyImportError};
 pub use gate::KeyState;
 pub use handle::{KeyHandle, Signer, Signing};
+#[cfg(feature = "pkcs11")]
+pub(crate) use holder::key_digest;
 pub use holder::{KeyHolder, key_name};
 pub use jwks::Jwks;
 pub use local::{Backend, LocalKey, RsaSize};

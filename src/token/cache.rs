@@ -130,6 +130,30 @@ impl TokenCache {
         drop(replaced);
     }
 
+    /// Takes the connection's slot out, with its token.
+    pub(crate) fn remove(&self, scope: &Arc<Scope>, tenant: &Tenant) {
+        let hash = scope.hash(tenant, &self.hasher);
+        let Some(shard) = self.shard(hash) else { return };
+        let removed = {
+            let mut table = shard.write();
+            let found = table.find_entry(hash, |entry| entry.is(hash, scope, tenant));
+            found.ok().map(|found| found.remove().0)
+        };
+        if let Some(removed) = removed {
+            self.connections.fetch_sub(1, Ordering::Relaxed);
+            // Calls that have the token already do not begin anew with it.
+            let dropped = removed.slot.clear();
+            drop((removed, dropped));
+        }
+    }
+
+    /// How much of this connection is under way.
+    pub(crate) fn under_way(&self, id: &ConnectionId) -> u32 {
+        let shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = shared.get(id).and_then(Weak::upgrade);
+        connection.map_or(0, |connection| connection.under_way())
+    }
+
     /// The slots of this scope whose token was used and should be renewed by now.
     pub(crate) fn due(&self, scope: &Arc<Scope>, now: Monotonic) -> Vec<(Tenant, Arc<Slot>)> {
         let mut due = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +27,8 @@ use super::AccessToken;
 pub struct Lease {
     pub(crate) renew_from: Monotonic,
     flags: AtomicU8,
+    /// The newest `TokenSource::admission` in which the connection's calls were seen to be let through; 0 for none yet.
+    admitted: AtomicU32,
     /// The newest `TokenSource::generation` in which the token's credential and consent were seen to be the connection's.
     pub(crate) generation: AtomicU64,
     pub(crate) binding: Arc<dyn TokenBinding>,
@@ -94,6 +96,7 @@ impl Lease {
             renew_from,
             revision,
             generation,
+            admitted: AtomicU32::new(0),
             flags: AtomicU8::new(0),
         })
     }
@@ -108,6 +111,7 @@ impl Lease {
         Self {
             renew_from: usable_until,
             flags: AtomicU8::new(0),
+            admitted: AtomicU32::new(0),
             generation: AtomicU64::new(generation),
             binding,
             credential: None,
@@ -146,6 +150,17 @@ impl Lease {
     /// Whether the lease may still be used: its key signs, and its credential and consent are still the connection's.
     pub(crate) fn is_good(&self, generation: u64) -> bool {
         self.is_current(generation) && self.binding.is_usable()
+    }
+
+    /// Whether the connection's calls were let through at this `TokenSource::admission`.
+    #[inline]
+    pub(crate) fn is_admitted(&self, admission: u32) -> bool {
+        self.admitted.load(Ordering::Relaxed) == admission
+    }
+
+    /// The connection's calls were let through at this `TokenSource::admission`.
+    pub(crate) fn admit(&self, admission: u32) {
+        self.admitted.store(admission, Ordering::Relaxed);
     }
 
     /// Whether no credential and no consent has changed since the token's were last seen.
@@ -204,6 +219,7 @@ impl Lease {
         Self {
             renew_from,
             flags: AtomicU8::new(0),
+            admitted: AtomicU32::new(0),
             generation: AtomicU64::new(self.generation.load(Ordering::Relaxed)),
             binding: Arc::clone(&self.binding),
             credential: self.credential.clone(),

@@ -3,6 +3,7 @@
 //! The client never looks into an access token: whether one is bound is read from `token_type` (RFC 9449 5), and asked of
 //! the issuer where more certainty is wanted.
 
+mod admission;
 pub mod answer;
 pub mod assertion;
 pub mod cache;

@@ -13,6 +13,7 @@ use http::{HeaderName, HeaderValue};
 use crate::binding::{BindContext, BindingStrategy, Confirmation, Role, TokenBinding};
 use crate::clock::{Clock, Monotonic};
 use crate::credentials::{CredentialAt, CredentialPart, CredentialStore, KeyForm};
+use crate::directory::Directory;
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::answer::{Report, Response};
 use crate::exchange::budget::Limits;
@@ -110,6 +111,8 @@ pub(crate) struct TokenSource {
     pub(crate) keys: Arc<dyn KeyStore>,
     pub(crate) credentials: Arc<dyn CredentialStore>,
     pub(crate) grants: Option<Arc<dyn GrantStore>>,
+    /// Which connections there are.
+    pub(crate) directory: Option<Arc<dyn Directory>>,
     /// Where tokens come from that are exchanged.
     pub(crate) subject: Option<Arc<dyn SubjectTokens>>,
     pub(crate) journal: Journal,
@@ -256,6 +259,8 @@ impl TokenSource {
         turn: Duration,
         deadline: Monotonic,
     ) -> Result<Landed, Error> {
+        // Calls that go on while their connection is removed get no other token, and no other key.
+        self.admits(&connection.id)?;
         if let Place::Nowhere = self.at {
             let bound = self.bind(connection, None, deadline).await?;
             return Ok(self.by_certificate(connection.bind(bound), connection));
@@ -428,8 +433,9 @@ impl TokenSource {
     }
 
     /// Whether `lease` may be used: its key signs, and its credential, looked up again after a change, is still the
-    /// connection's. One that may not is evicted.
+    /// connection's. One that may not is evicted. A connection that is not let through is an error, and its lease stays.
     pub(crate) async fn review(&self, slot: &Slot, lease: &Arc<Lease>) -> Result<bool, Error> {
+        self.admits_with(lease)?;
         let generation = self.generation();
         if lease.is_good(generation) {
             return Ok(true);

@@ -112,6 +112,7 @@ impl World {
             keys: Arc::new(MemoryKeyStore::with_clock(Arc::clone(&shared))),
             credentials: Arc::new(credentials),
             grants: None,
+            directory: None,
             subject: None,
             journal: Journal::new(shared, sinks),
             metadata: std::sync::Mutex::default(),

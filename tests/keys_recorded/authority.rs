@@ -116,11 +116,13 @@ async fn a_look_has_a_limit_and_who_leaves_it_holds_up_nobody() {
     let key = promoted(&world, &keys, None).await;
     world.faults.always(Fault::Hangs);
     world.clock.advance(60 * SECOND);
+    let looks = world.faults.looks();
     {
         let mut first = pin!(sign(&key));
         assert!((&mut first).now_or_never().is_none());
         let mut second = pin!(sign(&key));
         assert!((&mut second).now_or_never().is_none());
+        assert_eq!(world.faults.looks(), looks + 1, "one look for both");
         world.clock.advance(5 * SECOND);
         first.await.unwrap();
         second.await.unwrap();

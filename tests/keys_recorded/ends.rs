@@ -1,8 +1,11 @@
 //! The end of keys, at every step at which something may fail.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use shipbound::chore::Chore;
 use shipbound::keys::{KeyError, KeyHandle, KeyRecords, KeyState, KeyStore, Purpose, Retired};
 
 use super::world::{Fault, Keys, PROOF, START, World, acme, owner, promoted, sign};
@@ -150,6 +153,38 @@ async fn a_round_of_tidying_is_bounded_and_the_next_one_goes_on() {
     assert!(rounds.iter().all(|done| *done <= 10), "{rounds:?}");
     assert_eq!(rounds.iter().sum::<usize>(), 25);
     sign(&last).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_private_half_that_never_goes_holds_up_no_other_and_no_look() {
+    let world = World::new();
+    let keys = world.process();
+    for _ in 0..9 {
+        let key = promoted(&world, &keys, None).await;
+        world.faults.next([Fault::None, Fault::None, Fault::Refused]);
+        assert!(keys.retire(&acme(), &key.id(), Retired::Destroyed).await.unwrap());
+    }
+    // The records to be ended, those to be wiped, and then the first ones of these.
+    let (none, refused) = (Fault::None, Fault::Refused);
+    world.faults.next([none, none, refused, refused, refused]);
+    assert_eq!(keys.tidy(3, &|| true).await, Ok(0));
+    for left in [6, 3] {
+        assert_eq!(keys.tidy(3, &|| true).await, Ok(3));
+        assert_eq!(world.holder.kept.len(), left);
+    }
+    // All were tried, and the first ones once more. One hangs, in a round of the upkeep.
+    assert_eq!(keys.tidy(3, &|| true).await, Ok(0));
+    world.faults.next([none, none, none, Fault::Hangs]);
+    {
+        let mut round = pin!(keys.round(&|| true));
+        assert!((&mut round).now_or_never().is_none());
+        world.clock.advance(keys.every());
+        round.await;
+    }
+    assert_eq!(world.holder.kept.len(), 3);
+    assert_eq!(keys.tidy(3, &|| true).await, Ok(2));
+    assert_eq!(keys.tidy(3, &|| true).await, Ok(1));
+    assert!(world.holder.kept.is_empty());
 }
 
 #[tokio::test]

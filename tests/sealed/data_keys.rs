@@ -16,6 +16,13 @@ use crate::world::owner;
 
 on_both!(a_tenant_has_one_data_key_whoever_asks_and_however_many);
 async fn a_tenant_has_one_data_key_whoever_asks_and_however_many(scene: Scene) {
+    // The deployment has a KEK already.
+    let first = scene.sealing(&["k1"]);
+    let other = owner("other");
+    first
+        .seal(&SealContext::new(&other, Table::Grants, 1), b"v")
+        .await
+        .unwrap();
     let processes: Vec<_> = (0..3)
         .map(|_| {
             let provider = Arc::new(Provider::new(&["k1"]));
@@ -38,7 +45,7 @@ async fn a_tenant_has_one_data_key_whoever_asks_and_however_many(scene: Scene) {
     for (number, text) in sealed.iter().enumerate() {
         assert_eq!(data_key_of(text), data_key_of(&sealed[number % 5]));
     }
-    assert_eq!(scene.world.number("SELECT COUNT(*) FROM sb_data_keys").await, 5);
+    assert_eq!(scene.world.number("SELECT COUNT(*) FROM sb_data_keys").await, 6);
     assert_eq!(
         scene
             .world
@@ -47,9 +54,9 @@ async fn a_tenant_has_one_data_key_whoever_asks_and_however_many(scene: Scene) {
         1
     );
     for (_, seen) in &processes {
-        // One for each tenant, and what a process looks at when it names the first KEK.
-        assert!(seen.wraps.load(Ordering::SeqCst) <= 6, "{:?}", seen.wraps);
-        assert!(seen.unwraps.load(Ordering::SeqCst) <= 6, "{:?}", seen.unwraps);
+        // One for each tenant at most, also where another process was first.
+        assert!(seen.wraps.load(Ordering::SeqCst) <= 5, "{:?}", seen.wraps);
+        assert!(seen.unwraps.load(Ordering::SeqCst) <= 5, "{:?}", seen.unwraps);
     }
     // A later process unwraps each once, and opens what all have sealed.
     let provider = Arc::new(Provider::new(&["k1"]));
@@ -138,8 +145,6 @@ async fn a_failure_is_shared_and_heals(scene: Scene) {
     let owner = owner("acme");
     let context = SealContext::new(&owner, Table::Grants, 1);
     let sealed = sealing.seal(&context, b"v").await.unwrap();
-    let again = scene.sealing_of(&scene.world.database(), Arc::new(Provider::new(&["k1"])));
-    drop(again);
 
     let provider = Arc::new(Provider::new(&["k1"]));
     let seen_again = provider.seen.clone();
@@ -148,7 +153,7 @@ async fn a_failure_is_shared_and_heals(scene: Scene) {
     let opens = join_all((0..50).map(|_| cold.open(&context, &sealed))).await;
     assert!(opens.iter().all(|opened| matches!(opened, Err(SealError::Unavailable))));
     let asked = seen_again.unwraps.load(Ordering::SeqCst);
-    assert!(asked < 10, "50 waited, and the provider was asked {asked} times");
+    assert!(asked < 3, "50 waited, and the provider was asked {asked} times");
     *seen_again.fails.lock().unwrap() = None;
     assert!(cold.open(&context, &sealed).await.is_ok());
     // The other process held it all the time.

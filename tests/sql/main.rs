@@ -28,6 +28,7 @@ mod connections;
 mod keys;
 mod leader;
 mod ledger;
+mod registry;
 mod restored;
 mod roles;
 mod schema;

@@ -105,6 +105,11 @@ impl OpenBao {
         Target::parse_allowing(&format!("https://127.0.0.1:{}", self.port), &[exempt]).unwrap()
     }
 
+    /// The administrator's token.
+    pub fn root_token(&self) -> &str {
+        &self.root_token
+    }
+
     /// A transport that trusts the server.
     pub fn transport(&self) -> Arc<dyn Transport> {
         self.transport.clone()
@@ -170,10 +175,16 @@ impl OpenBao {
 
     /// How many requests for certificates it was sent, by its audit log.
     pub fn issue_requests(&self) -> usize {
+        self.requests("pki/issue/carriers")
+    }
+
+    /// How many requests it was sent for paths that begin so, by its audit log.
+    pub fn requests(&self, path: &str) -> usize {
         let log = fs::read_to_string(self.dir.join("audit.jsonl")).unwrap();
         let entries = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let is_one = |asked: &str| asked.starts_with(path);
         entries
-            .filter(|entry| entry["type"] == "request" && entry["request"]["path"] == "pki/issue/carriers")
+            .filter(|entry| entry["type"] == "request" && entry["request"]["path"].as_str().is_some_and(is_one))
             .count()
     }
 
@@ -183,14 +194,19 @@ impl OpenBao {
         let mut all = Vec::new();
         for serial in list["data"]["keys"].as_array().unwrap() {
             let path = format!("pki/cert/{}/raw", serial.as_str().unwrap());
-            all.push(self.send(Method::GET, &path, None).await.1.to_vec());
+            all.push(self.send(&self.root_token, Method::GET, &path, None).await.1.to_vec());
         }
         all
     }
 
     /// Asks as the administrator; gives the answer's status and body.
     pub async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
-        let (status, body) = self.send(method, path, body).await;
+        self.ask_as(&self.root_token, method, path, body).await
+    }
+
+    /// Asks as whoever has this token.
+    pub async fn ask_as(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let (status, body) = self.send(token, method, path, body).await;
         (status, serde_json::from_slice(&body).unwrap_or_default())
     }
 
@@ -204,9 +220,9 @@ impl OpenBao {
         answer
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Bytes) {
+    async fn send(&self, token: &str, method: Method, path: &str, body: Option<Value>) -> (u16, Bytes) {
         let mut headers = HeaderMap::new();
-        let token = HeaderValue::from_str(&self.root_token).unwrap();
+        let token = HeaderValue::from_str(token).unwrap();
         headers.insert(HeaderName::from_static("x-vault-token"), token);
         let outgoing = Outgoing {
             method,

@@ -25,6 +25,9 @@ pub(super) fn is_alert(kind: &EventKind) -> bool {
         | EventKind::StateRolledBack { .. }
         | EventKind::AnchorAdopted { .. }
         | EventKind::RestoreAccepted { .. }
+        | EventKind::RemovalUnfinished { .. }
+        | EventKind::ConnectionsUnavailable
+        | EventKind::ConnectionsStale
         | EventKind::UnboundTokenRefused => true,
         _ => false,
     }
@@ -126,6 +129,15 @@ fn describe(kind: &EventKind) -> (String, Map<String, Value>) {
         ),
         EventKind::Acted { what, act } => ("acted", json!({"what": what, "ticket": act.ticket()})),
         EventKind::NonceIgnored { .. } => ("nonce.ignored", json!({})),
+        EventKind::ConnectionChanged { change, revision, act } => (
+            "connection.changed",
+            json!({"change": change.as_str(), "revision": revision, "ticket": act.ticket()}),
+        ),
+        EventKind::RemovalUnfinished { step, code } => {
+            ("connection.removal-unfinished", json!({"step": step, "code": code}))
+        }
+        EventKind::ConnectionsUnavailable => ("connections.unavailable", json!({})),
+        EventKind::ConnectionsStale => ("connections.stale", json!({})),
         EventKind::RotationRun(run) => (
             "rotation.run",
             json!({

@@ -2,6 +2,7 @@
 
 use std::mem;
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use super::{ATTEMPTS, RecordedKeys, Shared, next_of};
 use crate::clock::Timestamp;
@@ -10,6 +11,9 @@ use crate::owner::Owner;
 
 /// How long a key may stay pending, in seconds: 90 days. Issuers that learn of keys by mail take their time.
 const PENDING_FOR: i64 = 90 * 86_400;
+
+/// How many private halves that cannot be wiped are passed over at most.
+const MOST_PASSED: usize = 4_096;
 
 impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> RecordedKeys<R, H> {
     /// Ends keys whose time of draining is over, and pending ones that nobody has promoted for 90 days, and has the private
@@ -29,12 +33,7 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Recorded
                 done += 1;
             }
         }
-        for stored in shared.noting(shared.records.to_be_wiped(most).await)? {
-            if goes_on() && shared.wipe(&stored).await.is_ok_and(|wiped| wiped) {
-                done += 1;
-            }
-        }
-        Ok(done)
+        Ok(done + shared.wipe_some(most, goes_on).await?)
     }
 }
 
@@ -99,6 +98,32 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Shared<R
             next: wiped,
         };
         self.change(&ended.record.owner, &[change]).await
+    }
+
+    /// Has `most` private halves wiped, behind those that could not be wiped in earlier rounds: one that a holder never gives
+    /// up, or takes for ever about, holds up no other.
+    async fn wipe_some(&self, most: usize, goes_on: &(dyn Fn() -> bool + Send + Sync)) -> Result<usize, KeyError> {
+        let behind = self.unwiped.load(Ordering::Relaxed);
+        let wanted = behind.saturating_add(most);
+        let page = self.noting(self.records.to_be_wiped(wanted).await)?;
+        let (mut done, mut passed) = (0, behind);
+        for ended in page.iter().skip(behind) {
+            if !goes_on() {
+                return Ok(done);
+            }
+            // If this round ends here, the next one begins behind it.
+            self.unwiped.store(passed + 1, Ordering::Relaxed);
+            match self.wipe(ended).await {
+                Ok(true) => done += 1,
+                Ok(false) | Err(_) => passed += 1,
+            }
+            self.unwiped.store(passed, Ordering::Relaxed);
+        }
+        if page.len() < wanted || passed >= MOST_PASSED {
+            // All were tried, so it begins anew.
+            self.unwiped.store(0, Ordering::Relaxed);
+        }
+        Ok(done)
     }
 
     /// The next records that may be over, by turns.

@@ -95,7 +95,9 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Chore fo
     async fn round(&self, goes_on: &(dyn Fn() -> bool + Send + Sync)) {
         // Signers tell of a store that does not answer.
         if self.sync().await.is_ok() && goes_on() {
-            let _next_round = self.tidy(AT_ONCE, goes_on).await;
+            // A device that does not answer must not keep this process from looking.
+            let clock = &self.0.clock;
+            let _next_round = within(&**clock, clock.monotonic() + EVERY, self.tidy(AT_ONCE, goes_on)).await;
         }
     }
 }

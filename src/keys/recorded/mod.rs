@@ -7,6 +7,7 @@ mod look;
 mod signer;
 
 use std::fmt;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -78,6 +79,8 @@ struct Shared<R: ?Sized, H: ?Sized> {
     looking: Mutex<Option<WeakShared<Looking>>>,
     /// Where the next round of tidying goes on.
     tidied: Mutex<Option<KeyId>>,
+    /// How many keys could not be wiped in rounds since all were tried.
+    unwiped: AtomicUsize,
 }
 
 impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> RecordedKeys<R, H> {
@@ -93,6 +96,7 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Recorded
             clock,
             looking: Mutex::default(),
             tidied: Mutex::default(),
+            unwiped: AtomicUsize::new(0),
         }))
     }
 

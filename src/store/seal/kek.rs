@@ -63,8 +63,9 @@ impl<'a> WrapContext<'a> {
         }
     }
 
-    /// The digest of every part with its length.
-    pub(super) fn digest(&self) -> [u8; 32] {
+    /// The digest of every part with its length: what a provider gives to its service as associated data (encryption context),
+    /// so that nothing unwraps for anybody else.
+    pub fn digest(&self) -> [u8; 32] {
         let mut parts = Digest::default();
         parts.text("shipbound wrap 1");
         parts.text(self.deployment.as_str());
@@ -116,6 +117,68 @@ pub enum KekError {
 /// the service of a cloud, which anybody can write by this trait.
 ///
 /// Called once for a tenant's first value and for each tenant in each process, not for each value.
+///
+/// # Writing one
+///
+/// - **An id is one version of one key, for ever.** Where a service rotates behind one name, the version belongs into the id;
+///   where it does not tell versions apart, the name of the key is the id, and its own rotation stays off.
+/// - **The context is authenticated** by the service ([`WrapContext::digest`] as encryption context or associated data), not
+///   compared by us. One that takes none cannot be used as it is: seal `key` with AES-GCM under a key that the service wraps.
+/// - **Refused is not Unavailable.** What does not open is [`KekError::Refused`], and is not tried again; a service that does
+///   not answer, or throttles, is [`KekError::Unavailable`].
+/// - **Bounded.** An answer, or an error, in seconds: by the time limits of the client that is called.
+/// - **Quiet.** No key in errors, logs or `Debug`.
+/// - **Rights.** The application, and nobody else, may encrypt and decrypt with this key, and do nothing else with it: who
+///   deletes it destroys all that is sealed.
+///
+/// ```
+/// use async_trait::async_trait;
+/// use shipbound::store::seal::{DataKey, KekError, KekId, KekProvider, WrapContext, Wrapped};
+/// # use zeroize::Zeroizing;
+/// # #[derive(Debug)] struct CloudKms;
+/// # enum KmsError { NotFound, InvalidCiphertext, Other }
+/// # impl CloudKms {
+/// #     async fn encrypt(&self, _: &str, _: &[u8], _: &str) -> Result<String, KmsError> { Err(KmsError::Other) }
+/// #     async fn decrypt(&self, _: &str, _: &str, _: &str) -> Result<Zeroizing<[u8; 32]>, KmsError> { Err(KmsError::Other) }
+/// # }
+///
+/// /// A key of a cloud, by the client that its vendor gives.
+/// #[derive(Debug)]
+/// struct CloudKek {
+///     client: CloudKms,
+///     key: KekId,
+/// }
+///
+/// /// The encryption context is text.
+/// fn text(context: &WrapContext<'_>) -> String {
+///     context.digest().iter().map(|octet| format!("{octet:02x}")).collect()
+/// }
+///
+/// fn category(error: KmsError) -> KekError {
+///     match error {
+///         KmsError::NotFound => KekError::Unknown,
+///         KmsError::InvalidCiphertext => KekError::Refused,
+///         KmsError::Other => KekError::Unavailable,
+///     }
+/// }
+///
+/// #[async_trait]
+/// impl KekProvider for CloudKek {
+///     async fn current(&self) -> Result<KekId, KekError> {
+///         Ok(self.key.clone())
+///     }
+///
+///     async fn wrap(&self, kek: &KekId, key: &DataKey, context: &WrapContext<'_>) -> Result<Wrapped, KekError> {
+///         let sealed = self.client.encrypt(kek.as_str(), key.expose(), &text(context)).await;
+///         Ok(Wrapped { kek: kek.clone(), text: sealed.map_err(category)? })
+///     }
+///
+///     async fn unwrap(&self, wrapped: &Wrapped, context: &WrapContext<'_>) -> Result<DataKey, KekError> {
+///         let opened = self.client.decrypt(wrapped.kek.as_str(), &wrapped.text, &text(context)).await;
+///         Ok(DataKey::new(opened.map_err(category)?))
+///     }
+/// }
+/// ```
 #[async_trait]
 pub trait KekProvider: fmt::Debug + Send + Sync {
     /// The KEK that new data keys are wrapped under.

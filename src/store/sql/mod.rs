@@ -6,6 +6,7 @@
 mod acts;
 mod columns;
 mod connection;
+mod connections;
 mod counters;
 mod credentials;
 mod database;
@@ -25,6 +26,7 @@ mod value;
 
 pub(crate) use self::acts::write_act;
 pub(crate) use self::columns::{owner_key, owner_of, owner_values};
+pub use self::connections::SqlConnections;
 pub(crate) use self::counters::next_number;
 pub use self::credentials::SqlCredentialStore;
 pub use self::database::{Database, DatabaseBuilder};

@@ -6,20 +6,17 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use zeroize::{Zeroize, Zeroizing};
+use http::{HeaderValue, Method, StatusCode};
+use zeroize::Zeroizing;
 
 use crate::json::{Object, Value};
 use crate::secret::{KeyMaterial, VaultToken};
 use crate::target::Target;
 use crate::transport::identity::ClientIdentity;
-use crate::transport::{Outgoing, ReadError, Route, Transport};
+use crate::transport::{Route, Transport};
+use crate::vault::{self, VaultFault};
 
 use super::failure::VaultFailure;
-
-/// The longest answer that is read, in octets.
-const MAX_ANSWER: usize = 256 * 1024;
 
 /// Whom a certificate is issued for. Issuers that know clients by `tls_client_auth` (RFC 8705 2.1) compare one of these with
 /// what they have registered.
@@ -95,44 +92,14 @@ impl Endpoint {
         token: &VaultToken,
         subject: &Subject,
     ) -> Result<ClientIdentity, VaultFailure> {
-        let outgoing = Outgoing {
-            method: Method::POST,
-            target: self.target.clone(),
-            headers: self.headers(token)?,
-            body: self.body(subject),
-        };
-        let answer = transport
-            .send(outgoing, &Route::new())
-            .await
-            .map_err(|error| VaultFailure::Transport(error.kind()))?;
-        check(answer.status())?;
-        let body = answer.into_body().read_to_limit(MAX_ANSWER).await;
-        let body = body.map_err(|error| match error {
-            ReadError::TooLarge { .. } => VaultFailure::Answer,
-            ReadError::Transport(error) => VaultFailure::Transport(error.kind()),
-        })?;
+        let body = self.body(subject);
+        let request = (Method::POST, self.target.clone());
+        let route = Route::new();
+        let answer = vault::ask(transport, request, self.namespace.as_ref(), token, body, &route);
+        let body = answer.await.map_err(failure)?;
         let identity = read(&body);
-        if let Ok(mut own) = body.try_into_mut() {
-            own.as_mut().zeroize();
-        }
+        vault::wipe(body);
         identity
-    }
-
-    fn headers(&self, token: &VaultToken) -> Result<HeaderMap, VaultFailure> {
-        let mut token = HeaderValue::from_str(token.expose()).map_err(|_| VaultFailure::Token)?;
-        token.set_sensitive(true);
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(HeaderName::from_static("x-vault-token"), token);
-        // Agents and proxies of Vault can be told to want it.
-        headers.insert(
-            HeaderName::from_static("x-vault-request"),
-            HeaderValue::from_static("true"),
-        );
-        if let Some(namespace) = &self.namespace {
-            headers.insert(HeaderName::from_static("x-vault-namespace"), namespace.clone());
-        }
-        Ok(headers)
     }
 
     fn body(&self, subject: &Subject) -> Bytes {
@@ -166,16 +133,20 @@ impl fmt::Debug for Endpoint {
     }
 }
 
-fn check(status: StatusCode) -> Result<(), VaultFailure> {
-    Err(match status {
-        StatusCode::OK => return Ok(()),
-        StatusCode::BAD_REQUEST => VaultFailure::Refused,
-        StatusCode::FORBIDDEN => VaultFailure::Denied,
-        StatusCode::NOT_FOUND => VaultFailure::NotFound,
-        StatusCode::TOO_MANY_REQUESTS => VaultFailure::Busy,
-        StatusCode::SERVICE_UNAVAILABLE => VaultFailure::Sealed,
-        other => VaultFailure::Status(other),
-    })
+fn failure(fault: VaultFault) -> VaultFailure {
+    match fault {
+        VaultFault::Token => VaultFailure::Token,
+        VaultFault::Transport(error) => VaultFailure::Transport(error.kind()),
+        VaultFault::TooLong => VaultFailure::Answer,
+        VaultFault::Status(status) => match status {
+            StatusCode::BAD_REQUEST => VaultFailure::Refused,
+            StatusCode::FORBIDDEN => VaultFailure::Denied,
+            StatusCode::NOT_FOUND => VaultFailure::NotFound,
+            StatusCode::TOO_MANY_REQUESTS => VaultFailure::Busy,
+            StatusCode::SERVICE_UNAVAILABLE => VaultFailure::Sealed,
+            other => VaultFailure::Status(other),
+        },
+    }
 }
 
 fn read(body: &[u8]) -> Result<ClientIdentity, VaultFailure> {

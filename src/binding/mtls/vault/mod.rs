@@ -46,6 +46,7 @@ use crate::secret::VaultToken;
 use crate::target::{Target, TargetError};
 use crate::transport::identity::{ClientIdentity, IdentityError};
 use crate::transport::{Transport, TransportErrorKind};
+use crate::vault::{is_mount, is_name};
 
 use self::issue::Endpoint;
 use self::slot::{Issued, Outcome, Pause, Slot};
@@ -321,7 +322,7 @@ impl VaultPkiBuilder {
     /// # Errors
     /// [`VaultPkiError`] says what to change.
     pub fn build(self, transport: Arc<dyn Transport>, clock: Arc<dyn Clock>) -> Result<VaultPki, VaultPkiError> {
-        if !self.mount.split('/').all(is_name) || !is_name(&self.role) {
+        if !is_mount(&self.mount) || !is_name(&self.role) {
             return Err(VaultPkiError::Name);
         }
         let path = format!("/v1/{}/issue/{}", self.mount, self.role);
@@ -353,11 +354,6 @@ impl fmt::Debug for VaultPkiBuilder {
             .field("role", &self.role)
             .finish_non_exhaustive()
     }
-}
-
-fn is_name(text: &str) -> bool {
-    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    !text.is_empty() && text.bytes().all(legal)
 }
 
 impl Inner {

@@ -61,20 +61,19 @@ impl Sealing {
         if let Some(key) = self.held.get(holder, id, self.clock.monotonic()) {
             return Ok(key);
         }
-        let rows = self
-            .database
-            .rows(BY_ID, &[self.deployment.as_str().into(), (*id.as_uuid()).into()])
-            .await;
-        let rows = rows.map_err(unavailable)?;
-        let written = rows
-            .first()
-            .map(Written::read)
-            .transpose()
-            .map_err(|_| SealError::Refused)?;
-        match written {
-            Some(written) if written.holder == *holder => self.unwrapped(&written).await,
-            _ => Err(SealError::Refused),
-        }
+        let read = async {
+            if let Some(key) = self.held.get(holder, id, self.clock.monotonic()) {
+                return Ok(key);
+            }
+            let values = [self.deployment.as_str().into(), (*id.as_uuid()).into()];
+            let rows = self.database.rows(BY_ID, &values).await.map_err(unavailable)?;
+            let written = rows.first().map(Written::read).transpose();
+            match written.map_err(|_| SealError::Refused)? {
+                Some(written) if written.holder == *holder => self.unwrap_and_hold(&written).await,
+                _ => Err(SealError::Refused),
+            }
+        };
+        self.flights.run(holder, read).await
     }
 
     async fn read_active(&self, holder: &Holder) -> Result<Option<Written>, SealError> {
@@ -97,12 +96,17 @@ impl Sealing {
             if let Some(key) = self.held.get(holder, id, self.clock.monotonic()) {
                 return Ok(key);
             }
-            let key = self.unwrap(written).await.map_err(|error| of_kek(&error))?;
-            let key = Arc::new(key);
-            self.held.put(holder, id, Arc::clone(&key), self.clock.monotonic());
-            Ok(key)
+            self.unwrap_and_hold(written).await
         };
         self.flights.run(holder, unwrap).await
+    }
+
+    async fn unwrap_and_hold(&self, written: &Written) -> Result<Arc<DataKey>, SealError> {
+        let key = self.unwrap(written).await.map_err(|error| of_kek(&error))?;
+        let key = Arc::new(key);
+        self.held
+            .put(&written.holder, written.id, Arc::clone(&key), self.clock.monotonic());
+        Ok(key)
     }
 
     /// Makes the holder's data key, unless another process is first or the KEK is rotated meanwhile.

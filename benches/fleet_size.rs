@@ -1,0 +1,267 @@
+//! What a large fleet of connections costs one process: memory of each, and the time from nothing to the first call.
+//!
+//! ```text
+//! cargo bench --features sql --bench fleet_size
+//! ```
+//!
+//! 100 000 connections in SQLite. It prints figures, and fails beyond the limits at the top.
+#![allow(
+    missing_docs,
+    clippy::disallowed_methods,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+
+use std::alloc::System;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use http::{HeaderValue, Response, header};
+use sha2::{Digest, Sha256};
+use shipbound::act::Act;
+use shipbound::binding::dpop::Dpop;
+use shipbound::carriers::CarrierProfile;
+use shipbound::clock::SystemClock;
+use shipbound::credentials::{Credential, CredentialError, CredentialStore};
+use shipbound::journal::Journal;
+use shipbound::keys::MemoryKeyStore;
+use shipbound::owner::{CarrierId, ConnectionId, DeploymentId, Environment, TenantId};
+use shipbound::registry::{NewConnection, Registry};
+use shipbound::store::anchor::MemoryAnchor;
+use shipbound::store::seal::{SealContext, SealError, Sealer};
+use shipbound::store::sql::{Database, LedgerSetup, SqlConnections};
+use shipbound::token::TokenAt;
+use shipbound::transport::{Body, Outgoing, Route, Transport, TransportError};
+use shipbound::{Client, Parts};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
+use stats_alloc::{Region, StatsAlloc};
+use zeroize::Zeroizing;
+
+#[global_allocator]
+static ALLOCATOR: StatsAlloc<System> = StatsAlloc::system();
+
+const CONNECTIONS: u64 = 100_000;
+/// How many of them call, for the memory of one that does.
+const CALLING: u64 = 10_000;
+/// How many acts there were that are buried in the ledger.
+const ACTS: usize = 200;
+
+const MOST_IDLE: f64 = 1_536.0;
+const MOST_CALLING: f64 = 6_144.0;
+const LONGEST_START: Duration = Duration::from_secs(2);
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    let dir = std::env::temp_dir().join(format!("shipbound-fleet-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let anchor = Arc::new(MemoryAnchor::new());
+    fill(&dir, &anchor).await;
+    measure(&dir, &anchor).await;
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+async fn open(dir: &Path, anchor: &Arc<MemoryAnchor>) -> Registry {
+    let database = Database::sqlite(file(dir)).build().unwrap();
+    let journal = Journal::new(Arc::new(SystemClock::new()), []);
+    let setup = LedgerSetup::new(&database, &deployment(), Arc::new(Glass), anchor.clone(), &journal);
+    let ledger = setup.open().await.unwrap();
+    let store = SqlConnections::new(&database, &ledger);
+    Registry::builder(store).open().await.unwrap()
+}
+
+async fn measure(dir: &Path, anchor: &Arc<MemoryAnchor>) {
+    let (heap, resident) = (Region::new(&ALLOCATOR), resident());
+    let started = Instant::now();
+    let registry = Arc::new(open(dir, anchor).await);
+    let loaded = started.elapsed();
+    let idle = held(&heap) / CONNECTIONS as f64;
+    let idle_resident = (self::resident() - resident) / CONNECTIONS as f64;
+    assert_eq!(registry.len() as u64, CONNECTIONS);
+
+    let parts = Parts::builder()
+        .keys(MemoryKeyStore::new())
+        .credentials(OneForAll)
+        .directory(registry)
+        .transport(Issuing)
+        .build()
+        .unwrap();
+    let client = Client::builder(profile(), &parts)
+        .binding(Dpop::es256())
+        .build()
+        .unwrap();
+    call(&client, 1).await;
+    let ready = started.elapsed();
+
+    let heap = Region::new(&ALLOCATOR);
+    for number in 2..CALLING + 2 {
+        call(&client, number).await;
+    }
+    let calling = held(&heap) / CALLING as f64 + idle;
+    println!("connections {CONNECTIONS}, acts in the ledger {ACTS}");
+    println!(
+        "loaded after {} ms, first call answered after {} ms",
+        loaded.as_millis(),
+        ready.as_millis()
+    );
+    println!("a connection that is listed: {idle:.0} octets of heap, {idle_resident:.0} resident");
+    println!("with a lease of a 700-octet token and a key in memory: {calling:.0} octets of heap");
+    assert!(
+        idle <= MOST_IDLE && idle_resident <= MOST_IDLE,
+        "more than {MOST_IDLE} octets"
+    );
+    assert!(calling <= MOST_CALLING, "more than {MOST_CALLING} octets");
+    assert!(ready <= LONGEST_START, "more than {LONGEST_START:?}");
+}
+
+async fn call(client: &Client, number: u64) {
+    let tenant = client.tenant(&format!("tenant-{number}")).unwrap();
+    let answer = tenant.get("/rates").send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+}
+
+/// Octets that were allocated since and are still held.
+fn held(since: &Region<'_, System>) -> f64 {
+    let stats = since.change();
+    stats.bytes_allocated as f64 - stats.bytes_deallocated as f64
+}
+
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
+    kilobytes.unwrap_or(0.0) * 1024.0
+}
+
+/// One connection and some acts by the registry; the others as copies of its row, since one commit each would take minutes.
+async fn fill(dir: &Path, anchor: &Arc<MemoryAnchor>) {
+    Database::sqlite(file(dir)).build().unwrap().migrate().await.unwrap();
+    let registry = open(dir, anchor).await;
+    let act = Act::new("bench", "many shippers", "BENCH-1").unwrap();
+    let new = NewConnection::new(TenantId::new("tenant-0").unwrap(), &carrier(), Environment::Production);
+    let added = registry.add(&new, &act).await.unwrap();
+    for _ in 0..ACTS / 2 {
+        let suspended = registry.suspend(&added.connection, &act).await.unwrap();
+        registry.resume(&suspended, &act).await.unwrap();
+    }
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file(dir));
+    let mut database = options.connect().await.unwrap();
+    let row = sqlx::raw_sql("SELECT settings, changed_at, changed FROM sb_connections")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    let (settings, changed_at): (String, i64) = (row.get(0), row.get(1));
+    let last = u64::try_from(row.get::<i64, _>(2)).unwrap();
+    let numbers: Vec<_> = (1..CONNECTIONS).collect();
+    let mut script = "BEGIN".to_owned();
+    for batch in numbers.chunks(500) {
+        script.push_str("; INSERT INTO sb_connections VALUES ");
+        let row = |number: &u64| {
+            let tenant = format!("tenant-{number}");
+            let (owner, changed) = (owner_key(&tenant), last + number);
+            format!(
+                "('default','{owner}','{tenant}','00000000-0000-0000-0000-000000000000','carrier','production','main',\
+                 'active',0,'{settings}',{changed},{changed_at})"
+            )
+        };
+        script.push_str(&batch.iter().map(row).collect::<Vec<_>>().join(","));
+    }
+    let newest = last + CONNECTIONS;
+    let _ = write!(
+        script,
+        "; UPDATE sb_counters SET value = {newest} WHERE name = 'connections'; COMMIT"
+    );
+    sqlx::raw_sql(AssertSqlSafe(script))
+        .execute(&mut database)
+        .await
+        .unwrap();
+    database.close().await.unwrap();
+}
+
+/// By which a connection's row is found. What is read back is compared with it, so that a mistake here does not go unseen.
+fn owner_key(tenant: &str) -> String {
+    let mut parts = Sha256::new();
+    let nil = [0; 16];
+    let each: [&[u8]; 7] = [
+        b"connection",
+        b"default",
+        tenant.as_bytes(),
+        &nil,
+        b"carrier",
+        b"production",
+        b"main",
+    ];
+    for part in each {
+        parts.update((part.len() as u64).to_be_bytes());
+        parts.update(part);
+    }
+    parts.finalize().iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+fn file(dir: &Path) -> PathBuf {
+    dir.join("shipbound.db")
+}
+
+fn deployment() -> DeploymentId {
+    DeploymentId::default_deployment()
+}
+
+fn carrier() -> CarrierId {
+    CarrierId::new("carrier").unwrap()
+}
+
+fn profile() -> CarrierProfile {
+    CarrierProfile::custom(
+        carrier(),
+        Environment::Production,
+        "https://api.carrier.example",
+        TokenAt::Endpoint("https://auth.carrier.example/token".into()),
+    )
+}
+
+/// Seals nothing: the ledger's secret is worth nothing here.
+#[derive(Debug)]
+struct Glass;
+
+#[async_trait]
+impl Sealer for Glass {
+    async fn seal(&self, _context: &SealContext<'_>, value: &[u8]) -> Result<String, SealError> {
+        Ok(value.iter().map(|octet| format!("{octet:02x}")).collect())
+    }
+
+    async fn open(&self, _context: &SealContext<'_>, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let octet = |at: usize| u8::from_str_radix(&sealed[at..at + 2], 16).unwrap();
+        Ok((0..sealed.len()).step_by(2).map(octet).collect::<Vec<u8>>().into())
+    }
+}
+
+#[derive(Debug)]
+struct OneForAll;
+
+#[async_trait]
+impl CredentialStore for OneForAll {
+    async fn credential(&self, _connection: &ConnectionId) -> Result<Credential, CredentialError> {
+        Ok(Credential::new("client", "secret").with_revision(1))
+    }
+}
+
+/// Issuer and API in one: a token for whoever asks, an empty answer for everything else.
+#[derive(Debug)]
+struct Issuing;
+
+#[async_trait]
+impl Transport for Issuing {
+    async fn send(&self, request: Outgoing, _route: &Route) -> Result<Response<Body>, TransportError> {
+        if request.target.path() != "/token" {
+            return Ok(Response::new(Body::empty()));
+        }
+        let answer = serde_json::json!({ "access_token": "a".repeat(700), "token_type": "DPoP", "expires_in": 86_400 });
+        let mut response = Response::new(Body::from(bytes::Bytes::from(answer.to_string())));
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(header::CONTENT_TYPE, json);
+        Ok(response)
+    }
+}

@@ -1,0 +1,216 @@
+//! What other processes do: followed again and again, and asked for where a connection is not known here.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Registry, STORE};
+use crate::chore::Chore;
+use crate::clock::{Monotonic, within};
+use crate::directory::{ConnectionStoreError, Directory, Listing, NotAdmitted, Standing};
+use crate::journal::EventKind;
+use crate::owner::{ConnectionId, Tenant};
+
+/// How many records are read at a time.
+const PAGE: usize = 2_000;
+
+/// For how long the store is not asked again for a connection that it does not have.
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
+
+/// How many such connections are remembered.
+const MOST_UNKNOWN: usize = 4_096;
+
+/// When the store last told all there is: in milliseconds of monotonic time.
+#[derive(Debug, Default)]
+pub(super) struct Freshness(AtomicU64);
+
+impl Freshness {
+    fn at(&self) -> Monotonic {
+        Monotonic::from_origin(Duration::from_millis(self.0.load(Ordering::Acquire)))
+    }
+
+    fn since(&self, now: Monotonic) {
+        let millis = u64::try_from(now.since_origin().as_millis()).unwrap_or(u64::MAX);
+        self.0.fetch_max(millis, Ordering::AcqRel);
+    }
+}
+
+/// Connections that the store did not have a moment ago.
+#[derive(Debug, Default)]
+pub(super) struct Asked(Mutex<HashMap<ConnectionId, Monotonic>>);
+
+impl Asked {
+    fn is_unknown(&self, place: &ConnectionId, now: Monotonic) -> bool {
+        self.lock().get(place).is_some_and(|until| now < *until)
+    }
+
+    fn add(&self, place: ConnectionId, now: Monotonic) {
+        let mut unknown = self.lock();
+        if unknown.len() >= MOST_UNKNOWN {
+            unknown.retain(|_, until| now < *until);
+        }
+        // Who asks for that many names is asked for no more of them than fit.
+        if unknown.len() >= MOST_UNKNOWN {
+            unknown.clear();
+        }
+        unknown.insert(place, now + UNKNOWN_FOR);
+    }
+
+    pub(super) fn forget(&self, connection: &ConnectionId) {
+        self.lock().remove(&place_of(connection));
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<ConnectionId, Monotonic>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The connection without its incarnation.
+fn place_of(connection: &ConnectionId) -> ConnectionId {
+    ConnectionId::new(
+        connection.deployment().clone(),
+        Tenant::from(connection.tenant().id().clone()),
+        connection.carrier().clone(),
+        connection.environment(),
+        connection.account().clone(),
+    )
+}
+
+impl Registry {
+    /// Takes what was changed since the last time, by whomever.
+    pub(super) async fn follow(&self) -> Result<(), ConnectionStoreError> {
+        let _alone = self.following.lock().await;
+        let begun = self.clock.monotonic();
+        let at_start = self.book.followed() == 0;
+        loop {
+            let since = self.book.followed();
+            let page = self.in_time(self.store.changes(&self.deployment, since, PAGE)).await?;
+            for record in &page {
+                // What ended before this process began is nothing that it has to know.
+                if !(at_start && record.standing == Standing::Removed) {
+                    self.book.take(record);
+                }
+            }
+            if let Some(last) = page.last() {
+                self.book.follow(last.number);
+            }
+            if page.len() < PAGE {
+                break;
+            }
+        }
+        self.freshness.since(begun);
+        self.is_told.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn is_stale(&self) -> bool {
+        self.clock.monotonic().saturating_since(self.freshness.at()) > self.stale_after
+    }
+
+    /// Asks the store for the connections of a tenant that is not known here.
+    async fn ask(&self, connection: &ConnectionId) -> Result<Listing, NotAdmitted> {
+        let place = place_of(connection);
+        if *connection.deployment() != self.deployment || self.asked.is_unknown(&place, self.clock.monotonic()) {
+            return Err(NotAdmitted::Unknown);
+        }
+        let unavailable = |_failed| NotAdmitted::Unavailable;
+        let _turn = within(&*self.clock, self.clock.monotonic() + STORE, self.asking.acquire())
+            .await
+            .ok_or(NotAdmitted::Unavailable)?;
+        // Another one may have asked meanwhile.
+        if let Some(listing) = self.book.at(connection) {
+            return Ok(listing);
+        }
+        let asked = self.store.of_tenant(&self.deployment, connection.tenant().id());
+        let records = self.in_time(asked).await.map_err(unavailable)?;
+        records.iter().for_each(|record| {
+            self.book.take(record);
+        });
+        self.book.at(connection).ok_or_else(|| {
+            self.asked.add(place, self.clock.monotonic());
+            NotAdmitted::Unknown
+        })
+    }
+}
+
+#[async_trait]
+impl Directory for Registry {
+    fn known(&self, connection: &ConnectionId) -> Option<Listing> {
+        let listing = self.book.at(connection)?;
+        (!self.is_stale()).then_some(listing)
+    }
+
+    async fn find(&self, connection: &ConnectionId) -> Result<Listing, NotAdmitted> {
+        if self.is_stale() {
+            let followed = within(&*self.clock, self.clock.monotonic() + STORE, self.follow()).await;
+            if !matches!(followed, Some(Ok(()))) {
+                return Err(NotAdmitted::Unavailable);
+            }
+        }
+        match self.known(connection) {
+            Some(listing) => Ok(listing),
+            None => self.ask(connection).await,
+        }
+    }
+
+    fn generation(&self) -> u32 {
+        self.book.generation()
+    }
+}
+
+#[async_trait]
+impl Chore for Registry {
+    fn every(&self) -> Duration {
+        self.follow_every
+    }
+
+    async fn round(&self, _goes_on: &(dyn Fn() -> bool + Send + Sync)) {
+        if self.follow().await.is_ok() {
+            return;
+        }
+        if !self.is_told.swap(true, Ordering::Relaxed) {
+            self.journal.record_at_large(EventKind::ConnectionsUnavailable);
+        }
+        if self.is_stale() {
+            // Tokens at hand are looked at again, and refused.
+            self.book.move_on();
+            self.journal.record_at_large(EventKind::ConnectionsStale);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::owner::{AccountId, CarrierId, DeploymentId, Environment, TenantId};
+
+    #[test]
+    fn names_that_are_asked_for_in_vain_take_bounded_memory() {
+        let asked = Asked::default();
+        let place = |number: usize| {
+            ConnectionId::new(
+                DeploymentId::default_deployment(),
+                TenantId::new(&format!("t{number}")).unwrap().into(),
+                CarrierId::new("ups").unwrap(),
+                Environment::Sandbox,
+                AccountId::main(),
+            )
+        };
+        let now = Monotonic::ORIGIN;
+        for number in 0..MOST_UNKNOWN {
+            asked.add(place(number), now);
+        }
+        assert!(asked.len() == MOST_UNKNOWN && asked.is_unknown(&place(0), now));
+        asked.add(place(MOST_UNKNOWN), now);
+        assert!(asked.len() <= MOST_UNKNOWN && asked.is_unknown(&place(MOST_UNKNOWN), now));
+        assert!(!asked.is_unknown(&place(MOST_UNKNOWN), now + UNKNOWN_FOR));
+    }
+}

@@ -1,0 +1,206 @@
+//! The steps of a removal. Each may be repeated, and may be done by several processes at once.
+
+use std::time::Duration;
+
+use super::Remover;
+use super::report::{Removal, Step, StepReport};
+use crate::client::Client;
+use crate::clock::within;
+use crate::directory::ConnectionRecord;
+use crate::keys::{KeyError, KeyFilter, KeyId, Retired};
+use crate::owner::{ConnectionId, Owner};
+use crate::token::revocation::Revocation;
+
+/// How often is looked whether calls have ended.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// How long one request to a store may take.
+const STORE: Duration = Duration::from_secs(10);
+
+/// How many keys are listed at a time.
+const PAGE: usize = 64;
+
+/// How much longer than they take to follow other processes are waited for: their clocks differ.
+const GRACE: Duration = Duration::from_secs(1);
+
+impl Remover {
+    pub(super) async fn steps(&self, record: &ConnectionRecord) -> Removal {
+        let connection = &record.connection;
+        let mut removal = Removal {
+            connection: connection.clone(),
+            finished: false,
+            steps: vec![self.calls(record).await],
+        };
+        let (tokens, is_over) = self.tokens(record).await;
+        removal.steps.push(tokens);
+        if !is_over {
+            return removal;
+        }
+        let stored = [
+            self.grant(connection).await,
+            self.destroyed(connection).await,
+            self.credential(record).await,
+        ];
+        let is_gone = stored.iter().all(|step| step.remained == 0);
+        removal.steps.extend(stored);
+        removal.steps.push(self.forget(connection));
+        if !is_gone {
+            return removal;
+        }
+        removal.steps.push(self.fingerprints(connection).await);
+        let ended = self.registry.end_removal(record).await;
+        let tombstone = StepReport::new(Step::Tombstone).taken(ended.map(|()| true).map_err(|_error| "registry"));
+        removal.finished = tombstone.remained == 0;
+        removal.steps.push(tombstone);
+        removal
+    }
+
+    /// Waits for calls in this process, and for other processes to know that they are not to call any more.
+    async fn calls(&self, record: &ConnectionRecord) -> StepReport {
+        let clock = &*self.parts.clock;
+        // From its begin on, so that whoever goes on with it does not wait anew.
+        let until = record.changed_at + self.drain;
+        let told = record.changed_at + self.registry.others_follow_within();
+        let mut most = 0;
+        loop {
+            let running = self.under_way(&record.connection);
+            most = most.max(running);
+            let others_know = !self.registry.is_shared() || told + GRACE <= clock.now();
+            let is_late = until <= clock.now();
+            if (running == 0 || is_late) && others_know {
+                let step = StepReport {
+                    done: u64::from(most.saturating_sub(running)),
+                    ..StepReport::new(Step::Calls)
+                };
+                return match running {
+                    0 => step,
+                    running => step.remains(running.into(), "under_way"),
+                };
+            }
+            clock.sleep_until(clock.monotonic() + LOOK).await;
+        }
+    }
+
+    fn under_way(&self, connection: &ConnectionId) -> u32 {
+        // Clients that share a cache share what is under way.
+        let each = self
+            .of(connection)
+            .map(|client| client.pipeline().parts.tokens.under_way(connection));
+        each.max().unwrap_or(0)
+    }
+
+    /// Tells the issuers. Second: whether the rest may go on, since all know or there is no use in trying longer.
+    async fn tokens(&self, record: &ConnectionRecord) -> (StepReport, bool) {
+        let mut step = StepReport::new(Step::Tokens);
+        let mut is_over = true;
+        let mut is_served = false;
+        for client in self.of(&record.connection) {
+            is_served = true;
+            let ended = client.pipeline().end(record.connection.tenant()).await;
+            match ended.told {
+                Ok(Revocation::LocalOnly) => step = step.remains(1, "issuer_revokes_nothing"),
+                Ok(Revocation::Nothing) => {}
+                Ok(_revoked) => step.done += 1,
+                Err(error) => {
+                    step = step.remains(u64::try_from(ended.waiting).unwrap_or(u64::MAX).max(1), error.code());
+                    is_over &= error.is_for_good();
+                }
+            }
+        }
+        if !is_served {
+            step = step.remains(1, "no_client");
+        }
+        let last = record.changed_at + self.revoke_within;
+        (step, is_over || last <= self.parts.clock.now())
+    }
+
+    async fn grant(&self, connection: &ConnectionId) -> StepReport {
+        let step = StepReport::new(Step::Grant);
+        match &self.parts.grants {
+            Some(grants) => step.taken(self.in_time(grants.remove(connection)).await),
+            None => step,
+        }
+    }
+
+    async fn credential(&self, record: &ConnectionRecord) -> StepReport {
+        let removed = self.credentials.remove_credential(&record.connection, &record.act);
+        StepReport::new(Step::Credential).taken(self.in_time(removed).await)
+    }
+
+    async fn destroyed(&self, connection: &ConnectionId) -> StepReport {
+        let mut step = StepReport::new(Step::Keys);
+        let owner = Owner::Connection(connection.clone());
+        let filter = KeyFilter::default().of_owner(connection.clone());
+        let mut after: Option<KeyId> = None;
+        loop {
+            let Ok(page) = self.in_time(self.keys.list(&filter, after, PAGE)).await else {
+                return step.remains(1, "key_listing");
+            };
+            let Some(last) = page.last() else { return step };
+            after = Some(last.id);
+            for key in page.iter().filter(|key| !key.has_ended()) {
+                let retired = self.parts.keys.retire(&owner, &key.id, Retired::Destroyed);
+                step = match self.in_time(retired).await {
+                    Ok(_destroyed_or_was) => step.taken(Ok(true)),
+                    Err(code) => step.remains(1, code),
+                };
+            }
+        }
+    }
+
+    /// Drops what this process has of the connection.
+    pub(super) fn forget(&self, connection: &ConnectionId) -> StepReport {
+        let mut step = StepReport::new(Step::Memory);
+        for client in self.of(connection) {
+            client.pipeline().purge(connection.tenant());
+            step.done += 1;
+        }
+        step
+    }
+
+    async fn fingerprints(&self, connection: &ConnectionId) -> StepReport {
+        let step = StepReport::new(Step::Fingerprints);
+        match self.registry.is_last(connection).await {
+            Ok(true) if self.parts.fingerprints.erase(connection.tenant()) => step.taken(Ok(true)),
+            Ok(true) => step.remains(1, "no_salts"),
+            Ok(false) => step,
+            Err(_unavailable) => step.remains(1, "registry"),
+        }
+    }
+
+    fn of<'a>(&'a self, connection: &'a ConnectionId) -> impl Iterator<Item = &'a Client> {
+        self.clients.iter().filter(|client| client.serves(connection))
+    }
+
+    /// A store's answer, or a short name of why there is none.
+    async fn in_time<T, E: Coded>(&self, asked: impl Future<Output = Result<T, E>>) -> Result<T, &'static str> {
+        let clock = &*self.parts.clock;
+        match within(clock, clock.monotonic() + STORE, asked).await {
+            Some(outcome) => outcome.map_err(|error| error.code()),
+            None => Err("deadline"),
+        }
+    }
+}
+
+/// An error of a store, as a report shows it.
+trait Coded {
+    fn code(&self) -> &'static str;
+}
+
+impl Coded for KeyError {
+    fn code(&self) -> &'static str {
+        "key_store"
+    }
+}
+
+impl Coded for crate::credentials::CredentialError {
+    fn code(&self) -> &'static str {
+        "credential_store"
+    }
+}
+
+impl Coded for crate::grants::GrantError {
+    fn code(&self) -> &'static str {
+        "grant_store"
+    }
+}

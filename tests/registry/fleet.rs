@@ -1,0 +1,107 @@
+//! Several processes over one store.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use shipbound::ErrorKind;
+use shipbound::chore::Chore;
+use shipbound::directory::NotAdmitted;
+use shipbound::journal::EventKind;
+
+use crate::stores::Flaky;
+use crate::world::{act, new, world_on};
+
+#[tokio::test]
+async fn what_one_process_adds_the_other_finds_at_once_and_what_it_suspends_with_the_next_round() {
+    let store = Flaky::default();
+    let one = world_on(store.clone()).await;
+    let two = one.another(store.clone()).await;
+    let record = one.add("acme").await;
+    assert_eq!(two.registry.len(), 0);
+    assert_eq!(two.ship("acme").await.unwrap(), 201);
+
+    one.registry.suspend(&record.connection, &act("stop")).await.unwrap();
+    two.registry.round(&|| true).await;
+    assert_eq!(two.refused("acme").await, "connection_suspended");
+    assert!(two.client.lease(record.connection.tenant()).is_none());
+}
+
+#[tokio::test]
+async fn names_that_nobody_has_are_asked_for_once_in_a_while() {
+    let store = Flaky::default();
+    let world = world_on(store.clone()).await;
+    for _ in 0..20 {
+        assert_eq!(world.refused("nobody").await, "connection_unknown");
+    }
+    assert_eq!(store.asked.load(Ordering::SeqCst), 1);
+    // Added here it is known at once, by another process within a second.
+    world.registry.add(&new("nobody"), &act("now")).await.unwrap();
+    assert_eq!(world.refused("nobody").await, "credential");
+    assert_eq!(world.refused("someone").await, "connection_unknown");
+    let other = world.another(store.clone()).await;
+    other.add("someone").await;
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(world.ship("someone").await.unwrap(), 201);
+}
+
+#[tokio::test]
+async fn while_the_store_is_down_known_connections_go_on_and_then_none() {
+    let store = Flaky::default();
+    let world = world_on(store.clone()).await;
+    let record = world.add("acme").await;
+    assert_eq!(world.ship("acme").await.unwrap(), 201);
+    store.down.store(true, Ordering::SeqCst);
+    let minute = Duration::from_secs(60);
+    for _ in 0..15 {
+        world.registry.round(&|| true).await;
+        assert_eq!(world.ship("acme").await.unwrap(), 201);
+        world.clock.advance(minute);
+    }
+    let unknown = world.ship("other").await.unwrap_err();
+    assert!(
+        matches!(unknown.kind(), ErrorKind::Connection(NotAdmitted::Unavailable)),
+        "{unknown}"
+    );
+    assert!(
+        world
+            .registry
+            .suspend(&record.connection, &act("in vain"))
+            .await
+            .is_err()
+    );
+
+    world.clock.advance(minute);
+    let sent = world.sandbox.api_requests();
+    world.registry.round(&|| true).await;
+    assert_eq!(world.refused("acme").await, "connection_unavailable");
+    assert_eq!(world.sandbox.api_requests(), sent);
+    assert_eq!(
+        world.events(|kind| matches!(kind, EventKind::ConnectionsUnavailable)),
+        1
+    );
+    assert_eq!(world.events(|kind| matches!(kind, EventKind::ConnectionsStale)), 1);
+    // It heals with the first call after the store does.
+    store.down.store(false, Ordering::SeqCst);
+    assert_eq!(world.ship("acme").await.unwrap(), 201);
+}
+
+#[tokio::test]
+async fn a_process_that_starts_knows_what_there_is() {
+    let store = Flaky::default();
+    let one = world_on(store.clone()).await;
+    for number in 0..5_000 {
+        let id = format!("t{number}");
+        one.registry.add(&new(&id), &act("many")).await.unwrap();
+    }
+    let removed = one.registry.of_tenant(&crate::world::tenant("t7")).await.unwrap();
+    one.remover()
+        .remove(&removed[0].connection, &act("gone"))
+        .await
+        .unwrap();
+    let two = one.another(store.clone()).await;
+    assert_eq!(two.registry.len(), 4_999);
+    let asked = store.asked.load(Ordering::SeqCst);
+    assert_eq!(two.refused("t4999").await, "credential");
+    assert_eq!(store.asked.load(Ordering::SeqCst), asked);
+    assert_eq!(two.refused("t7").await, "connection_unknown");
+}

@@ -1,0 +1,173 @@
+//! Transactions that stand still in the middle, on a real PostgreSQL, while something else goes on.
+
+use std::sync::Arc;
+
+use shipbound::credentials::{Credential, CredentialAdmin, CredentialStore};
+use shipbound::grants::{Grant, Grants};
+use shipbound::jose::Algorithm;
+use shipbound::keys::{KeyError, KeySpec, KeyStore, Purpose};
+use shipbound::store::seal::{SealContext, Sealer, Table};
+use shipbound::store::sql::KekState;
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection as _};
+
+use crate::provider::{Provider, kek};
+use crate::scene::{Scene, act, connection};
+use crate::world::{Kind, owner};
+
+const AT: shipbound::clock::Timestamp = shipbound::clock::Timestamp::from_unix_seconds(1_800_000_000);
+
+/// A transaction of another process that has done these statements and stands still.
+struct Paused(PgConnection);
+
+impl Paused {
+    async fn after(scene: &Scene, statements: &str) -> Self {
+        let mut connection = PgConnection::connect(scene.world.direct()).await.unwrap();
+        let begun = sqlx::raw_sql(AssertSqlSafe(format!("BEGIN; {statements}")));
+        begun.execute(&mut connection).await.unwrap();
+        Self(connection)
+    }
+
+    async fn commit(mut self) {
+        sqlx::raw_sql("COMMIT").execute(&mut self.0).await.unwrap();
+    }
+}
+
+/// Until so many others of this database wait for a lock.
+async fn waiting(scene: &Scene, count: i64) {
+    let waiting = "SELECT COUNT(*)::text FROM pg_stat_activity \
+                   WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    for _ in 0..2_000 {
+        if scene.world.number(waiting).await >= count {
+            return;
+        }
+    }
+    panic!("nobody waits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_data_key_that_is_being_written_down_is_wrapped_anew_as_well() {
+    let scene = Scene::new(Kind::Postgres).await;
+    let first = scene.sealing(&["k1"]);
+    let acme = owner("acme");
+    let context = SealContext::new(&acme, Table::Grants, 1);
+    first.seal(&context, b"v").await.unwrap();
+    // What making a data key does, up to its commit. (The wrapped text is another tenant's, and does not matter.)
+    let paused = Paused::after(
+        &scene,
+        "UPDATE sb_keks SET uses = uses + 1 WHERE id = 'k1' AND state = 'active'; \
+         INSERT INTO sb_data_keys SELECT deployment, 'late', incarnation, '00000000-0000-0000-0000-000000000001', kek, \
+         wrapped, state, created_at FROM sb_data_keys WHERE tenant = 'acme'",
+    )
+    .await;
+    let sealing = Arc::new(scene.sealing(&["k2", "k1"]));
+    let rotating = tokio::spawn({
+        let sealing = sealing.clone();
+        async move { sealing.rotate_kek(&act()).await.unwrap() }
+    });
+    waiting(&scene, 1).await;
+    assert!(!rotating.is_finished());
+    paused.commit().await;
+    assert!(rotating.await.unwrap());
+    // Nothing under the old KEK is overlooked: the late one is looked at, and being another's it does not open.
+    let broken = sealing.rewrap(&act(), &mut |_| ()).await.unwrap_err();
+    assert!(broken.to_string().contains("does not open"));
+    assert_eq!(sealing.kek_state(&kek("k1")).await.unwrap(), Some(KekState::Retiring));
+    scene.world.raw("DELETE FROM sb_data_keys WHERE tenant = 'late'").await;
+    assert_eq!(sealing.rewrap(&act(), &mut |_| ()).await.unwrap().left, 0);
+    assert_eq!(sealing.kek_state(&kek("k1")).await.unwrap(), Some(KekState::Retired));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_sealed_before_a_theft_and_is_written_after_it_is_sealed_again() {
+    let scene = Scene::new(Kind::Postgres).await;
+    let slow = Arc::new(scene.process(&["k1", "k2"]).await);
+    let acme = connection("acme");
+    let spec = KeySpec {
+        purpose: Purpose::Proof,
+        algorithm: Algorithm::Es256,
+    };
+    let grants = |process: &crate::scene::Process| Grants::new(process.grants.clone(), scene.world.clock.clone());
+    slow.credentials
+        .put_credential(&acme, Credential::new("id", "one"), &act())
+        .await
+        .unwrap();
+    grants(&slow).put(&acme, Grant::new("r1", AT)).await.unwrap();
+    slow.keys.create(&owner("acme"), spec).await.unwrap();
+
+    // Each of three writers has sealed under the old data key, and waits for its turn to write.
+    let paused = Paused::after(&scene, "SELECT value FROM sb_counters FOR UPDATE").await;
+    let putting = tokio::spawn({
+        let (slow, acme) = (slow.clone(), acme.clone());
+        async move {
+            slow.credentials
+                .put_credential(&acme, Credential::new("id", "two"), &act())
+                .await
+        }
+    });
+    waiting(&scene, 1).await;
+    let consenting = tokio::spawn({
+        let (grants, acme) = (grants(&slow), acme.clone());
+        async move { grants.put(&acme, Grant::new("r2", AT)).await }
+    });
+    waiting(&scene, 2).await;
+    let thief = scene.process(&["k2", "k1"]).await;
+    let other = Arc::new(scene.process(&["k1", "k2"]).await);
+    let making = tokio::spawn({
+        let other = other.clone();
+        async move { other.keys.create(&owner("acme"), spec).await.map(|_| ()) }
+    });
+    waiting(&scene, 3).await;
+    let ended = thief.sealing.kek_stolen(&kek("k1"), &act(), &mut |_| ()).await.unwrap();
+    assert_eq!((ended.left, ended.refused), (0, 0));
+    paused.commit().await;
+
+    putting.await.unwrap().unwrap();
+    consenting.await.unwrap().unwrap();
+    // A key is made anew by whoever wanted it.
+    assert_eq!(making.await.unwrap().unwrap_err(), KeyError::NotPersisted);
+    other.keys.create(&owner("acme"), spec).await.unwrap();
+    let clean = scene.process(&["k2"]).await;
+    let credential = clean.credentials.credential(&acme).await.unwrap();
+    assert_eq!(credential.client_secret().unwrap().expose(), "two");
+    grants(&clean).consent(&acme).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_is_made_during_a_theft_is_not_under_the_stolen_kek() {
+    let scene = Scene::new(Kind::Postgres).await;
+    scene.process(&["k1"]).await;
+    let provider = Arc::new(Provider::new(&["k1", "k2"]));
+    provider.stop_next_wrap();
+    let seen = provider.seen.clone();
+    let slow = Arc::new(scene.sealing_of(&scene.world.database(), provider));
+    let making = tokio::spawn({
+        let slow = slow.clone();
+        async move {
+            let acme = owner("acme");
+            slow.seal(&SealContext::new(&acme, Table::Grants, 1), b"v")
+                .await
+                .unwrap()
+        }
+    });
+    seen.stopped.notified().await;
+    let after = scene.sealing(&["k2", "k1"]);
+    after.kek_stolen(&kek("k1"), &act(), &mut |_| ()).await.unwrap();
+    seen.go_on.notify_one();
+    let sealed = making.await.unwrap();
+    assert_eq!(
+        scene
+            .world
+            .number("SELECT COUNT(*) FROM sb_data_keys WHERE kek = 'k1'")
+            .await,
+        0
+    );
+    let acme = owner("acme");
+    let clean = scene.sealing(&["k2"]);
+    assert!(
+        clean
+            .open(&SealContext::new(&acme, Table::Grants, 1), &sealed)
+            .await
+            .is_ok()
+    );
+}
