@@ -22,6 +22,8 @@ use crate::client::{Client, Pipeline};
 use crate::clock::{Clock, Monotonic};
 use crate::journal::EventKind;
 use crate::parts::Parts;
+#[cfg(feature = "mtls")]
+use crate::rotation::RotationPolicy;
 
 #[cfg(feature = "mtls")]
 mod certificates;
@@ -70,6 +72,8 @@ pub struct Upkeep {
     parts: Parts,
     clients: Vec<Client>,
     chores: Vec<Arc<dyn Chore>>,
+    #[cfg(feature = "mtls")]
+    policy: Option<RotationPolicy>,
     reload_every: Duration,
     probe_every: Duration,
 }
@@ -81,6 +85,8 @@ impl Upkeep {
             parts: parts.clone(),
             clients: Vec::new(),
             chores: Vec::new(),
+            #[cfg(feature = "mtls")]
+            policy: None,
             reload_every: Duration::from_secs(60),
             probe_every: Duration::from_secs(24 * 60 * 60),
         }
@@ -97,6 +103,16 @@ impl Upkeep {
     /// that takes longer than [`Chore`] says, is given up, and the next one comes in its time.
     pub fn chore(mut self, chore: Arc<dyn Chore>) -> Self {
         self.chores.push(chore);
+        self
+    }
+
+    /// Holds client certificates to the maximum ages of this policy too, however long they are valid, and tells of old ones when
+    /// the policy says ([`EventKind::CertificateDue`]). Of a certificate that serves sandbox and production the shorter maximum
+    /// counts. Their sources renew them: see [`CertificateSource`](crate::binding::mtls::CertificateSource). Default: their own
+    /// end alone counts.
+    #[cfg(feature = "mtls")]
+    pub fn rotation_policy(mut self, policy: RotationPolicy) -> Self {
+        self.policy = Some(policy);
         self
     }
 
@@ -131,7 +147,12 @@ impl Upkeep {
             join(tokens, issuer)
         });
         #[cfg(feature = "mtls")]
-        let certificates = certificates::watch(&worker, &self.parts.journal, &self.clients, self.reload_every);
+        let certificates = certificates::watch(
+            &worker,
+            (&self.parts.journal, self.policy.as_ref()),
+            &self.clients,
+            self.reload_every,
+        );
         #[cfg(not(feature = "mtls"))]
         let certificates = {
             let _no_certificates = self.reload_every;

@@ -48,7 +48,7 @@ impl KeyStore for Broken {
         drain_until: Timestamp,
     ) -> Result<bool, KeyError> {
         // First keys come through, so that there is something to rotate.
-        if replaces.is_some() && self.promotions.fetch_add(1, Ordering::Relaxed) % REFUSED == 0 {
+        if replaces.is_some() && self.promotions.fetch_add(1, Ordering::Relaxed).is_multiple_of(REFUSED) {
             return Err(KeyError::StoreUnavailable);
         }
         self.keys.promote(owner, key, replaces, drain_until).await

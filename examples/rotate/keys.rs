@@ -10,7 +10,11 @@ use shipbound::keys::{KeyListing, KeySpec, KeyStore, MemoryKeyStore, Purpose};
 use shipbound::owner::{AccountId, CarrierId, ConnectionId, DeploymentId, Environment, TenantId};
 
 /// What `--store` takes.
-pub(crate) const STORES: &str = "memory";
+pub(crate) const STORES: &str = if cfg!(feature = "sql") {
+    "memory|sqlite:PATH"
+} else {
+    "memory"
+};
 pub(crate) const DEFAULT: &str = "memory";
 
 /// A store, as who signs and as who rotates sees it.
@@ -28,8 +32,43 @@ pub(crate) async fn open(store: &str, clock: &Arc<dyn Clock>) -> Result<Store, B
                 listing: keys,
             })
         }
+        #[cfg(feature = "sql")]
+        _ if store.starts_with("sqlite:") => sqlite(store.trim_start_matches("sqlite:"), clock).await,
         _ => Err(format!("--store takes {STORES}").into()),
     }
+}
+
+/// Sealed, in a database that is not there yet, under a key that is gone with this process.
+#[cfg(feature = "sql")]
+async fn sqlite(path: &str, clock: &Arc<dyn Clock>) -> Result<Store, Box<dyn Error>> {
+    use shipbound::journal::Journal;
+    use shipbound::store::anchor::{EpochAnchor, MemoryAnchor};
+    use shipbound::store::seal::{KekId, KekSecret, LocalKek, Sealer};
+    use shipbound::store::sql::{Database, LedgerSetup, Sealing, SqlKeyStore};
+
+    if std::fs::exists(path)? {
+        return Err(format!("{path} is there already").into());
+    }
+    let random = || Ok::<_, Box<dyn Error>>(shipbound::keys::KeyId::random()?.as_uuid().simple().to_string());
+    let kek = LocalKek::new(
+        KekId::new("example")?,
+        KekSecret::parse(&format!("{}{}", random()?, random()?))?,
+    );
+    let deployment = DeploymentId::default_deployment();
+    let database = Database::sqlite(path).clock(Arc::clone(clock)).build()?;
+    database.migrate().await?;
+    let journal = Journal::new(Arc::clone(clock), []);
+    let sealing = Arc::new(Sealing::new(database.clone(), deployment.clone(), Arc::new(kek)));
+    let sealer: Arc<dyn Sealer> = sealing.clone();
+    let anchor: Arc<dyn EpochAnchor> = Arc::new(MemoryAnchor::new());
+    let ledger = LedgerSetup::new(&database, &deployment, sealer, anchor, &journal)
+        .open()
+        .await?;
+    let keys = SqlKeyStore::sealed(&database, &ledger, sealing);
+    Ok(Store {
+        keys: Arc::new(keys.clone()),
+        listing: Arc::new(keys),
+    })
 }
 
 /// The connection of shipper `number`.

@@ -69,7 +69,7 @@ impl Output {
                 "{}",
                 json!({"event": "progress", "done": done, "failed": failed, "left": left})
             );
-        } else if percent % 25 == 0 {
+        } else if percent.is_multiple_of(25) {
             println!("{percent:3} %  {} rotated, {} failed", progress.done, progress.failed);
         }
     }

@@ -12,9 +12,8 @@
 //! | drain | the old key signs until no token can be bound to it ([`drain`](RotationPolicy::drain)) | it stays published so long |
 //! | destroy | its private half is gone | and its public half is not published any more |
 //!
-//! Keys of certificates change with their certificates: those come from a
-//! [`CertificateSource`](crate::binding::mtls::CertificateSource).
-#![cfg_attr(not(feature = "mtls"), allow(rustdoc::broken_intra_doc_links))]
+//! Keys of certificates change with their certificates, which their sources renew; `RotatorBuilder::certificates` has a rotation
+//! on demand ask them (feature `mtls`), and `Upkeep::rotation_policy` holds certificates to the maximum ages.
 //!
 //! # What it does to calls
 //!
@@ -52,6 +51,8 @@
 //! # }
 //! ```
 
+#[cfg(feature = "mtls")]
+mod certificates;
 mod forced;
 mod policy;
 mod rotator;
@@ -63,6 +64,8 @@ use crate::keys::{KeyId, Purpose};
 use crate::owner::{ConnectionId, TenantId};
 
 pub use self::forced::{Finished, Progress, Rotating};
+#[cfg(feature = "mtls")]
+pub(crate) use self::policy::span;
 pub use self::policy::{Alert, PolicyError, RotationPolicy, RotationPolicyBuilder};
 pub use self::rotator::{Rotator, RotatorBuilder};
 
@@ -76,7 +79,8 @@ pub enum Selection {
     Tenant(TenantId),
     /// This one.
     Key(KeyId),
-    /// Those that were made for this. [`Purpose::Tls`]: certificates, asked for at their sources.
+    /// Those that were made for this. Of [`Purpose::Tls`], and of connections, tenants and all, certificates are among them, where
+    /// their sources are [known](RotatorBuilder).
     Purpose(Purpose),
     /// All that the store lists.
     All,

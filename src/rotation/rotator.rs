@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+#[cfg(not(feature = "mtls"))]
 use futures_util::StreamExt;
-use futures_util::stream;
 
 use crate::act::Act;
+#[cfg(feature = "mtls")]
+use crate::binding::mtls::CertificateSource;
 use crate::chore::Chore;
 use crate::clock::{Clock, Timestamp};
 use crate::grants::Grants;
@@ -16,6 +18,8 @@ use crate::keys::{KeyError, KeyId, KeyListing};
 use crate::leader::Leadership;
 use crate::parts::Parts;
 
+#[cfg(feature = "mtls")]
+use super::certificates;
 use super::forced::{Rotating, run};
 use super::policy::RotationPolicy;
 use super::round::{Looked, Round};
@@ -36,6 +40,8 @@ struct Inner {
     looked: Mutex<Looked>,
     every: Duration,
     at_once: usize,
+    #[cfg(feature = "mtls")]
+    certificates: Vec<Arc<dyn CertificateSource>>,
 }
 
 impl Rotator {
@@ -49,13 +55,14 @@ impl Rotator {
             leadership: None,
             every: Duration::from_secs(10 * 60),
             at_once: 8,
+            #[cfg(feature = "mtls")]
+            certificates: Vec::new(),
         }
     }
 
     /// Rotates the selected keys now, due or not. `act` is part of every event.
     ///
     /// The run goes past failures: one tenant's stop no other's. What was rotated since it began is not rotated again.
-    /// Certificates are not among the keys.
     pub fn rotate(&self, selection: Selection, why: Why, act: &Act) -> Rotating {
         self.resume(selection, why, act, self.0.bench.clock.now())
     }
@@ -68,8 +75,11 @@ impl Rotator {
             act: Some(act.clone()),
             began,
         };
-        let no_others = stream::empty().boxed();
-        run(Arc::clone(&self.0.bench), &selection, errand, self.0.at_once, no_others)
+        #[cfg(feature = "mtls")]
+        let others = certificates::renewed(&self.0.certificates, &selection, &errand);
+        #[cfg(not(feature = "mtls"))]
+        let others = futures_util::stream::empty().boxed();
+        run(Arc::clone(&self.0.bench), &selection, errand, self.0.at_once, others)
     }
 
     /// The policy that it keeps to.
@@ -112,6 +122,8 @@ pub struct RotatorBuilder {
     leadership: Option<Arc<dyn Leadership>>,
     every: Duration,
     at_once: usize,
+    #[cfg(feature = "mtls")]
+    certificates: Vec<Arc<dyn CertificateSource>>,
 }
 
 impl RotatorBuilder {
@@ -139,6 +151,14 @@ impl RotatorBuilder {
         self
     }
 
+    /// Where client certificates come from: a rotation on demand asks there for new ones. What is due the source renews by
+    /// itself. Default: none.
+    #[cfg(feature = "mtls")]
+    pub fn certificates(mut self, source: Arc<dyn CertificateSource>) -> Self {
+        self.certificates.push(source);
+        self
+    }
+
     /// The rotator. It does nothing by itself.
     ///
     /// # Errors
@@ -159,6 +179,8 @@ impl RotatorBuilder {
             looked: Mutex::default(),
             every: self.every,
             at_once: self.at_once,
+            #[cfg(feature = "mtls")]
+            certificates: self.certificates,
         })))
     }
 }

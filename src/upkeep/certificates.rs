@@ -13,6 +13,7 @@ use crate::client::Client;
 use crate::clock::{Timestamp, within};
 use crate::jose::Thumbprint;
 use crate::journal::{EventKind, Journal};
+use crate::rotation::{RotationPolicy, span};
 use crate::token::cache::TokenCache;
 use crate::transport::identity::ClientIdentity;
 
@@ -31,7 +32,12 @@ const WARNINGS: [(u32, Duration); 4] = [
 ];
 
 /// Reloads the sources of these clients, each at its own pace, and drops the tokens of what they exchanged.
-pub(super) async fn watch(worker: &Worker, journal: &Journal, clients: &[Client], interval: Duration) {
+pub(super) async fn watch(
+    worker: &Worker,
+    (journal, policy): (&Journal, Option<&RotationPolicy>),
+    clients: &[Client],
+    interval: Duration,
+) {
     let mut watched: Vec<Watched<'_>> = Vec::new();
     for client in clients {
         let pipeline = client.pipeline();
@@ -39,19 +45,26 @@ pub(super) async fn watch(worker: &Worker, journal: &Journal, clients: &[Client]
             continue;
         };
         let tokens = &pipeline.parts.tokens;
+        let most = policy.map(|policy| policy.maximum(pipeline.profile().environment()));
+        let known = watched.iter_mut().find(|known| Arc::ptr_eq(known.source, source));
+        if let Some(known) = known {
+            known.most = known.most.min(most);
+        }
         match watched.iter_mut().find(|known| Arc::ptr_eq(known.source, source)) {
             Some(known) if known.tokens.iter().any(|cache| Arc::ptr_eq(cache, tokens)) => {}
             Some(known) => known.tokens.push(tokens),
             None => watched.push(Watched {
                 source,
                 tokens: vec![tokens],
+                most,
                 warned: Warned::default(),
+                aged: Aged::default(),
             }),
         }
     }
     let loops = watched.into_iter().map(|mut one| async move {
         loop {
-            guarded(one.look(worker, journal)).await;
+            guarded(one.look(worker, journal, policy)).await;
             if !worker.pause(interval).await {
                 return;
             }
@@ -64,11 +77,14 @@ pub(super) async fn watch(worker: &Worker, journal: &Journal, clients: &[Client]
 struct Watched<'a> {
     source: &'a Arc<dyn CertificateSource>,
     tokens: Vec<&'a Arc<TokenCache>>,
+    /// How old its certificates get at most by the policy: of several environments the shorter time.
+    most: Option<Duration>,
     warned: Warned,
+    aged: Aged,
 }
 
 impl Watched<'_> {
-    async fn look(&mut self, worker: &Worker, journal: &Journal) {
+    async fn look(&mut self, worker: &Worker, journal: &Journal, policy: Option<&RotationPolicy>) {
         let clock = &*worker.clock;
         let now = clock.now();
         let reloaded = AssertUnwindSafe(async { self.source.reload(now).await }).catch_unwind();
@@ -99,6 +115,11 @@ impl Watched<'_> {
                 not_after: identity.not_after(),
             });
         }
+        if let (Some(policy), Some(most)) = (policy, self.most) {
+            for event in self.aged.due(&held, (policy, most), clock.now()) {
+                journal.record_at_large(event);
+            }
+        }
     }
 }
 
@@ -126,6 +147,39 @@ impl Warned {
             }
         }
         due
+    }
+}
+
+/// How many alerts of the policy there have been of each certificate.
+#[derive(Default)]
+struct Aged(HashMap<Thumbprint, u64>);
+
+impl Aged {
+    /// What there is to tell now: each threshold that was passed since the last look once, the worst alone.
+    fn due(
+        &mut self,
+        held: &[ClientIdentity],
+        (policy, most): (&RotationPolicy, Duration),
+        now: Timestamp,
+    ) -> Vec<EventKind> {
+        let still_held: HashSet<Thumbprint> = held.iter().map(ClientIdentity::x5t).collect();
+        self.0.retain(|x5t, _| still_held.contains(x5t));
+        let mut told = Vec::new();
+        for identity in held {
+            let age = span(identity.not_before(), now);
+            let passed = policy.alerts_by(age, most);
+            let given = self.0.entry(identity.x5t()).or_default();
+            if passed > *given {
+                *given = passed;
+                told.push(EventKind::CertificateDue {
+                    x5t: identity.x5t(),
+                    age,
+                    due: identity.not_before() + most,
+                    overdue: age >= most,
+                });
+            }
+        }
+        told
     }
 }
 

@@ -6,9 +6,14 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
+use shipbound::Parts;
+use shipbound::act::Act;
 use shipbound::binding::mtls::CertificateSource;
 use shipbound::binding::mtls::vault::{Subject, VaultFailure, VaultPki};
 use shipbound::clock::{Clock, ManualClock, SystemClock};
+use shipbound::credentials::MemoryCredentials;
+use shipbound::keys::{MemoryKeyStore, Purpose};
+use shipbound::rotation::{Rotator, Selection, Why};
 use shipbound::transport::identity::{ClientIdentity, IdentityError};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
@@ -183,4 +188,53 @@ async fn a_certificate_outlives_its_token_a_sealed_server_and_a_restart() {
     assert_eq!(source.reload(clock.now()).await.unwrap().len(), 1);
     let fourth = source.identity(&here).await.unwrap();
     assert!(!fourth.is_retired() && fourth.x5t() != third.x5t());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_on_demand_has_certificates_issued_anew_for_those_that_it_is_about() {
+    let server = OpenBao::start().await;
+    let (clock, token) = (clock(), server.token().await);
+    let source = VaultPki::builder(server.address(), "pki", "carriers", token)
+        .subject_of(|connection| format!("{}.shipper.example", connection.tenant().id()).into())
+        .build(server.transport(), clock.clone())
+        .unwrap();
+    let acme = source.identity(&connection("acme")).await.unwrap();
+    let other = source.identity(&connection("globex")).await.unwrap();
+    let keys = Arc::new(MemoryKeyStore::new());
+    let parts = Parts::builder()
+        .shared_keys(keys.clone())
+        .credentials(MemoryCredentials::new())
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    let rotator = Rotator::builder(&parts, keys)
+        .certificates(Arc::new(source.clone()))
+        .build()
+        .unwrap();
+    let act = Act::new("maria", "a laptop was stolen", "SEC-12").unwrap();
+    let tenant = Selection::Tenant(connection("acme").tenant().id().clone());
+
+    let run = rotator.rotate(tenant, Why::Compromised, &act).finish().await;
+    assert_eq!((run.rotated, run.failed, server.issue_requests()), (1, 0, 3));
+    assert!(acme.is_retired() && !other.is_retired());
+    let new = source.identity(&connection("acme")).await.unwrap();
+    assert_eq!(server.log_in(&new).await.as_deref(), Some("acme.shipper.example"));
+    assert_eq!(
+        source.reload(clock.now()).await.unwrap().len(),
+        1,
+        "tokens of the old one are dropped"
+    );
+
+    // One that is not distrusted serves until its successor is there.
+    let run = rotator
+        .rotate(Selection::Purpose(Purpose::Tls), Why::Routine, &act)
+        .finish()
+        .await;
+    assert_eq!((run.rotated, run.failed, server.issue_requests()), (2, 0, 5));
+    assert!(other.is_retired() && new.is_retired());
+    let run = rotator
+        .rotate(Selection::Purpose(Purpose::Proof), Why::Compromised, &act)
+        .finish()
+        .await;
+    assert_eq!((run.rotated, server.issue_requests()), (0, 5));
 }

@@ -102,7 +102,8 @@ impl Endpoint {
 
     fn webhook(&self, clock: &Arc<ManualClock>, with: impl FnOnce(WebhookBuilder) -> WebhookBuilder) -> Webhook {
         let here = Loopback::exact(&self.address).unwrap();
-        let target = Target::parse_allowing(&format!("http://{}/alerts", self.address), &[here.clone()]).unwrap();
+        let target =
+            Target::parse_allowing(&format!("http://{}/alerts", self.address), std::slice::from_ref(&here)).unwrap();
         let transport: Arc<dyn Transport> = Arc::new(ReqwestTransport::builder().allow_loopback(here).build().unwrap());
         let builder = Webhook::builder(target, WebhookSecret::parse(SECRET).unwrap());
         with(builder).build(transport, clock.clone())

@@ -12,6 +12,7 @@ use shipbound::binding::mtls::{CertificateSource, Exchanged, FileCertificates, M
 use shipbound::clock::{Clock, Timestamp};
 use shipbound::journal::EventKind;
 use shipbound::owner::ConnectionId;
+use shipbound::rotation::RotationPolicy;
 use shipbound::sandbox::{CertificateFor, ClientCertificate, Endpoint, Registration, Sandbox};
 use shipbound::transport::identity::{ClientIdentity, IdentityError};
 
@@ -189,4 +190,41 @@ async fn a_source_that_hangs_or_panics_holds_up_no_other() {
     let ended = std::pin::pin!(upkeep.end());
     let moving = std::pin::pin!(world.move_until(|_| false));
     futures_util::future::select(ended, moving).await;
+}
+
+#[tokio::test]
+async fn a_certificate_is_held_to_the_policys_maximum_however_long_it_is_valid() {
+    let world = world(
+        Sandbox::builder().mtls(true),
+        |sandbox| {
+            let years = CertificateFor::from("acme").valid(NOW, NOW.offset_seconds(700 * 86_400));
+            let identity = sandbox.client_certificate(years).unwrap().identity().unwrap();
+            Box::new(|builder| builder.binding(Mtls::new(identity)))
+        },
+        |profile| profile,
+    )
+    .await;
+    let upkeep = world.upkeep().reload_every(Duration::from_secs(3600));
+    let upkeep = run(upkeep.rotation_policy(RotationPolicy::default()));
+    world.sleeping(1).await;
+    // Seven days in the sandbox: a quarter left, a day left, over, and over for a day.
+    for (count, hours, is_over) in [(1, 126, false), (2, 144, false), (3, 168, true), (4, 192, true)] {
+        let told = |kind: &EventKind| matches!(kind, EventKind::CertificateDue { .. });
+        world
+            .stride_until(Duration::from_secs(60), |world| world.events(told) == count)
+            .await;
+        let passed = world.clock_seconds() / 3_600;
+        assert!((hours..=hours + 2).contains(&passed), "{passed}");
+        let events = world.sink.events();
+        let last = events.iter().rev().find_map(|event| match event.kind {
+            EventKind::CertificateDue { overdue, due, .. } => Some((overdue, due)),
+            _ => None,
+        });
+        assert_eq!(last, Some((is_over, NOW.offset_seconds(7 * 86_400))));
+    }
+    upkeep.end().await;
+    assert_eq!(
+        world.events(|kind| matches!(kind, EventKind::CertificateEnding { .. })),
+        0
+    );
 }

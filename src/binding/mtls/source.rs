@@ -34,6 +34,22 @@ pub trait CertificateSource: fmt::Debug + Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Asks for new certificates now, in the place of those that it holds for connections that `which` takes; `None` stands for
+    /// one that serves all connections. With `distrusted` the old ones are [retired](ClientIdentity::retire) before that, and
+    /// also where no new one comes. Gives how many were exchanged, which the next [`reload`](Self::reload) reports.
+    ///
+    /// Default: nothing, for sources whose certificates somebody else renews.
+    ///
+    /// # Errors
+    /// [`IdentityError`]: why one of them could not be had; the others were exchanged.
+    async fn renew(
+        &self,
+        _which: &(dyn for<'a> Fn(Option<&'a ConnectionId>) -> bool + Send + Sync),
+        _distrusted: bool,
+    ) -> Result<usize, IdentityError> {
+        Ok(0)
+    }
+
     /// The certificates that the source holds now, for warnings before they expire. Default: none, so no warnings.
     fn held(&self) -> Vec<ClientIdentity> {
         Vec::new()

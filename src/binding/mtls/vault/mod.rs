@@ -226,6 +226,35 @@ impl CertificateSource for VaultPki {
         }
     }
 
+    async fn renew(
+        &self,
+        which: &(dyn for<'a> Fn(Option<&'a ConnectionId>) -> bool + Send + Sync),
+        distrusted: bool,
+    ) -> Result<usize, IdentityError> {
+        let mut chosen = Vec::new();
+        for (key, slot) in self.0.slots().iter() {
+            if which(key.as_ref()) && slot.holds(distrusted) {
+                chosen.push((key.clone(), Arc::clone(slot)));
+            }
+        }
+        let (exchanged, failure) = stream::iter(chosen)
+            .map(async |(key, slot)| {
+                let outcome = fly(Arc::clone(&self.0), Arc::clone(&slot), key).await;
+                // Somebody uses it, so it is renewed when its own time comes.
+                outcome.map(|_issued| slot.asked())
+            })
+            .buffer_unordered(AT_A_TIME)
+            .fold((0, None), async |(exchanged, first), outcome| match outcome {
+                Ok(()) => (exchanged + 1, first),
+                Err(failure) => (exchanged, first.or(Some(failure))),
+            })
+            .await;
+        match failure {
+            Some(failure) => Err(failure.into()),
+            None => Ok(exchanged),
+        }
+    }
+
     /// Without those that are let go: their end is no matter for a warning.
     fn held(&self) -> Vec<ClientIdentity> {
         let now = self.0.clock.now();

@@ -132,6 +132,15 @@ impl Slot {
         issued.is_some_and(|issued| now >= issued.renew_from || issued.identity.is_retired())
     }
 
+    /// Whether there is a certificate. One that is `distrusted` is retired.
+    pub(super) fn holds(&self, distrusted: bool) -> bool {
+        let state = self.lock();
+        if distrusted && let Some(issued) = &state.issued {
+            issued.identity.retire();
+        }
+        state.issued.is_some()
+    }
+
     /// Drops a certificate that has come to its end and that nobody asked for.
     pub(super) fn drop_idle(&self, now: Timestamp) {
         let mut state = self.lock();
