@@ -7,10 +7,13 @@
 use std::fmt;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
+
+use crate::clock::{Clock, SystemClock, within};
 
 /// A place in the chain of one deployment. No secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -122,10 +125,13 @@ pub trait EpochAnchor: fmt::Debug + Send + Sync {
     async fn raise(&self, to: &Anchored) -> Result<(), AnchorError>;
 }
 
+/// How long a file is waited for.
+const LIMIT: Duration = Duration::from_secs(5);
+
 /// An anchor in a file of this machine, with mode 0600, replaced as a whole and written through to the disk.
 ///
 /// For one machine with an embedded database. A fleet needs one that all its machines share. Processes of the machine lock a
-/// file beside it, `<name>.lock`, while they raise it.
+/// file beside it, `<name>.lock`, while they raise it; one that keeps it locked is waited for 5 s.
 ///
 /// ```
 /// use shipbound::store::anchor::FileAnchor;
@@ -135,13 +141,23 @@ pub trait EpochAnchor: fmt::Debug + Send + Sync {
 #[derive(Clone, Debug)]
 pub struct FileAnchor {
     path: PathBuf,
+    clock: Arc<dyn Clock>,
+    /// One thread of this process reads or writes, however many ask.
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl FileAnchor {
     /// The anchor in the file at `path`, which need not be there yet; its directory must be.
     pub fn new(path: impl AsRef<Path>) -> Self {
+        Self::with_clock(path, Arc::new(SystemClock::new()))
+    }
+
+    /// The same, waiting by `clock`.
+    pub fn with_clock(path: impl AsRef<Path>, clock: Arc<dyn Clock>) -> Self {
         Self {
             path: path.as_ref().to_owned(),
+            clock,
+            turn: Arc::default(),
         }
     }
 
@@ -149,9 +165,20 @@ impl FileAnchor {
         &self,
         work: impl FnOnce(&Path) -> Result<T, AnchorError> + Send + 'static,
     ) -> Result<T, AnchorError> {
-        let path = self.path.clone();
-        let done = tokio::task::spawn_blocking(move || work(&path));
-        done.await.map_err(|_ended| AnchorError::Unavailable)?
+        let done = async {
+            let turn = Arc::clone(&self.turn).lock_owned().await;
+            let path = self.path.clone();
+            let working = tokio::task::spawn_blocking(move || {
+                // Kept until the work is done, also when nobody waits for it any more.
+                let _turn = turn;
+                work(&path)
+            });
+            working.await.map_err(|_ended| AnchorError::Unavailable)?
+        };
+        let deadline = self.clock.monotonic() + LIMIT;
+        within(&*self.clock, deadline, done)
+            .await
+            .unwrap_or(Err(AnchorError::Unavailable))
     }
 }
 
@@ -190,7 +217,7 @@ fn raise_file(path: &Path, to: &Anchored) -> Result<(), AnchorError> {
         name.push(ending);
         PathBuf::from(name)
     };
-    // Held for a few milliseconds by others; ends with this function.
+    // Held for a few milliseconds by others; ends with this function. Who waits for it has a limit.
     let lock = create(&beside(".lock"))?;
     lock.lock().map_err(|_failed| AnchorError::Unavailable)?;
     if let Some(here) = read_file(path)?
@@ -312,6 +339,32 @@ mod tests {
         }
         std::fs::write(&path, "2 3 ff\n").unwrap();
         assert_eq!(FileAnchor::new(&path).read().await, Err(AnchorError::Malformed));
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_file_that_another_process_keeps_locked_is_waited_for_five_seconds() {
+        let directory = std::env::temp_dir().join(format!("shipbound-anchor-locked-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let path = directory.join("anchor");
+        let lock = create(&directory.join("anchor.lock")).unwrap();
+        lock.lock().unwrap();
+        let clock = Arc::new(crate::clock::ManualClock::at(crate::clock::Timestamp::UNIX_EPOCH));
+        let anchor = FileAnchor::with_clock(&path, clock.clone());
+        let to = at(1, 1, 1);
+        // A second one waits for its turn, and has the same limit.
+        let both = async { tokio::join!(anchor.raise(&to), anchor.raise(&to)) };
+        let later = async {
+            while clock.sleepers() < 2 {
+                tokio::task::yield_now().await;
+            }
+            clock.advance(LIMIT);
+        };
+        let (raised, ()) = tokio::join!(both, later);
+        assert_eq!(raised, (Err(AnchorError::Unavailable), Err(AnchorError::Unavailable)));
+        drop(lock);
+        anchor.raise(&to).await.unwrap();
+        assert_eq!(anchor.read().await, Ok(Some(to)));
         std::fs::remove_dir_all(&directory).unwrap();
     }
 
