@@ -7,8 +7,11 @@
 //!                   └─ HKDF-SHA-256 with the context ─ content key ─ A256GCM ─ one value
 //! ```
 //!
-//! The context is deployment, table, tenant with incarnation, connection, purpose, thumbprint, state and revision: a value
-//! that is moved to another row, another column, another state or another revision does not open. Its header has exactly
+//! Values are sealed by a [`Sealer`]: with the feature `sql` `Sealing` is one, whose data keys are in the database. Private keys
+//! are kept by [`SealedKeys`], credentials and refresh tokens by `SqlCredentialStore` and `SqlGrantStore`.
+//!
+//! The context is deployment, table, tenant with incarnation, connection, purpose, thumbprint, algorithm, state and revision: a
+//! value that is moved to another row, another column, another state or another revision does not open. Its header has exactly
 //! `alg`, `enc`, `kid` (the data key) and `ctx` (a digest of the context), which are compared before anything is decrypted;
 //! `zip` is refused.
 
