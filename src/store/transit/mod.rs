@@ -45,7 +45,8 @@
 //!
 //! # Cost
 //!
-//! MEASURED
+//! A proof is one request on a connection that is open as a rule, and one verification here. What that comes to beside a
+//! key in this process is measured by `cargo bench --bench held --features pkcs11,transit`.
 //!
 //! # Policy
 //!
