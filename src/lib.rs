@@ -38,7 +38,9 @@
 //! | add, suspend and remove shippers at run time | [`registry`] |
 //! | call a carrier | [`Client`], [`carriers`], [`Parts`] |
 //! | know what an error means for a label | [`Error`], [`transport::Stage`] |
-//! | keep keys elsewhere | [`keys::KeyStore`], [`keys::Signer`] |
+//! | keep keys elsewhere | [`store`], [`keys::KeyStore`], [`keys::Signer`] |
+//! | add, suspend, remove shippers while it runs | [`registry`] |
+//! | rotate keys, hear of it in time | [`rotation`], [`journal::webhook`] |
 //! | bind tokens, or not | [`binding`], [`rollout::Mode`] |
 //! | authenticate without a shared secret | [`token::client_auth`], [`token::assertion`], [`client::ClientBuilder::fapi2`] |
 //! | let shippers consent | [`Client::authorize`], [`grants`] |
@@ -56,12 +58,15 @@
 //! | Feature | Default | What it adds |
 //! |---|---|---|
 //! | `aws-lc-rs` | yes | private-key operations and digests by aws-lc-rs; Ed25519 and PS256. Without it ES256 runs on `p256` |
+//! | `conformance` | no | suites for key, credential and grant stores and replay logs of one's own |
 //! | `mtls` | yes | client certificates and tokens bound to them (RFC 8705) |
 //! | `pkcs11` | no | keys on PKCS#11 tokens, which they never leave |
 //! | `pkcs12` | no | reads client certificates from PKCS#12 files |
 //! | `reqwest` | yes | `ReqwestTransport`: HTTP/1.1, HTTP/2 and TLS. Without it the application brings a [`transport::Transport`] |
 //! | `rsa` | no | makes and imports RSA keys for PS256, and RS256 for older issuers' assertions |
 //! | `sandbox` | no | a loopback issuer and carrier APIs for tests |
+//! | `sealed` | no | sealing of keys, credentials and refresh tokens at rest; brings OpenSSL by way of josekit |
+//! | `sql` | no | stores in SQLite and PostgreSQL, sealed |
 //! | `transit` | no | keys in the Transit engine of OpenBao or Vault, which they never leave |
 //!
 //! A feature adds API and never changes behaviour.

@@ -23,7 +23,7 @@ pub(crate) enum VaultFault {
     TooLong,
 }
 
-/// Sends this once; gives the body of an answer 200, or none of an answer 204. To be given to [`wipe`] where it has secrets.
+/// Sends this once; gives the body of an answer 200, `None` for one of 204. To be given to [`wipe`] where it has secrets.
 pub(crate) async fn ask(
     transport: &dyn Transport,
     (method, target): (Method, Target),
@@ -31,7 +31,7 @@ pub(crate) async fn ask(
     token: &VaultToken,
     body: Bytes,
     route: &Route,
-) -> Result<Bytes, VaultFault> {
+) -> Result<Option<Bytes>, VaultFault> {
     let outgoing = Outgoing {
         method,
         target,
@@ -41,11 +41,11 @@ pub(crate) async fn ask(
     let answer = transport.send(outgoing, route).await.map_err(VaultFault::Transport)?;
     match answer.status() {
         StatusCode::OK => {}
-        StatusCode::NO_CONTENT => return Ok(Bytes::new()),
+        StatusCode::NO_CONTENT => return Ok(None),
         other => return Err(VaultFault::Status(other)),
     }
     let body = answer.into_body().read_to_limit(MAX_ANSWER).await;
-    body.map_err(|error| match error {
+    body.map(Some).map_err(|error| match error {
         ReadError::TooLarge { .. } => VaultFault::TooLong,
         ReadError::Transport(error) => VaultFault::Transport(error),
     })

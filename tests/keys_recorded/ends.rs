@@ -129,6 +129,7 @@ async fn tidying_ends_what_is_over_and_nothing_else() {
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(keys.tidy(10, &|| true).await, Ok(1));
     assert_eq!(world.state(&pending).await, KeyState::Destroyed);
+    assert_eq!(pending.state(), KeyState::Destroyed, "its handle, too");
     sign(&new).await.unwrap();
 }
 

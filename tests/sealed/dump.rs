@@ -31,7 +31,7 @@ impl Wanted {
             let shifted = [&vec![0; shift][..], secret].concat();
             for text in [STANDARD.encode(&shifted), URL_SAFE_NO_PAD.encode(&shifted)] {
                 let text = text.trim_end_matches('=');
-                self.0.push(text[4..text.len() - 2].as_bytes().to_vec());
+                self.0.push(text.as_bytes()[4..text.len() - 2].to_vec());
             }
         }
     }

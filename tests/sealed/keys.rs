@@ -1,5 +1,8 @@
 //! Private keys that stand sealed in their records.
 
+use std::sync::Arc;
+
+use shipbound::conformance::{self, KeyStores, OpenKeys};
 use shipbound::jose::Algorithm;
 use shipbound::keys::{
     Backend, KeyError, KeyHolder, KeyId, KeyRecord, KeySpec, KeyState, KeyStore, LocalKey, Material, Purpose, Retired,
@@ -29,6 +32,22 @@ fn next(record: &KeyRecord, state: KeyState) -> KeyRecord {
     let mut next = record.clone();
     (next.state, next.revision) = (state, record.revision + 1);
     next
+}
+
+on_both!(it_is_a_key_store);
+async fn it_is_a_key_store(scene: Scene) {
+    let clock = scene.world.clock.clone();
+    let scene = Arc::new(scene);
+    let stores = KeyStores::new(clock, {
+        let scene = scene.clone();
+        move || {
+            let scene = scene.clone();
+            async move { OpenKeys::from(scene.process(&["k1"]).await.keys) }
+        }
+    })
+    .of_one_deployment();
+    let report = conformance::key_store(&stores).await;
+    assert!(report.has_passed(), "{report}");
 }
 
 on_both!(a_key_lives_in_the_database_and_signs_in_every_process);

@@ -19,11 +19,6 @@ pub(crate) fn connection(
     )
 }
 
-/// The main connection of a tenant.
-pub(crate) fn of(tenant: &str) -> ConnectionId {
-    connection("d", tenant, 0, "fedex", "main")
-}
-
 /// Owners of which each differs from the others in one part, or has the same text when its parts are joined.
 pub(crate) fn alike() -> Vec<Owner> {
     let production = {

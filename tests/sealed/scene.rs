@@ -9,7 +9,7 @@ use shipbound::keys::{Authority, RecordedKeys};
 use shipbound::owner::ConnectionId;
 use shipbound::store::anchor::EpochAnchor;
 use shipbound::store::seal::{KekProvider, SealedKeys, Sealer};
-use shipbound::store::sql::{Database, Ledger, LedgerSetup, Sealing, SqlCredentialStore, SqlGrantStore, SqlKeyRecords};
+use shipbound::store::sql::{Database, LedgerSetup, Sealing, SqlCredentialStore, SqlGrantStore, SqlKeyRecords};
 
 use crate::provider::Provider;
 use crate::world::{Kind, World, deployment};
@@ -21,11 +21,9 @@ pub(crate) struct Scene {
 /// What one process has.
 pub(crate) struct Process {
     pub(crate) sealing: Arc<Sealing>,
-    pub(crate) ledger: Ledger,
     pub(crate) credentials: Arc<SqlCredentialStore>,
     pub(crate) grants: Arc<SqlGrantStore>,
     pub(crate) holder: Arc<SealedKeys>,
-    pub(crate) records: Arc<SqlKeyRecords>,
     pub(crate) keys: RecordedKeys<SqlKeyRecords, SealedKeys>,
 }
 
@@ -68,11 +66,9 @@ impl Scene {
         Process {
             credentials: Arc::new(SqlCredentialStore::new(sealing.clone(), &ledger)),
             grants: Arc::new(SqlGrantStore::new(sealing.clone(), &ledger)),
-            keys: RecordedKeys::new(records.clone(), holder.clone(), clock, Authority::default()),
+            keys: RecordedKeys::new(records, holder.clone(), clock, Authority::default()),
             sealing,
-            ledger,
             holder,
-            records,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use shipbound::act::Act;
 use shipbound::keys::{KeyError, KeyState, KeyStore, Purpose, Retired};
-use shipbound::store::anchor::EpochAnchor;
+use shipbound::store::anchor::{AnchorError, Anchored, EpochAnchor};
 use shipbound::store::sql::{LedgerError, Rollback};
 
 use crate::keys::active_key;
@@ -350,3 +350,49 @@ async fn a_copy_of_the_file_that_is_put_back_is_found() {
         LedgerError::RolledBack(Rollback::Behind)
     );
 }
+
+/// An anchor that cannot be raised while it is told so.
+#[derive(Debug, Default)]
+struct Stuck {
+    anchor: shipbound::store::anchor::MemoryAnchor,
+    stuck: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait::async_trait]
+impl EpochAnchor for Stuck {
+    async fn read(&self) -> Result<Option<Anchored>, AnchorError> {
+        self.anchor.read().await
+    }
+
+    async fn raise(&self, to: &Anchored) -> Result<(), AnchorError> {
+        if self.stuck.load(std::sync::atomic::Ordering::SeqCst) {
+            return Err(AnchorError::Unavailable);
+        }
+        self.anchor.raise(to).await
+    }
+}
+
+async fn nothing_is_answered_for_before_the_anchor_knows_of_it(world: World) {
+    let anchor = std::sync::Arc::new(Stuck::default());
+    let database = world.database();
+    let ledger = world.setup(&database).with_anchor(anchor.clone()).open().await.unwrap();
+    let keys = world.keys_of(&database, &ledger);
+    let key = active_key(&keys, "acme").await;
+    anchor.stuck.store(true, std::sync::atomic::Ordering::SeqCst);
+    let retired = keys.retire(&owner("acme"), &key.id(), Retired::Compromised).await;
+    assert_eq!(retired, Err(KeyError::StoreUnavailable));
+    assert!(key.sign(b"m").wait().await.is_err(), "closed all the same");
+    assert_eq!(anchor.read().await.unwrap().unwrap().rows, 0);
+    assert_eq!(world.raw("SELECT state FROM sb_keys").await, ["compromised"]);
+    // Whoever asks again is not told before the anchor has heard of it.
+    let retired = keys.retire(&owner("acme"), &key.id(), Retired::Compromised).await;
+    assert_eq!(retired, Err(KeyError::StoreUnavailable));
+    anchor.stuck.store(false, std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(
+        keys.retire(&owner("acme"), &key.id(), Retired::Compromised).await,
+        Ok(false)
+    );
+    assert_eq!(anchor.read().await.unwrap().unwrap(), ledger.at());
+    assert_eq!(ledger.at().rows, 1);
+}
+on_all!(nothing_is_answered_for_before_the_anchor_knows_of_it);

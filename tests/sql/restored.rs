@@ -27,9 +27,9 @@ async fn restored(world: &World) {
     // Consents of two shippers, whose owners' columns are those of their keys.
     world
         .raw(
-            "INSERT INTO sb_grants (deployment, owner, tenant, incarnation, carrier, environment, account, revision, consent, \
+            "INSERT INTO sb_grants (deployment, owner, tenant, incarnation, carrier, environment, account, revision, consent, life, \
              stage, until, second_chance, sealed, changed_at) SELECT deployment, owner, tenant, incarnation, carrier, \
-             environment, account, 1, 2, 'claimed', 3, 0, 'sealed', 4 FROM sb_keys WHERE tenant IN ('t1', 't2')",
+             environment, account, 1, 2, 5, 'claimed', 3, 0, 'sealed', 4 FROM sb_keys WHERE tenant IN ('t1', 't2')",
         )
         .await;
     world.dump().await;

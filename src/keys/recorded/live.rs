@@ -250,7 +250,7 @@ mod tests {
             assert!(live.len() < 2 * FIRST_SWEEP.max(held.len() + 1));
         }
         for key in held {
-            let found = live.find_or_make(key.id(), || unreachable!("it is held"));
+            let found = live.find_or_make(key.id(), || panic!("it is held"));
             assert_eq!(found.unwrap().id(), key.id());
         }
     }

@@ -40,7 +40,7 @@ pub enum TokenName {
 
 /// A token of a PKCS#11 module: keys that it has made sign, and never leave it.
 ///
-/// See the [module](self) for roles, limits and what it costs. Cheap to clone; clones share sessions. All calls must be made
+/// See the [module](super) for roles, limits and what it costs. Cheap to clone; clones share sessions. All calls must be made
 /// inside a Tokio runtime.
 #[derive(Clone)]
 pub struct Pkcs11Token(Arc<Sessions>);

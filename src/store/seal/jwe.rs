@@ -33,7 +33,7 @@ const SALT: &[u8] = b"shipbound content key 1";
 /// Seals `value` under the data key `id`, for this context alone.
 ///
 /// # Errors
-/// [`SealError::TooLarge`] over [`MAX_VALUE`]; [`SealError::Randomness`].
+/// [`SealError::TooLarge`] over [`MAX_VALUE`]; [`SealError::Randomness`]; [`SealError::Unavailable`] when the cipher fails.
 pub fn seal(id: DataKeyId, key: &DataKey, context: &SealContext<'_>, value: &[u8]) -> Result<String, SealError> {
     let digest = context.digest();
     encrypt(
@@ -96,7 +96,7 @@ pub(super) fn encrypt(
     let encrypted = A256GCM.encrypt(&key[..], Some(&nonce), value, header.as_bytes());
     // No text of OpenSSL's goes on; a tag is always there.
     let Ok((ciphertext, Some(tag))) = encrypted else {
-        return Err(SealError::Refused);
+        return Err(SealError::Unavailable);
     };
     let [nonce, ciphertext, tag] = [&nonce[..], &ciphertext, &tag].map(base64url::encode);
     Ok(format!("{header}..{nonce}.{ciphertext}.{tag}"))

@@ -168,7 +168,7 @@ impl KekProvider for LocalKek {
         match text {
             Ok(text) => Ok(Wrapped { kek: kek.clone(), text }),
             Err(SealError::Randomness) => Err(KekError::Randomness),
-            Err(_) => Err(KekError::Refused),
+            Err(_) => Err(KekError::Unavailable),
         }
     }
 

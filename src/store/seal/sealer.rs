@@ -32,7 +32,8 @@ pub trait Sealer: fmt::Debug + Send + Sync {
     /// Seals a value for this context; makes the owner's data key where there is none.
     ///
     /// # Errors
-    /// [`SealError::Unavailable`], [`SealError::TooLarge`], [`SealError::Randomness`].
+    /// [`SealError::Unavailable`], [`SealError::TooLarge`], [`SealError::Randomness`]; [`SealError::Refused`] when the owner's
+    /// data key does not open, or the owner is of a deployment that is not served here.
     async fn seal(&self, context: &SealContext<'_>, value: &[u8]) -> Result<String, SealError>;
 
     /// Opens a value that was sealed for exactly this context.

@@ -31,9 +31,6 @@ const INSERT: &str = "INSERT INTO sb_grants (deployment, owner, tenant, incarnat
     revision, stage, consent, life, until, second_chance, sealed, changed_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
 
-/// Locks the row and says whether it is the expected one still.
-const LOCK: &str = "UPDATE sb_grants SET revision = revision WHERE deployment = $1 AND owner = $2 AND revision = $3";
-
 const UPDATE: &str = "UPDATE sb_grants SET revision = $3, stage = $4, consent = $5, life = $6, until = $7, \
     second_chance = $8, sealed = $9, changed_at = $10 WHERE deployment = $1 AND owner = $2";
 
@@ -226,17 +223,13 @@ impl SqlGrantStore {
             tx.rollback().await;
             return Ok(Written::Stale);
         }
-        let [deployment, key] = place(owner);
-        if tx.run(LOCK, &[deployment, key, before.revision.into()]).await? != 1 {
+        let now = self.locked(&mut tx, owner).await?;
+        let Some(now) = now.filter(|now| now.revision == before.revision) else {
             tx.rollback().await;
             return Ok(Written::Other);
-        }
-        // Revisions return when a claim is released, so the row may be another one with the same.
-        if self
-            .locked(&mut tx, owner)
-            .await?
-            .is_none_or(|now| now.stage.life != before.stage.life)
-        {
+        };
+        // Revisions return when a claim is released, so it may be another consent with the same.
+        if now.stage.life != before.stage.life {
             tx.rollback().await;
             return Ok(Written::Stale);
         }

@@ -78,6 +78,10 @@ impl SqlKeyRecords {
             // An old row was put back.
             return Err(self.ledger.put_back());
         }
+        if stored.record.has_ended() {
+            // Whoever is told of an end, perhaps after a call that came to no answer, may rely on it.
+            self.ledger.anchor().await.map_err(|_stuck| SqlError::Unavailable)?;
+        }
         Ok(Some(stored))
     }
 
@@ -292,8 +296,7 @@ impl KeyRecords for SqlKeyRecords {
     }
 
     async fn change(&self, owner: &Owner, changes: &[Change]) -> Result<bool, KeyError> {
-        // What was buried before, perhaps by a call that came to no answer, is anchored before anything is answered anew.
-        self.ledger.settle().await.map_err(unsettled)?;
+        self.ledger.follow().await.map_err(unsettled)?;
         match again(|| self.change_once(owner, changes)).await {
             Ok(Some(0)) => Ok(true),
             Ok(Some(_)) => {

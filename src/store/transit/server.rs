@@ -142,7 +142,7 @@ impl Inner {
         target: &Target,
         payload: &Payload,
         route: &Route,
-    ) -> Result<Bytes, VaultFault> {
+    ) -> Result<Option<Bytes>, VaultFault> {
         let token = self.token.read().unwrap_or_else(PoisonError::into_inner).clone();
         let request = (method.clone(), target.clone());
         let namespace = self.namespace.as_ref();
@@ -151,10 +151,8 @@ impl Inner {
 }
 
 /// The member `data` of an answer, empty where the answer is.
-fn read(body: Bytes) -> Result<Object, TransitFailure> {
-    if body.is_empty() {
-        return Ok(Object::default());
-    }
+fn read(body: Option<Bytes>) -> Result<Object, TransitFailure> {
+    let Some(body) = body else { return Ok(Object::default()) };
     let answer = Object::parse(&body).map_err(|_category| TransitFailure::Answer);
     vault::wipe(body);
     match answer?.get("data") {

@@ -97,6 +97,7 @@ impl Endpoint {
         let route = Route::new();
         let answer = vault::ask(transport, request, self.namespace.as_ref(), token, body, &route);
         let body = answer.await.map_err(failure)?;
+        let body = body.ok_or(VaultFailure::Status(StatusCode::NO_CONTENT))?;
         let identity = read(&body);
         vault::wipe(body);
         identity

@@ -11,30 +11,27 @@
 
 mod chain;
 mod restore;
+mod setup;
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use thiserror::Error;
-use zeroize::Zeroizing;
 
 pub(crate) use self::chain::Dead;
 use self::chain::{Followed, Secret};
 pub use self::restore::Restored;
-use super::database::{Database, Tx};
+pub use self::setup::LedgerSetup;
+use super::database::Tx;
 use super::error::{DatabaseError, SqlError};
-use super::value::Row;
 use crate::chore::Chore;
-use crate::crypto;
-use crate::journal::{EventKind, Journal};
-use crate::owner::{DeploymentId, Owner};
-use crate::store::anchor::{AnchorError, Anchored, EpochAnchor};
-use crate::store::seal::{SealContext, SealError, Sealer, Table};
-
-/// How many rows are read at a time.
-const PAGE: i64 = 5_000;
+use crate::journal::EventKind;
+use crate::owner::DeploymentId;
+use crate::store::anchor::{AnchorError, Anchored};
+use crate::store::seal::SealError;
 
 /// Why a ledger cannot be opened or followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -98,224 +95,6 @@ impl Rollback {
     }
 }
 
-/// What a [`Ledger`] is opened with.
-#[derive(Clone, Debug)]
-pub struct LedgerSetup {
-    database: Database,
-    deployment: DeploymentId,
-    sealer: Arc<dyn Sealer>,
-    anchor: Arc<dyn EpochAnchor>,
-    journal: Journal,
-}
-
-impl LedgerSetup {
-    /// The chain of `deployment` in `database`, its secret sealed by `sealer`, its anchor in `anchor`. A rollback is told to
-    /// `journal`.
-    pub fn new(
-        database: &Database,
-        deployment: &DeploymentId,
-        sealer: Arc<dyn Sealer>,
-        anchor: Arc<dyn EpochAnchor>,
-        journal: &Journal,
-    ) -> Self {
-        Self {
-            database: database.clone(),
-            deployment: deployment.clone(),
-            sealer,
-            anchor,
-            journal: journal.clone(),
-        }
-    }
-
-    /// With this sealer in the place of the other one.
-    #[must_use]
-    pub fn with_sealer(mut self, sealer: Arc<dyn Sealer>) -> Self {
-        self.sealer = sealer;
-        self
-    }
-
-    /// With this anchor in the place of the other one.
-    #[must_use]
-    pub fn with_anchor(mut self, anchor: Arc<dyn EpochAnchor>) -> Self {
-        self.anchor = anchor;
-        self
-    }
-
-    /// Reads the whole chain, checks every row and compares it with the anchor. The first process of a deployment begins the
-    /// chain.
-    ///
-    /// # Errors
-    /// [`LedgerError`].
-    pub async fn open(&self) -> Result<Ledger, LedgerError> {
-        self.database.require_schema().await?;
-        // The anchor first: it never is ahead of a chain that is read after it.
-        let anchor = self.anchor.read().await?;
-        let opened = self.opened(anchor).await;
-        if let Err(LedgerError::RolledBack(why)) = opened {
-            self.tell(why);
-        }
-        opened
-    }
-
-    async fn opened(&self, anchor: Option<Anchored>) -> Result<Ledger, LedgerError> {
-        let head = match (self.head().await?, anchor) {
-            (Some(head), _) => head,
-            (None, None) => self.begin().await?,
-            (None, Some(_)) => return Err(LedgerError::RolledBack(Rollback::Behind)),
-        };
-        let anchor = match anchor {
-            // Another process may have begun the chain and its anchor since.
-            None if head.rows > 0 => Some(self.anchor.read().await?.ok_or(LedgerError::AnchorMissing)?),
-            other => other,
-        };
-        let secret = self.secret(&head).await?;
-        let (followed, at_anchor) = self.read(&secret, anchor.map(|anchor| anchor.rows)).await?;
-        if let Some(anchor) = anchor {
-            compare(&followed.at, &anchor, at_anchor).map_err(LedgerError::RolledBack)?;
-        }
-        self.anchor.raise(&followed.at).await?;
-        Ok(self.ledger(secret, followed))
-    }
-
-    fn ledger(&self, secret: Secret, followed: Followed) -> Ledger {
-        Ledger(Arc::new(Inner {
-            setup: self.clone(),
-            secret,
-            followed: RwLock::new(followed),
-            turn: tokio::sync::Mutex::new(()),
-            rolled_back: OnceLock::new(),
-        }))
-    }
-
-    /// Reads the chain from its beginning to its head; the second is the MAC of the row with this number.
-    async fn read(&self, secret: &Secret, watched: Option<u64>) -> Result<(Followed, Option<[u8; 32]>), LedgerError> {
-        let beginning = secret.beginning(&self.deployment);
-        let mut seen = (watched == Some(0)).then_some(beginning.mac);
-        let mut followed = Followed::from(beginning);
-        let head = self.head().await?.ok_or(LedgerError::RolledBack(Rollback::Changed))?;
-        let passed = |at: &Anchored| {
-            if watched == Some(at.rows) {
-                seen = Some(at.mac);
-            }
-        };
-        self.advance(secret, &mut followed, &head, passed).await?;
-        Ok((followed, seen))
-    }
-
-    /// Takes rows up to the head that was read, all of which must fit.
-    async fn advance(
-        &self,
-        secret: &Secret,
-        followed: &mut Followed,
-        head: &Head,
-        mut passed: impl FnMut(&Anchored),
-    ) -> Result<(), LedgerError> {
-        const ROWS: &str = "SELECT n, kind, digest, mac FROM sb_ledger \
-                            WHERE deployment = $1 AND n > $2 AND n <= $3 ORDER BY n LIMIT $4";
-        let changed = LedgerError::RolledBack(Rollback::Changed);
-        if head.rows < followed.at.rows {
-            return Err(LedgerError::RolledBack(Rollback::Behind));
-        }
-        while followed.at.rows < head.rows {
-            let page = [
-                self.deployment.as_str().into(),
-                followed.at.rows.into(),
-                head.rows.into(),
-                PAGE.into(),
-            ];
-            let rows = self.database.rows(ROWS, &page).await?;
-            if rows.is_empty() {
-                return Err(changed);
-            }
-            for row in &rows {
-                if !followed.take(secret, row).unwrap_or(false) {
-                    return Err(changed);
-                }
-                passed(&followed.at);
-            }
-        }
-        if !crypto::constant_time_eq(&followed.at.mac, &head.mac) || head.last != head.rows {
-            return Err(changed);
-        }
-        Ok(())
-    }
-
-    async fn head(&self) -> Result<Option<Head>, SqlError> {
-        const HEAD: &str = "SELECT n, mac, secret, \
-                            (SELECT COALESCE(MAX(l.n), 0) FROM sb_ledger l WHERE l.deployment = h.deployment) \
-                            FROM sb_ledger_heads h WHERE deployment = $1";
-        let rows = self.database.rows(HEAD, &[self.deployment.as_str().into()]).await?;
-        rows.first().map(Head::of).transpose()
-    }
-
-    /// Begins the chain, or finds that another process has.
-    async fn begin(&self) -> Result<Head, LedgerError> {
-        let mut octets = Zeroizing::new(vec![0; 32]);
-        crypto::random(&mut octets).map_err(|_failed| LedgerError::Randomness)?;
-        let owner = Owner::Deployment(self.deployment.clone());
-        let sealed = self.sealer.seal(&context(&owner), &octets).await?;
-        let secret = Secret::new(octets).ok_or(LedgerError::Randomness)?;
-        let values = [
-            self.deployment.as_str().into(),
-            (&secret.beginning(&self.deployment).mac[..]).into(),
-            sealed.into(),
-        ];
-        let insert = "INSERT INTO sb_ledger_heads (deployment, n, mac, secret) VALUES ($1, 0, $2, $3) \
-                      ON CONFLICT (deployment) DO NOTHING";
-        self.database.run(insert, &values).await?;
-        Ok(self.head().await?.ok_or(DatabaseError::Unknown)?)
-    }
-
-    async fn secret(&self, head: &Head) -> Result<Secret, LedgerError> {
-        let owner = Owner::Deployment(self.deployment.clone());
-        let octets = self.sealer.open(&context(&owner), &head.secret).await?;
-        Secret::new(octets).ok_or(LedgerError::Seal(SealError::Refused))
-    }
-
-    fn tell(&self, why: Rollback) {
-        self.journal.record_at_large(EventKind::StateRolledBack {
-            deployment: self.deployment.clone(),
-            code: why.code(),
-        });
-    }
-}
-
-fn context(owner: &Owner) -> SealContext<'_> {
-    SealContext::new(owner, Table::Ledger, 0)
-}
-
-/// Whether the chain has come as far as its anchor, on the same way.
-fn compare(at: &Anchored, anchor: &Anchored, at_anchor: Option<[u8; 32]>) -> Result<(), Rollback> {
-    if at.epoch < anchor.epoch || (at.epoch == anchor.epoch && at.rows < anchor.rows) {
-        return Err(Rollback::Behind);
-    }
-    // A later epoch began with a restored backup, which need not contain the anchor's row.
-    if at.epoch == anchor.epoch && at_anchor != Some(anchor.mac) {
-        return Err(Rollback::Forked);
-    }
-    Ok(())
-}
-
-/// What the database says of the end of the chain.
-pub(crate) struct Head {
-    rows: u64,
-    mac: Vec<u8>,
-    secret: String,
-    /// The number of the last row.
-    last: u64,
-}
-
-impl Head {
-    fn of(row: &Row) -> Result<Self, SqlError> {
-        Ok(Self {
-            rows: row.u64(0)?,
-            mac: row.bytes(1)?.to_vec(),
-            secret: row.text(2)?.to_owned(),
-            last: row.u64(3)?,
-        })
-    }
-}
-
 /// The chain of ended things of one deployment, followed by this process. Cheap to clone.
 ///
 /// Keeps 16 octets in memory for everything that has ended, so that what this process has once seen end stays so whatever is
@@ -331,6 +110,8 @@ struct Inner {
     followed: RwLock<Followed>,
     /// One follows at a time.
     turn: tokio::sync::Mutex<()>,
+    /// Up to which row this process knows the anchor to be raised.
+    anchored: AtomicU64,
     /// What was found once holds for good.
     rolled_back: OnceLock<Rollback>,
 }
@@ -426,8 +207,17 @@ impl Ledger {
     /// was buried is in the database, and that the anchor may not know of it yet.
     pub(crate) async fn settle(&self) -> Result<(), LedgerError> {
         self.follow().await?;
+        self.anchor().await
+    }
+
+    /// Raises the anchor to where this process has followed the chain, if it has not done so.
+    pub(crate) async fn anchor(&self) -> Result<(), LedgerError> {
         let at = self.followed().at;
-        Ok(self.0.setup.anchor.raise(&at).await?)
+        if self.0.anchored.load(Ordering::SeqCst) < at.rows {
+            self.0.setup.anchor.raise(&at).await?;
+            self.0.anchored.fetch_max(at.rows, Ordering::SeqCst);
+        }
+        Ok(())
     }
 
     /// Whether it has ended: what this process has seen, and what the database says by now.
@@ -498,7 +288,7 @@ impl Ledger {
     }
 }
 
-/// Follows every five seconds, so that a rollback is found where nothing is asked for, too.
+/// Follows every five seconds, so that a rollback is found where nothing is asked for, too, and helps with the anchor.
 #[async_trait]
 impl Chore for Ledger {
     fn every(&self) -> Duration {
@@ -507,7 +297,7 @@ impl Chore for Ledger {
 
     async fn round(&self, _goes_on: &(dyn Fn() -> bool + Send + Sync)) {
         // A rollback is told where it is found; a database that does not answer is asked again.
-        let _followed = self.follow().await;
+        let _settled = self.settle().await;
     }
 }
 

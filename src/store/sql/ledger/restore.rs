@@ -48,7 +48,7 @@ impl LedgerSetup {
         again(|| async {
             let mut tx = self.database.begin().await?;
             let now = self.database.clock().now();
-            write_act(&mut tx, &self.deployment, "anchor adopted", None, act, now).await?;
+            write_act(&mut tx, &self.deployment, "adopt-anchor", None, act, now).await?;
             tx.commit().await
         })
         .await?;
@@ -100,7 +100,7 @@ impl LedgerSetup {
         again(|| async {
             let mut tx = self.database.begin().await?;
             let now = self.database.clock().now();
-            write_act(&mut tx, &self.deployment, "restore accepted", None, act, now).await?;
+            write_act(&mut tx, &self.deployment, "accept-restore", None, act, now).await?;
             ledger.bury(&mut tx, &Dead::epoch(restored.epoch)).await?;
             tx.commit().await
         })

@@ -178,19 +178,22 @@ impl Sealing {
         page: &[Standing],
         found: &mut Found,
     ) -> Result<(), SealingError> {
+        // The others are under another data key, or kept by another means.
+        let under_old = |standing: &&Standing| seal::data_key_of(&standing.sealed) == Ok(written.id);
+        let mut opened = Vec::new();
+        for standing in page.iter().filter(under_old) {
+            match seal::open(written.id, old, &standing.context(table), &standing.sealed) {
+                Ok(value) => opened.push((standing, value)),
+                Err(_) => found.refused += 1,
+            }
+        }
+        if opened.is_empty() {
+            return Ok(());
+        }
         let (next, key) = self.active(&written.holder).await?;
         let mut changes = Vec::new();
-        for standing in page {
-            // Under another data key, or kept by another means.
-            if seal::data_key_of(&standing.sealed) != Ok(written.id) {
-                continue;
-            }
-            let context = standing.context(table);
-            let Ok(value) = seal::open(written.id, old, &context, &standing.sealed) else {
-                found.refused += 1;
-                continue;
-            };
-            let sealed = seal::seal(next, &key, &context, &value)?;
+        for (standing, value) in opened {
+            let sealed = seal::seal(next, &key, &standing.context(table), &value)?;
             found.opened += 1;
             changes.push([
                 self.deployment.as_str().into(),
@@ -198,9 +201,6 @@ impl Sealing {
                 standing.sealed.as_str().into(),
                 sealed.into(),
             ]);
-        }
-        if changes.is_empty() {
-            return Ok(());
         }
         // A row that was changed meanwhile is under the new data key already, or is found by the next look.
         again(|| self.write_resealed(write, &changes)).await?;

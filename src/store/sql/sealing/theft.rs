@@ -77,8 +77,8 @@ impl Sealing {
     /// That keeps whoever has it from reading what is written from now on. What he has read before he knows:
     /// [`exposed`](Self::exposed) lists the keys, credentials and refresh tokens that are to be replaced.
     ///
-    /// Give every process a new KEK as the current one first, and leave the stolen one beside it until this has ended. May be
-    /// dropped at any await, killed, repeated, and run by several processes at once, while tenants are served. `told` hears how
+    /// Give every process a new KEK as the current one first, and leave the stolen one beside it until this has ended; then take
+    /// it away, since whoever has it and may write to the database could use it as long as a process has it. May be dropped at any await, killed, repeated, and run by several processes at once, while tenants are served. `told` hears how
     /// far it has come, after each fifty tenants.
     ///
     /// Marking is one statement over all data keys, which has to be done within the database's limit for statements: some
