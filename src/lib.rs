@@ -46,7 +46,8 @@
 //! | let shippers consent | [`Client::authorize`], [`grants`] |
 //! | know what an issuer can do, end a token, check one | [`Client::probe`], [`CarrierClient::revoke`], [`Client::introspect`] |
 //! | renew tokens and certificates ahead of need | [`upkeep`] |
-//! | watch what happens | [`journal`] |
+//! | rotate keys, when they are due or at once | [`rotation`] |
+//! | watch what happens, be told of what needs a look | [`journal`], [`journal::webhook`] |
 //! | write a profile of your own, buy labels safely | [`guide`] |
 //! | check proofs and client certificates in a service of your own | [`verify`] |
 #![cfg_attr(feature = "sandbox", doc = "| test without a carrier | [`sandbox`] |")]

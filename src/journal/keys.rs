@@ -42,7 +42,7 @@ pub enum KeyChange {
         /// Time since it was promoted.
         age: Duration,
     },
-    /// It is not needed any more and never signs again.
+    /// It is not needed any more and never signs again. Stores end drained keys by themselves too: one that was first tells nobody.
     Destroyed,
     /// It was ended as one in foreign hands.
     Compromised,

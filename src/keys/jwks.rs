@@ -11,7 +11,7 @@ const MOST: usize = 64;
 /// client-assertion keys, those that will sign, that sign, and that signed until a moment ago.
 ///
 /// The `kid` is the key's thumbprint, as assertions say it unless the credential names another
-/// ([`Credential::with_kid`](crate::credentials::Credential::with_kid)); leave that out where keys rotate.
+/// ([`Credential::key_id`](crate::credentials::Credential::key_id)); leave that out where keys rotate.
 ///
 /// ```
 /// use shipbound::keys::{Jwks, KeyError, KeyListing};

@@ -31,7 +31,7 @@ pub struct Progress {
     pub failed: u64,
     /// How many are left, by the count at the start of the run.
     pub left: u64,
-    /// The key, and whose it is; `None` where the keys cannot be listed (any more), which ends the run.
+    /// The key, and whose it is; `None` for a certificate, and where the keys cannot be listed (any more), which ends the run.
     pub key: Option<(Owner, KeyId)>,
     /// What became of it.
     pub outcome: Outcome,

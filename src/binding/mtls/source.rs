@@ -36,7 +36,7 @@ pub trait CertificateSource: fmt::Debug + Send + Sync {
 
     /// Asks for new certificates now, in the place of those that it holds for connections that `which` takes; `None` stands for
     /// one that serves all connections. With `distrusted` the old ones are [retired](ClientIdentity::retire) before that, and
-    /// also where no new one comes. Gives how many were exchanged, which the next [`reload`](Self::reload) reports.
+    /// also where no new one comes. Each request has a limit of time. Gives how many were exchanged, which the next [`reload`](Self::reload) reports.
     ///
     /// Default: nothing, for sources whose certificates somebody else renews.
     ///
