@@ -21,10 +21,11 @@ use crate::token::metadata::{Issuer, IssuerEndpoint};
 use crate::token::slot::Scope;
 use crate::token::source::{Place, TokenSource};
 
-use super::personal::{Personal, PiiPolicy};
+use super::personal::Personal;
 use super::pipeline::Pipeline;
 use super::tokens::Revoked;
 use super::{Client, fapi};
+use crate::directory::PiiPolicy;
 
 /// Builds a [`Client`]: profile and parts first, then what differs from the defaults.
 #[derive(Debug)]

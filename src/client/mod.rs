@@ -30,10 +30,10 @@ use crate::token::introspection::Introspection;
 use crate::token::revocation::Revocation;
 
 pub use self::builder::ClientBuilder;
-pub use self::personal::PiiPolicy;
 pub use self::probe::{Outlook, Probe};
 pub use self::request::{AllowCredentialRoute, RequestBuilder, TenantClient};
 pub use self::verification::{Standing, Verification};
+pub use crate::directory::PiiPolicy;
 pub use crate::exchange::answer::{Report, Response};
 
 pub(crate) use self::pipeline::Pipeline;

@@ -27,9 +27,10 @@ use crate::token::slot::Scope;
 use crate::token::source::TokenSource;
 use crate::transport::Stage;
 
-use super::personal::{Personal, PiiPolicy};
+use super::personal::Personal;
 use super::request::{AllowCredentialRoute, text_of};
 use super::tokens::Revoked;
+use crate::directory::PiiPolicy;
 
 /// Headers that select where a request goes, how it is framed or who sends it: never taken from a caller. See
 /// [`REFUSED_PREFIXES`] as well.

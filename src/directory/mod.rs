@@ -5,6 +5,7 @@
 //! that nobody has suspended. [`Registry`](crate::registry::Registry) is one.
 
 mod memory;
+mod personal;
 mod records;
 
 use std::fmt;
@@ -12,10 +13,10 @@ use std::fmt;
 use async_trait::async_trait;
 use thiserror::Error;
 
-use crate::client::PiiPolicy;
 use crate::owner::{ConnectionId, Region, Tenant};
 
 pub use self::memory::MemoryConnections;
+pub use self::personal::PiiPolicy;
 pub(crate) use self::records::is_same_place;
 pub use self::records::{ConnectionRecord, ConnectionStore, ConnectionStoreError, Settings};
 

@@ -4,16 +4,16 @@ use std::fmt;
 
 use async_trait::async_trait;
 
+use super::PiiPolicy;
 use super::Standing;
 use crate::act::Act;
-use crate::client::PiiPolicy;
 use crate::clock::Timestamp;
 use crate::owner::{ConnectionId, DeploymentId, Region, TenantId};
 
 /// What can be changed of a connection while it is used.
 ///
 /// ```
-/// use shipbound::client::PiiPolicy;
+/// use shipbound::directory::PiiPolicy;
 /// use shipbound::directory::Settings;
 ///
 /// let settings = Settings::default().personal_paths(PiiPolicy::Refuse);

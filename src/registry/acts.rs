@@ -4,8 +4,8 @@ use uuid::Uuid;
 
 use super::{Registry, RegistryError};
 use crate::act::Act;
-use crate::client::PiiPolicy;
 use crate::crypto;
+use crate::directory::PiiPolicy;
 use crate::directory::{ConnectionRecord, Settings, Standing};
 use crate::journal::ConnectionChange;
 use crate::owner::{AccountId, CarrierId, ConnectionId, Environment, Region, Tenant, TenantId};

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use crate::client::PiiPolicy;
+use crate::directory::PiiPolicy;
 use crate::directory::{ConnectionRecord, Listing, Standing};
 use crate::owner::{AccountId, CarrierId, ConnectionId, DeploymentId, Region};
 

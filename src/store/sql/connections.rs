@@ -11,8 +11,8 @@ use super::ledger::{Dead, Ledger, LedgerError};
 use super::value::{Row, Value};
 use super::{next_number, owner_key, owner_of, owner_values, write_act};
 use crate::act::Act;
-use crate::client::PiiPolicy;
 use crate::clock::Timestamp;
+use crate::directory::PiiPolicy;
 use crate::directory::{ConnectionRecord, ConnectionStore, ConnectionStoreError, Settings, Standing};
 use crate::owner::{ConnectionId, DeploymentId, Owner, Region, TenantId};
 
