@@ -129,6 +129,11 @@ async fn whatever_is_done_to_the_chain_is_found(world: World) {
             "UPDATE sb_ledger SET kind = 'consent' WHERE n = 2",
             Rollback::Changed,
         ),
+        (
+            "another MAC",
+            "UPDATE sb_ledger SET mac = (SELECT mac FROM sb_ledger WHERE n = 1) WHERE n = 2",
+            Rollback::Changed,
+        ),
         ("reordered", swap, Rollback::Changed),
         ("cut short", cut, Rollback::Behind),
         (
