@@ -101,9 +101,11 @@ openbao() {
 
 # The databases, and an HSM in software. None of them is started by its package; the tests start their own.
 stores() {
-  have postgres || ls /usr/lib/postgresql/*/bin/postgres 2>/dev/null || apt postgresql
+  ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || have initdb || apt postgresql
   have pgbouncer || apt pgbouncer
+  have setpriv || apt util-linux
   have softhsm2-util || apt softhsm2
+  have cc || apt gcc
 }
 
 # What stands in front of the peers, and what presses their buttons.
@@ -233,6 +235,22 @@ example_call() {
   expect 2 call --no-such-option
 }
 
+# Ten thousand keys in memory, some in a database, and a store that fails.
+example_rotate() {
+  expect 0 rotate --keys 1000
+  "$target/debug/examples/rotate" --json >"$logs/rotate.json"
+  json_lines "$logs/rotate.json"
+  expect 1 rotate --break-store --keys 500
+  expect 2 rotate --keys none
+}
+
+example_rotate_sqlite() {
+  cargo build --locked --features sql --example rotate
+  rm -rf "$target/rotate.sqlite"*
+  "$target/debug/examples/rotate" --json --keys 200 --store "sqlite:$target/rotate.sqlite" >"$logs/rotate-sqlite.json"
+  json_lines "$logs/rotate-sqlite.json"
+}
+
 # Ten seconds a target, with the coverage that stable compilers give.
 fuzz() {
   have c++ || apt g++
@@ -322,12 +340,14 @@ step 'example easypost' example_carrier easypost
 step 'example shipengine' example_carrier shipengine
 step 'example nshift' example_carrier nshift
 step 'example cargoson' example_carrier cargoson
+step 'example rotate' example_rotate
+step 'example rotate, SQLite' example_rotate_sqlite
 step 'example verify_proof' example_verify_proof
 step 'example call' example_call
 
 step 'no secret in any log' scan_logs
 
-step 'benches: check' cargo check --locked --benches -p shipbound -p shipbound-benches-peers
+step 'benches: check' cargo check --locked --benches --features pkcs11,sql,transit -p shipbound -p shipbound-benches-peers
 step 'deny: bans, licences, sources' deny
 step 'deny: advisories' advisories
 

@@ -138,6 +138,7 @@ fn rotator(keys: Arc<dyn KeyStore>, listing: &Keys, leads: SqlLeadership, clock:
 
 /// Runs in a child alone: the test binary that starts itself anew.
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "what the parent has told the child")]
 async fn child() {
     let Ok(work) = std::env::var(WORK) else { return };
     let of = |name| std::env::var(name).unwrap();
