@@ -27,7 +27,7 @@ use shipbound::clock::{Clock, ManualClock, Timestamp};
 use shipbound::credentials::{Credential, MemoryCredentials};
 use shipbound::error::{Awaited, ErrorKind};
 use shipbound::exchange::budget::Limits;
-use shipbound::jose::Algorithm;
+use shipbound::jose::{Algorithm, Thumbprint};
 use shipbound::keys::{Backend, KeyHandle, KeyId, KeyStore, LocalKey, MemoryKeyStore, Purpose, Signer, Signing};
 use shipbound::keys::{KeyError, KeySpec, Retired};
 use shipbound::owner::{AccountId, CarrierId, ConnectionId, DeploymentId, Environment, Owner, TenantId};
@@ -323,6 +323,15 @@ impl KeyStore for Deaf {
 
     async fn get(&self, _owner: &Owner, _key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
         Ok(Some(self.0.clone()))
+    }
+
+    async fn with_thumbprint(
+        &self,
+        _owner: &Owner,
+        _purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        Ok(Some(self.0.clone()).filter(|key| key.jkt() == *jkt))
     }
 
     async fn create(&self, _owner: &Owner, _spec: KeySpec) -> Result<KeyHandle, KeyError> {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use shipbound::clock::Timestamp;
+use shipbound::jose::Thumbprint;
 use shipbound::keys::{KeyError, KeyHandle, KeyId, KeySpec, KeyStore, Purpose, Retired};
 use shipbound::owner::Owner;
 
@@ -34,6 +35,15 @@ impl KeyStore for Broken {
 
     async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
         self.keys.get(owner, key).await
+    }
+
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        self.keys.with_thumbprint(owner, purpose, jkt).await
     }
 
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {

@@ -178,7 +178,7 @@ pub trait KeyStore: fmt::Debug + Send + Sync {
     async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError>;
 
     /// The owner's key for `purpose` with this thumbprint, active or draining: what a refresh token or a code is bound to must
-    /// be shown as long as it signs. The default knows the active key alone.
+    /// be shown as long as it signs. A store that wraps another one asks that one.
     ///
     /// # Errors
     /// [`KeyError::StoreUnavailable`].
@@ -187,10 +187,7 @@ pub trait KeyStore: fmt::Debug + Send + Sync {
         owner: &Owner,
         purpose: Purpose,
         jkt: &Thumbprint,
-    ) -> Result<Option<KeyHandle>, KeyError> {
-        let active = self.active(owner, purpose).await?;
-        Ok(active.filter(|key| key.jkt() == *jkt))
-    }
+    ) -> Result<Option<KeyHandle>, KeyError>;
 
     /// Makes a key, pending. When this returns `Ok` the key is durable (as durable as this store gets).
     ///

@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::credentials::{Credential, CredentialAdmin, CredentialError, CredentialStore};
 use crate::directory::{Directory, NotAdmitted};
 use crate::grants::{GrantError, GrantStore, Record, Revision};
+use crate::jose::Thumbprint;
 use crate::keys::{KeyError, KeyFilter, KeyHandle, KeyId, KeyListing, KeyRecord, KeySpec, KeyStore, Purpose, Retired};
 use crate::owner::{ConnectionId, Owner, Region};
 
@@ -21,6 +22,11 @@ use crate::owner::{ConnectionId, Owner, Region};
 /// region, with a region that has no store here, or that the directory does not list, is refused.
 ///
 /// It is a [`KeyStore`], a [`KeyListing`], a [`CredentialStore`], a [`CredentialAdmin`] or a [`GrantStore`] where its stores are.
+/// It is no [chore](crate::chore::Chore): hand the store of each region to the upkeep.
+///
+/// A listing of all keys needs every region, since a page that left one out would look whole. So give each region a
+/// [`Rotator`](crate::rotation::Rotator) of its own, of these parts and the region's listing, with the region's leadership: a
+/// region that is down then keeps no other from rotating, nor from ending what was found compromised.
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -122,6 +128,16 @@ impl<S: KeyStore + ?Sized> KeyStore for Regional<S> {
         self.of_owner(owner).await?.get(owner, key).await
     }
 
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        let store = self.of_owner(owner).await?;
+        store.with_thumbprint(owner, purpose, jkt).await
+    }
+
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
         self.of_owner(owner).await?.create(owner, spec).await
     }
@@ -144,7 +160,7 @@ impl<S: KeyStore + ?Sized> KeyStore for Regional<S> {
 
 #[async_trait]
 impl<S: KeyListing + ?Sized> KeyListing for Regional<S> {
-    /// The keys of one owner are listed where they are, all others in every region.
+    /// The keys of one owner are listed where they are, all others in every region, and not at all where one does not answer.
     async fn list(&self, filter: &KeyFilter, after: Option<KeyId>, most: usize) -> Result<Vec<KeyRecord>, KeyError> {
         if let Some(owner) = &filter.owner {
             return self.of_owner(owner).await?.list(filter, after, most).await;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use shipbound::clock::{ManualClock, Timestamp};
 use shipbound::conformance::{self, KeyStores, OpenKeys};
+use shipbound::jose::Thumbprint;
 use shipbound::keys::{
     Authority, Change, KeyError, KeyFilter, KeyHandle, KeyId, KeyListing, KeyRecord, KeyRecords, KeySpec, KeyState,
     KeyStore, LocalKeys, MemoryKeyRecords, Moved, Purpose, RecordedKeys, Retired, StoredKey,
@@ -265,6 +266,15 @@ impl KeyStore for Store {
 
     async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
         self.keys.get(&self.taken(owner), key).await
+    }
+
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        self.keys.with_thumbprint(&self.taken(owner), purpose, jkt).await
     }
 
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {

@@ -16,6 +16,7 @@ use shipbound::carriers::CarrierProfile;
 use shipbound::client::Response;
 use shipbound::clock::Timestamp;
 use shipbound::credentials::{Credential, CredentialError, CredentialStore, MemoryCredentials};
+use shipbound::jose::Thumbprint;
 use shipbound::keys::{
     KeyError, KeyHandle, KeyId, KeySpec, KeyStore, MemoryKeyStore, Purpose, Retired, Signer, Signing,
 };
@@ -101,6 +102,16 @@ impl KeyStore for OneKey {
 
     async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
         let key = self.keys.get(&Self::owner(owner), key).await?;
+        Ok(key.map(|key| self.handle(owner, key)))
+    }
+
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        let key = self.keys.with_thumbprint(&Self::owner(owner), purpose, jkt).await?;
         Ok(key.map(|key| self.handle(owner, key)))
     }
 

@@ -32,6 +32,14 @@ impl shipbound::keys::KeyStore for NeverMakes {
     async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<shipbound::keys::KeyHandle>, KeyError> {
         self.0.get(owner, key).await
     }
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &shipbound::jose::Thumbprint,
+    ) -> Result<Option<shipbound::keys::KeyHandle>, KeyError> {
+        self.0.with_thumbprint(owner, purpose, jkt).await
+    }
     async fn create(
         &self,
         _owner: &Owner,

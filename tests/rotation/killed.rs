@@ -15,6 +15,7 @@ use shipbound::carriers::CarrierProfile;
 use shipbound::chore::Chore;
 use shipbound::clock::{Clock, ManualClock, Timestamp};
 use shipbound::credentials::MemoryCredentials;
+use shipbound::jose::Thumbprint;
 use shipbound::journal::Journal;
 use shipbound::keys::{
     Authority, KeyError, KeyFilter, KeyHandle, KeyId, KeyListing, KeySpec, KeyState, KeyStore, Purpose, RecordedKeys,
@@ -102,6 +103,15 @@ impl KeyStore for Deadly {
 
     async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
         self.keys.get(owner, key).await
+    }
+
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        self.keys.with_thumbprint(owner, purpose, jkt).await
     }
 
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {

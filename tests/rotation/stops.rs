@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use shipbound::clock::Timestamp;
+use shipbound::jose::Thumbprint;
 use shipbound::keys::{KeyError, KeyHandle, KeyId, KeySpec, KeyStore, Purpose, Retired};
 use shipbound::owner::Owner;
 use tokio::sync::Notify;
@@ -78,6 +79,15 @@ impl KeyStore for Stopping {
 
     async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
         self.keys.get(owner, key).await
+    }
+
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        self.keys.with_thumbprint(owner, purpose, jkt).await
     }
 
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {

@@ -14,6 +14,7 @@ use crate::clock::{Monotonic, Timestamp};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::budget::Limits;
 use crate::exchange::quirks::{LifetimeAt, TokenAnswerShape};
+use crate::jose::Thumbprint;
 use crate::keys::{KeyError, KeyHandle, KeyId, KeySpec, KeyStore, MemoryKeyStore, Purpose, Retired};
 use crate::owner::Owner;
 use crate::testing::Step;
@@ -286,6 +287,15 @@ impl KeyStore for Broken {
 
     async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
         self.inner.get(owner, key).await
+    }
+
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        self.inner.with_thumbprint(owner, purpose, jkt).await
     }
 
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
