@@ -48,6 +48,7 @@
 //! | renew tokens and certificates ahead of need | [`upkeep`] |
 //! | rotate keys, when they are due or at once | [`rotation`] |
 //! | watch what happens, be told of what needs a look | [`journal`], [`journal::webhook`] |
+//! | put a whole deployment together | [`guide::running_it`] |
 //! | write a profile of your own, buy labels safely | [`guide`] |
 //! | check proofs and client certificates in a service of your own | [`verify`] |
 #![cfg_attr(feature = "sandbox", doc = "| test without a carrier | [`sandbox`] |")]

@@ -52,6 +52,11 @@ impl Parts {
         &self.clock
     }
 
+    /// The journal: stores, a registry and whatever else tells something should tell it there too.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
     /// The token cache.
     pub fn tokens(&self) -> &TokenCache {
         &self.tokens
@@ -67,6 +72,7 @@ pub struct PartsBuilder {
     grants: Option<Arc<dyn GrantStore>>,
     directory: Option<Arc<dyn Directory>>,
     capacity: Option<usize>,
+    journal: Option<Journal>,
     sinks: Vec<Arc<dyn Sink>>,
     fingerprints: Option<Fingerprints>,
     budget: Option<Arc<dyn Budget>>,
@@ -137,6 +143,14 @@ impl PartsBuilder {
         self
     }
 
+    /// The journal that stores write to which were opened before. What is told by way of these parts goes to its sinks, and to
+    /// those that are [added](PartsBuilder::sink) here, which hear of nothing else. Default: one with these sinks alone.
+    #[must_use]
+    pub fn journal(mut self, journal: Journal) -> Self {
+        self.journal = Some(journal);
+        self
+    }
+
     /// Adds a sink of the journal. Default: none.
     #[must_use]
     pub fn sink(self, sink: impl Sink + 'static) -> Self {
@@ -199,7 +213,10 @@ impl PartsBuilder {
             grants: self.grants,
             directory: self.directory,
             tokens: Arc::new(TokenCache::new(self.capacity.unwrap_or(DEFAULT_CAPACITY))),
-            journal: Journal::new(Arc::clone(&clock), self.sinks),
+            journal: match self.journal {
+                Some(journal) => journal.and(self.sinks),
+                None => Journal::new(Arc::clone(&clock), self.sinks),
+            },
             fingerprints,
             budget: match self.budget {
                 Some(budget) => budget,

@@ -106,6 +106,12 @@ impl Upkeep {
         self
     }
 
+    /// Does each of these, as [`chore`](Upkeep::chore) does.
+    pub fn chores(mut self, chores: impl IntoIterator<Item = Arc<dyn Chore>>) -> Self {
+        self.chores.extend(chores);
+        self
+    }
+
     /// Holds client certificates to the maximum ages of this policy too, however long they are valid, and tells of old ones when
     /// the policy says ([`EventKind::CertificateDue`]). Of a certificate that serves sandbox and production the shorter maximum
     /// counts. Their sources renew them: see [`CertificateSource`](crate::binding::mtls::CertificateSource). Default: their own

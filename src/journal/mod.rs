@@ -337,6 +337,17 @@ impl Journal {
         }
     }
 
+    /// The same one, which writes to these sinks too.
+    pub(crate) fn and(self, sinks: Vec<Arc<dyn Sink>>) -> Self {
+        match sinks.is_empty() {
+            true => self,
+            false => Self {
+                sinks: self.sinks.iter().cloned().chain(sinks).collect(),
+                clock: self.clock,
+            },
+        }
+    }
+
     /// Whether there is a sink at all.
     pub(crate) fn is_heard(&self) -> bool {
         !self.sinks.is_empty()

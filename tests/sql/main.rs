@@ -31,6 +31,7 @@ mod ledger;
 mod registry;
 mod restored;
 mod roles;
+mod running;
 mod schema;
 #[cfg(feature = "conformance")]
 mod sealed;
@@ -38,3 +39,14 @@ mod world;
 
 #[path = "../support/postgres.rs"]
 mod postgres;
+
+/// The program of the guide, as users read it.
+#[path = "../../src/guide/running_it.rs"]
+#[allow(
+    clippy::disallowed_methods,
+    dead_code,
+    unreachable_pub,
+    missing_debug_implementations,
+    missing_docs
+)]
+mod running_it;

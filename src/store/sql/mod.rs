@@ -1,7 +1,8 @@
 //! Stores in SQLite (one machine) or PostgreSQL (a fleet): one schema, one set of queries.
 //!
 //! [`Database::migrate`] makes the tables, as a step of its own; stores that are opened on a [`Database`] never do. What has
-//! ended stays ended whatever becomes of the rows: the [`Ledger`] sees to that.
+//! ended stays ended whatever becomes of the rows: the [`Ledger`] sees to that. [`SqlStores`] opens all stores of a deployment;
+//! the chapter [`running_it`](crate::guide::running_it) is a whole program with them.
 
 mod acts;
 mod columns;
@@ -22,6 +23,7 @@ mod ledger;
 mod migrate;
 mod schema;
 mod sealing;
+mod stores;
 mod value;
 
 pub(crate) use self::acts::write_act;
@@ -41,4 +43,5 @@ pub use self::ledger::{Ledger, LedgerError, LedgerSetup, Restored, Rollback};
 pub use self::migrate::Migrated;
 pub use self::schema::SQL_ROLES;
 pub use self::sealing::{Exposed, KekState, Resealed, Rewrapped, Sealing, SealingError};
+pub use self::stores::SqlStores;
 pub(crate) use self::value::{Row, Value};
