@@ -51,6 +51,7 @@ pub async fn open(place: Place) -> Result<Platform, Failed> {
 
     // One journal, before the stores: what they find when they are opened must reach somebody.
     let webhook = Webhook::builder(place.alerts, place.alerts_secret)
+        .failures_to(Arc::new(TracingSink))
         .build(Arc::new(place.transport.clone()), Arc::clone(&clock));
     let sinks: [Arc<dyn Sink>; 2] = [Arc::new(TracingSink), Arc::new(webhook.clone())];
     let journal = Journal::new(Arc::clone(&clock), sinks);

@@ -114,6 +114,11 @@ pub enum EventKind {
     ConnectionsUnavailable,
     /// The store of connections has not answered for too long: no connection's calls are let through until it does.
     ConnectionsStale,
+    /// An endpoint of alerts was not told of something. User action: look at the endpoint; what it missed is in the other sinks.
+    AlertsUndelivered {
+        /// Why: `gone` (it answered 410, and nothing is sent any more), `refused` or `unanswered` (an event was given up).
+        code: &'static str,
+    },
     /// A server's clock was found to differ, and proofs to it follow.
     ClockOffset {
         /// Which server.

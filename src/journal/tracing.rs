@@ -140,6 +140,9 @@ impl Sink for TracingSink {
             EventKind::ConnectionsUnavailable => {
                 warn!(target: "shipbound", "the store of connections does not answer");
             }
+            EventKind::AlertsUndelivered { code } => {
+                error!(target: "shipbound", code, "an endpoint of alerts was not told of something");
+            }
             EventKind::ConnectionsStale => {
                 error!(target: "shipbound", "the store of connections has not answered for too long; no call is let through");
             }

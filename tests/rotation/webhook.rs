@@ -9,6 +9,7 @@ use http::Method;
 use serde_json::Value;
 use shipbound::chore::Chore;
 use shipbound::clock::{Clock, ManualClock};
+use shipbound::journal::memory::MemorySink;
 use shipbound::journal::webhook::{Webhook, WebhookBuilder, WebhookSecret};
 use shipbound::journal::{EventKind, KeyChange};
 use shipbound::keys::Purpose;
@@ -274,11 +275,12 @@ async fn what_fails_hangs_or_drips_is_delivered_again_with_the_same_id_and_later
             ids.push((delivery.header("webhook-id").to_owned(), delivery.body));
         }
         assert_eq!(webhook.waiting(), 1, "{number}");
-        // Not a second sooner.
-        world.clock.advance(Duration::from_secs(pause - 1));
+        // A tenth sooner at most; no sooner than was asked for.
+        let soonest = Duration::from_secs(pause) * if pause == 1200 { 10 } else { 9 } / 10 - Duration::from_millis(1);
+        world.clock.advance(soonest);
         deliver(&webhook).await;
         assert!(endpoint.has_nothing(), "{number}");
-        world.clock.advance(Duration::from_secs(1));
+        world.clock.advance(Duration::from_secs(pause) - soonest);
     }
     deliver(&webhook).await;
     let last = endpoint.next().await;
@@ -293,13 +295,16 @@ async fn what_fails_hangs_or_drips_is_delivered_again_with_the_same_id_and_later
 async fn gone_is_gone_until_somebody_resumes() {
     let world = world();
     let mut endpoint = Endpoint::new([Does::Answers("410 Gone")]).await;
-    let webhook = endpoint.webhook(&world.clock, |builder| builder);
+    let elsewhere = Arc::new(MemorySink::default());
+    let webhook = endpoint.webhook(&world.clock, |builder| builder.failures_to(elsewhere.clone()));
     for tenant in ["a", "b", "c"] {
         compromise(&world, &webhook, &production(tenant)).await;
     }
     deliver(&webhook).await;
     endpoint.next().await;
     assert!(webhook.is_gone());
+    let told = elsewhere.events();
+    assert!(matches!(told[0].kind, EventKind::AlertsUndelivered { code: "gone" }));
     compromise(&world, &webhook, &production("d")).await;
     world.clock.advance(DAY);
     deliver(&webhook).await;
@@ -319,25 +324,75 @@ async fn gone_is_gone_until_somebody_resumes() {
 }
 
 #[tokio::test]
-async fn what_an_endpoint_never_takes_makes_room_for_the_next() {
+async fn what_an_endpoint_refuses_goes_behind_the_others_and_is_given_up_aloud() {
     let world = world();
-    let mut endpoint = Endpoint::new(vec![Does::Answers("400 Bad Request"); 24]).await;
-    let webhook = endpoint.webhook(&world.clock, |builder| builder);
-    for tenant in ["a", "b"] {
+    let mut endpoint = Endpoint::new([Does::Answers("400 Bad Request")]).await;
+    let elsewhere = Arc::new(MemorySink::default());
+    let webhook = endpoint.webhook(&world.clock, |builder| builder.failures_to(elsewhere.clone()));
+    for tenant in ["a", "b", "c"] {
         compromise(&world, &webhook, &production(tenant)).await;
     }
-    for _ in 0..24 {
-        deliver(&webhook).await;
-        assert_eq!(endpoint.next().await.json()["data"]["tenant"], "a");
+    deliver(&webhook).await;
+    let mut tenants = Vec::new();
+    for _ in 0..3 {
+        tenants.push(endpoint.next().await.json()["data"]["tenant"].clone());
+    }
+    assert_eq!(tenants, ["a", "b", "c"], "nobody waits for the one that is refused");
+    assert_eq!(webhook.waiting(), 1);
+
+    // Again and again, with the same id, while others come and go.
+    endpoint
+        .script
+        .lock()
+        .unwrap()
+        .extend(vec![Does::Answers("400 Bad Request"); 23]);
+    let mut ids = Vec::new();
+    for _ in 0..23 {
+        assert!(elsewhere.events().is_empty());
         world.clock.advance(HOUR);
+        deliver(&webhook).await;
+        let delivery = endpoint.next().await;
+        assert_eq!(delivery.json()["data"]["tenant"], "a");
+        ids.push(delivery.header("webhook-id").to_owned());
+    }
+    ids.dedup();
+    assert_eq!((ids.len(), webhook.waiting()), (1, 0));
+    let told: Vec<_> = elsewhere.events().into_iter().map(|event| event.kind).collect();
+    assert!(
+        matches!(told[..], [EventKind::AlertsUndelivered { code: "refused" }]),
+        "{told:?}"
+    );
+    compromise(&world, &webhook, &production("d")).await;
+    deliver(&webhook).await;
+    assert_eq!(endpoint.next().await.json()["dropped"].as_u64(), Some(1));
+}
+
+#[tokio::test]
+async fn an_endpoint_that_refuses_everything_is_asked_little_at_once_and_no_more_waits_than_may() {
+    let world = world();
+    let mut endpoint = Endpoint::new(vec![Does::Answers("401 Unauthorized"); 1_000]).await;
+    let webhook = endpoint.webhook(&world.clock, |builder| builder.capacity(20));
+    for number in 0..20 {
+        compromise(&world, &webhook, &production(&format!("t{number}"))).await;
     }
     deliver(&webhook).await;
-    let next = endpoint.next().await.json();
+    for _ in 0..16 {
+        endpoint.next().await;
+    }
+    assert!(endpoint.has_nothing());
+    assert_eq!(webhook.waiting(), 20);
+    // Those that were refused make room.
+    for number in 20..30 {
+        compromise(&world, &webhook, &production(&format!("t{number}"))).await;
+        assert_eq!(webhook.waiting(), 20);
+    }
+    endpoint.script.lock().unwrap().clear();
+    deliver(&webhook).await;
+    let first = endpoint.next().await.json();
     assert_eq!(
-        (next["data"]["tenant"].as_str(), next["dropped"].as_u64()),
-        (Some("b"), Some(1))
+        (first["data"]["tenant"].as_str(), first["dropped"].as_u64()),
+        (Some("t16"), Some(10))
     );
-    assert_eq!(endpoint.script.lock().unwrap().len(), 0);
 }
 
 #[tokio::test]

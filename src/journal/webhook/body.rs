@@ -28,6 +28,7 @@ pub(super) fn is_alert(kind: &EventKind) -> bool {
         | EventKind::RemovalUnfinished { .. }
         | EventKind::ConnectionsUnavailable
         | EventKind::ConnectionsStale
+        | EventKind::AlertsUndelivered { .. }
         | EventKind::UnboundTokenRefused => true,
         _ => false,
     }
@@ -138,6 +139,7 @@ fn describe(kind: &EventKind) -> (String, Map<String, Value>) {
         }
         EventKind::ConnectionsUnavailable => ("connections.unavailable", json!({})),
         EventKind::ConnectionsStale => ("connections.stale", json!({})),
+        EventKind::AlertsUndelivered { code } => ("alerts.undelivered", json!({"code": code})),
         EventKind::RotationRun(run) => (
             "rotation.run",
             json!({

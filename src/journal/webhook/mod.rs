@@ -33,6 +33,7 @@ mod body;
 mod queue;
 mod sign;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -69,8 +70,11 @@ const ROUND: Duration = Duration::from_secs(30);
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// After so many failures a message is given up, so that those behind it get through: after some 15 hours.
+/// After so many failures a message is given up: after some 15 hours.
 const MOST_FAILURES: u32 = 24;
+
+/// How many refusals one round asks for: an endpoint that refuses everything is not sent all that waits at once.
+const MOST_REFUSALS: u32 = 16;
 
 /// Sends alerts, and other events that were chosen, to one endpoint: a [`Sink`] of the journal and a [`Chore`] of the
 /// [`Upkeep`](crate::upkeep::Upkeep). Cheap to clone.
@@ -80,11 +84,16 @@ const MOST_FAILURES: u32 = 24;
 /// - **Signed** as Standard Webhooks say: `webhook-id`, `webhook-timestamp`, and `webhook-signature`, which is `v1,` and the
 ///   base64 of the HMAC-SHA256 of `{id}.{timestamp}.{body}`; two of them while the secret changes.
 /// - **At least once**, while the process runs: a delivery without an answer of 2xx is repeated, with the same id and body,
-///   after 5 s, then less often, at least once an hour (a `Retry-After` up to that counts). After 24 failures it is given up.
-///   What is queued when the process ends is lost; [`stop`](Chore::stop) sends what it can.
-/// - **Bounded.** At most 1 000 events wait, which is settable. When there are more, the oldest that is no alert goes first. The
-///   next delivery says how many went, as `dropped`.
+///   after 5 s, then less often, at least once an hour (a `Retry-After` up to that counts; up to a tenth sooner, so that processes
+///   do not come together). After 24 failures it is given up. What is queued when the process ends is lost;
+///   [`stop`](Chore::stop) sends what it can.
+/// - **Refused** is an event that the endpoint answers with 4xx, other than 408, 425 and 429: it is tried again as above, behind
+///   all others, which do not wait for it.
+/// - **Bounded.** At most 1 000 events wait, which is settable. When there are more, the oldest that was refused goes first, then
+///   what is least of an alert, the oldest of it first. The next delivery says how many went, as `dropped`.
 /// - **410** (Gone) ends it: nothing is sent any more, until [`Webhook::resume`].
+/// - **Told elsewhere** are 410 and what is given up, where there is an [elsewhere](WebhookBuilder::failures_to):
+///   [`EventKind::AlertsUndelivered`].
 /// - **Redirects** are failures: alerts go to the address that was handed in.
 #[derive(Clone)]
 pub struct Webhook(Arc<Inner>);
@@ -94,22 +103,36 @@ struct Inner {
     chosen: Box<dyn Fn(&EventKind) -> bool + Send + Sync>,
     transport: Arc<dyn Transport>,
     clock: Arc<dyn Clock>,
+    elsewhere: Option<Arc<dyn Sink>>,
+    capacity: usize,
     state: Mutex<State>,
 }
 
 struct State {
     secrets: Vec<WebhookSecret>,
     queue: Queue,
+    /// What was refused, and is tried when nothing else waits.
+    refused: VecDeque<Refused>,
     failures: u32,
     paused_until: Option<Monotonic>,
     gone: bool,
+}
+
+struct Refused {
+    message: Message,
+    failures: u32,
+    until: Monotonic,
 }
 
 /// How an endpoint took a delivery.
 enum Taken {
     Yes,
     Gone,
-    No { pause: Option<Duration> },
+    /// This event is not taken; others may be.
+    Refused,
+    No {
+        pause: Option<Duration>,
+    },
 }
 
 impl Webhook {
@@ -119,6 +142,7 @@ impl Webhook {
             target,
             secrets: vec![secret],
             chosen: Box::new(|_| false),
+            elsewhere: None,
             capacity: 1_000,
         }
     }
@@ -130,7 +154,7 @@ impl Webhook {
 
     /// How many events wait.
     pub fn waiting(&self) -> usize {
-        self.state().queue.len()
+        self.state().len()
     }
 
     /// Whether the endpoint answered 410, so that nothing is sent any more.
@@ -148,14 +172,15 @@ impl Webhook {
     /// Delivers what waits until nothing does, a delivery fails, or `until` has come.
     async fn deliver(&self, until: Monotonic, goes_on: &(dyn Fn() -> bool + Send + Sync)) {
         let inner = &*self.0;
-        while goes_on() && inner.clock.monotonic() < until {
+        let mut refusals = 0;
+        while goes_on() && refusals < MOST_REFUSALS && inner.clock.monotonic() < until {
             let (message, headers) = {
                 let mut state = self.state();
                 let now = inner.clock.monotonic();
                 if state.gone || state.paused_until.is_some_and(|until| now < until) {
                     return;
                 }
-                let Some(message) = state.queue.first() else { return };
+                let Some(message) = state.next(now) else { return };
                 let at = inner.clock.now().unix_seconds();
                 let Some(headers) = headers(&message, at, &state.secrets) else {
                     return;
@@ -163,22 +188,38 @@ impl Webhook {
                 (message, headers)
             };
             let taken = self.send(&message, headers).await;
-            let mut state = self.state();
+            let now = inner.clock.monotonic();
             match taken {
-                Taken::Yes => {
-                    state.queue.delivered(&message);
-                    state.failures = 0;
-                }
+                Taken::Yes => self.state().take(&message),
                 Taken::Gone => {
-                    state.gone = true;
-                    state.queue.drop_all();
+                    self.state().end();
+                    self.tell("gone");
                     return;
                 }
+                Taken::Refused => {
+                    refusals += 1;
+                    if self.state().refuse(message, now) {
+                        self.tell("refused");
+                    }
+                }
                 Taken::No { pause } => {
-                    state.fail(&message, pause, inner.clock.monotonic());
+                    if self.state().fail(&message, pause, now) {
+                        self.tell("unanswered");
+                    }
                     return;
                 }
             }
+        }
+    }
+
+    /// Tells somebody else that this endpoint does not hear of something.
+    fn tell(&self, code: &'static str) {
+        if let Some(elsewhere) = &self.0.elsewhere {
+            elsewhere.record(&Event {
+                at: self.0.clock.now(),
+                connection: None,
+                kind: EventKind::AlertsUndelivered { code },
+            });
         }
     }
 
@@ -197,6 +238,7 @@ impl Webhook {
         match within(&*inner.clock, deadline, sent).await {
             Some(Ok(answer)) if answer.status().is_success() => Taken::Yes,
             Some(Ok(answer)) if answer.status() == StatusCode::GONE => Taken::Gone,
+            Some(Ok(answer)) if is_refusal(answer.status()) => Taken::Refused,
             Some(Ok(answer)) => Taken::No {
                 pause: retry_after(answer.headers()),
             },
@@ -211,16 +253,102 @@ impl Webhook {
 }
 
 impl State {
-    fn fail(&mut self, message: &Message, asked: Option<Duration>, now: Monotonic) {
-        let doubled = pause::doubled(FIRST_PAUSE, self.failures, LONGEST_PAUSE);
-        let pause = doubled.max(asked.unwrap_or_default()).min(LONGEST_PAUSE);
-        self.failures = self.failures.saturating_add(1);
-        self.paused_until = Some(now + pause);
-        if self.failures >= MOST_FAILURES {
-            self.queue.give_up(message);
-            self.failures = 0;
+    fn len(&self) -> usize {
+        self.queue.len() + self.refused.len()
+    }
+
+    /// What is delivered next: what was refused comes last, when its pause is over.
+    fn next(&mut self, now: Monotonic) -> Option<Message> {
+        let queued = self.queue.first();
+        queued.or_else(|| {
+            let due = self.refused.iter().find(|refused| refused.until <= now);
+            due.map(|refused| refused.message.clone())
+        })
+    }
+
+    fn take(&mut self, message: &Message) {
+        self.queue.delivered(message);
+        self.refused.retain(|refused| refused.message.id != message.id);
+        self.failures = 0;
+    }
+
+    /// The endpoint is gone, and with it whatever waits.
+    fn end(&mut self) {
+        self.gone = true;
+        self.queue.drop_all();
+        while self.refused.pop_front().is_some() {
+            self.queue.drop_one();
         }
     }
+
+    /// Moves what was refused behind the others; whether it is given up.
+    fn refuse(&mut self, message: Message, now: Monotonic) -> bool {
+        let before = match self.remove(&message) {
+            Some(refused) => refused.failures,
+            None => std::mem::take(&mut self.failures),
+        };
+        // The server is there.
+        self.failures = 0;
+        let failures = before.saturating_add(1);
+        if failures >= MOST_FAILURES {
+            self.queue.give_up(&message);
+            return true;
+        }
+        self.queue.set_aside(&message);
+        self.refused.push_back(Refused {
+            message,
+            failures,
+            until: now + paused(before, None),
+        });
+        false
+    }
+
+    /// Pauses all deliveries; whether this one is given up.
+    fn fail(&mut self, message: &Message, asked: Option<Duration>, now: Monotonic) -> bool {
+        let of_refused = self
+            .refused
+            .iter_mut()
+            .find(|refused| refused.message.id == message.id)
+            .map(|refused| &mut refused.failures);
+        let failures = of_refused.unwrap_or(&mut self.failures);
+        self.paused_until = Some(now + paused(*failures, asked));
+        *failures = failures.saturating_add(1);
+        let is_given_up = *failures >= MOST_FAILURES;
+        if is_given_up {
+            *failures = 0;
+            match self.remove(message) {
+                Some(_refused) => self.queue.drop_one(),
+                None => self.queue.give_up(message),
+            }
+        }
+        is_given_up
+    }
+
+    fn remove(&mut self, message: &Message) -> Option<Refused> {
+        let at = self
+            .refused
+            .iter()
+            .position(|refused| refused.message.id == message.id)?;
+        self.refused.remove(at)
+    }
+}
+
+/// How long is waited after a failure that so many came before.
+fn paused(failures: u32, asked: Option<Duration>) -> Duration {
+    let doubled = pause::doubled(FIRST_PAUSE, failures, LONGEST_PAUSE);
+    // Between 0.9 and 1 of it.
+    let spread = doubled.mul_f64(0.05_f64.mul_add(pause::spread(), 0.95));
+    spread.max(asked.unwrap_or_default()).min(LONGEST_PAUSE)
+}
+
+/// Whether the server is well, and does not want this one.
+fn is_refusal(status: StatusCode) -> bool {
+    let later = [
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::TOO_EARLY,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
+    status.is_client_error() && !later.contains(&status)
 }
 
 impl Sink for Webhook {
@@ -230,10 +358,14 @@ impl Sink for Webhook {
             return;
         }
         let mut state = self.state();
-        match state.gone {
-            true => state.queue.drop_one(),
-            false => state.queue.put(event, is_alert),
+        if state.gone {
+            state.queue.drop_one();
+            return;
         }
+        if state.len() >= self.0.capacity && state.refused.pop_front().is_some() {
+            state.queue.drop_one();
+        }
+        state.queue.put(event, is_alert);
     }
 }
 
@@ -267,6 +399,7 @@ pub struct WebhookBuilder {
     target: Target,
     secrets: Vec<WebhookSecret>,
     chosen: Box<dyn Fn(&EventKind) -> bool + Send + Sync>,
+    elsewhere: Option<Arc<dyn Sink>>,
     capacity: usize,
 }
 
@@ -284,6 +417,12 @@ impl WebhookBuilder {
         self
     }
 
+    /// Tells this sink ([`EventKind::AlertsUndelivered`]) when the endpoint is gone, or an event was given up. Default: nobody.
+    pub fn failures_to(mut self, elsewhere: Arc<dyn Sink>) -> Self {
+        self.elsewhere = Some(elsewhere);
+        self
+    }
+
     /// How many events wait at most. Default: 1 000; 1 to 100 000.
     pub fn capacity(mut self, events: usize) -> Self {
         self.capacity = events.clamp(1, 100_000);
@@ -297,9 +436,12 @@ impl WebhookBuilder {
             chosen: self.chosen,
             transport,
             clock,
+            elsewhere: self.elsewhere,
+            capacity: self.capacity,
             state: Mutex::new(State {
                 secrets: self.secrets,
                 queue: Queue::new(self.capacity),
+                refused: VecDeque::new(),
                 failures: 0,
                 paused_until: None,
                 gone: false,

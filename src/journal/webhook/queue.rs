@@ -89,9 +89,14 @@ impl Queue {
     }
 
     pub(super) fn give_up(&mut self, message: &Message) {
+        self.set_aside(message);
+        self.drop_one();
+    }
+
+    /// Others are next; this one is kept elsewhere.
+    pub(super) fn set_aside(&mut self, message: &Message) {
         if self.is_tried(message) {
             self.tried = None;
-            self.drop_one();
         }
     }
 
