@@ -187,6 +187,8 @@ impl Client {
     pub async fn authorize(&self, tenant: &Tenant, redirect_uri: &str) -> Result<Authorization, Error> {
         self.0.admit(tenant).await?;
         let slot = self.0.parts.tokens.slot(&self.0.scope, tenant);
+        let _begun = slot.connection.begin();
+        self.0.source.admits(&slot.connection.id)?;
         let client = self.0.scope.digest();
         self.0.source.authorize(&slot.connection, client, redirect_uri).await
     }

@@ -107,6 +107,9 @@ impl Pipeline {
     pub(super) async fn prepare(&self, tenant: Tenant) -> Result<(), Error> {
         self.admit(&tenant).await?;
         let slot = self.parts.tokens.slot(&self.scope, &tenant);
+        // A removal waits for the key that is made here.
+        let _begun = slot.connection.begin();
+        self.source.admits(&slot.connection.id)?;
         self.source.prepare(&slot.connection).await
     }
 

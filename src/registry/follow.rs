@@ -88,8 +88,22 @@ impl Registry {
     /// Takes what was changed since the last time, by whomever.
     pub(super) async fn follow(&self) -> Result<(), ConnectionStoreError> {
         let _alone = self.following.lock().await;
+        self.follow_alone().await
+    }
+
+    /// For callers who come together: the first one's look serves those who have waited for it.
+    async fn follow_if_stale(&self) -> Result<(), ConnectionStoreError> {
+        let _alone = self.following.lock().await;
+        match self.is_stale() {
+            true => self.follow_alone().await,
+            false => Ok(()),
+        }
+    }
+
+    async fn follow_alone(&self) -> Result<(), ConnectionStoreError> {
         let begun = self.clock.monotonic();
-        let at_start = self.book.followed() == 0;
+        // Somebody may have found a connection by asking before this: its end is to be known.
+        let at_start = self.book.len() == 0;
         loop {
             let since = self.book.followed();
             let page = self.in_time(self.store.changes(&self.deployment, since, PAGE)).await?;
@@ -150,7 +164,7 @@ impl Directory for Registry {
 
     async fn find(&self, connection: &ConnectionId) -> Result<Listing, NotAdmitted> {
         if self.is_stale() {
-            let followed = within(&*self.clock, self.clock.monotonic() + STORE, self.follow()).await;
+            let followed = within(&*self.clock, self.clock.monotonic() + STORE, self.follow_if_stale()).await;
             if !matches!(followed, Some(Ok(()))) {
                 return Err(NotAdmitted::Unavailable);
             }

@@ -205,7 +205,8 @@ impl Registry {
         let is_other = |record: &ConnectionRecord| {
             record.connection != *connection
                 && record.connection.tenant() == connection.tenant()
-                && record.standing != Standing::Removed
+                // Of several that end together none has anything left to keep it for.
+                && !matches!(record.standing, Standing::Removing | Standing::Removed)
         };
         Ok(!records.iter().any(is_other))
     }
