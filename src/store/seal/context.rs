@@ -66,7 +66,8 @@ impl<'a> SealContext<'a> {
         }
     }
 
-    /// The private half of the key with this record, in the state and the revision that the record has.
+    /// The private half of the key with this record, in the state and the revision that the record has. Its times are not part
+    /// of it: who can write to the row can have the key rotate, or end its draining, later.
     pub fn of_key(record: &'a KeyRecord) -> Self {
         Self {
             purpose: Some(record.purpose),
