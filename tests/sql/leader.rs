@@ -58,7 +58,12 @@ async fn a_lead_that_a_wrong_clock_took_for_a_year_is_not_kept(world: World) {
     assert!(leads.lead("rotate", right, NOW, MINUTE).await.unwrap());
     // One whose clock is ahead by less than the lead lasts is waited for.
     assert!(leads.resign("rotate", right).await.unwrap());
-    assert!(leads.lead("rotate", wrong, NOW.offset_seconds(60), MINUTE).await.unwrap());
+    assert!(
+        leads
+            .lead("rotate", wrong, NOW.offset_seconds(60), MINUTE)
+            .await
+            .unwrap()
+    );
     assert!(!leads.lead("rotate", right, NOW, MINUTE).await.unwrap());
 }
 on_all!(a_lead_that_a_wrong_clock_took_for_a_year_is_not_kept);

@@ -8,6 +8,7 @@ use super::super::error::SqlError;
 use super::super::value::Row;
 use crate::crypto;
 use crate::jose::Thumbprint;
+use crate::keys::KeyId;
 use crate::owner::{DeploymentId, Owner};
 use crate::store::anchor::Anchored;
 use crate::store::sql::columns::hex;
@@ -25,6 +26,18 @@ impl Dead {
         Self {
             kind: KEY,
             digest: jkt.to_string(),
+        }
+    }
+
+    /// A key of which nothing is known but its name: its record was gone when it ended.
+    pub(crate) fn key_id(owner: &Owner, id: &KeyId) -> Self {
+        let mut parts = crypto::Digest::default();
+        parts.text(KEY_ID);
+        owner.digest_into(&mut parts);
+        parts.bytes(id.as_uuid().as_bytes());
+        Self {
+            kind: KEY_ID,
+            digest: hex(&parts.finish()),
         }
     }
 
@@ -78,6 +91,7 @@ impl Dead {
 
 /// The digest of a key is its thumbprint, as it stands in the table of keys, so that a statement can look for it.
 const KEY: &str = "key";
+const KEY_ID: &str = "key-id";
 const CONSENT: &str = "consent";
 pub(super) const EPOCH: &str = "epoch";
 pub(super) const SECRET: &str = "secret";
