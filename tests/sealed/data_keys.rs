@@ -193,3 +193,16 @@ async fn a_moved_data_key_does_not_open(scene: Scene) {
         SealError::Refused
     );
 }
+
+on_both!(a_data_key_that_is_gone_says_nothing_of_another);
+async fn a_data_key_that_is_gone_says_nothing_of_another(scene: Scene) {
+    let (first, acme) = (scene.sealing(&["k1"]), owner("acme"));
+    let context = SealContext::new(&acme, Table::Grants, 1);
+    let old = first.seal(&context, b"v").await.unwrap();
+    scene.world.raw("DELETE FROM sb_data_keys").await;
+    let new = first.seal(&context, b"v").await.unwrap();
+    let cold = scene.sealing(&["k1"]);
+    let opened = join_all([cold.open(&context, &old), cold.open(&context, &new)]).await;
+    assert!(matches!(opened[0], Err(SealError::Refused)));
+    assert!(opened[1].is_ok());
+}

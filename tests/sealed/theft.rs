@@ -261,3 +261,24 @@ async fn the_stolen_kek_is_not_taken_as_the_new_one(scene: Scene) {
     fill(&scene, &process, "t0").await;
     all_is_there(&scene, &process, "t0").await;
 }
+
+on_both!(changed_rows_stop_nothing_behind_them);
+async fn changed_rows_stop_nothing_behind_them(scene: Scene) {
+    let process = scene.process(&["k1"]).await;
+    for tenant in ["t0", "t1", "t2"] {
+        fill(&scene, &process, tenant).await;
+    }
+    let raw = |sql: &'static str| scene.world.raw(sql);
+    raw("UPDATE sb_credentials SET environment = 'x' WHERE tenant = 't0'").await;
+    raw("UPDATE sb_data_keys SET tenant = '?', id = '00000000-0000-0000-0000-000000000000' WHERE tenant = 't1'").await;
+    let process = scene.process(&["k2", "k1"]).await;
+    let (mut last, stolen) = (Resealed::default(), kek("k1"));
+    let ended = process
+        .sealing
+        .kek_stolen(&stolen, &act(), &mut |so_far| last = so_far)
+        .await;
+    assert!(matches!(ended, Err(SealingError::Broken(_))));
+    // Of t0 all but its credential, all of t2, and the ledger's secret.
+    assert_eq!((last.done, last.left, last.values, last.refused), (3, 1, 6, 1));
+    all_is_there(&scene, &scene.process(&["k2"]).await, "t2").await;
+}

@@ -125,17 +125,38 @@ impl KekProvider for Pkcs11Kek {
             let kek = find(at.session, &name)?;
             let mut given = nonce;
             let parameters = GcmParams::new(&mut given, &context, TAG_BITS.into())?;
-            // Modules differ in how they say that a tag is wrong.
             let opened = at.session.decrypt(&Mechanism::AesGcm(parameters), kek, &sealed);
-            let opened = Zeroizing::new(opened.map_err(|error| match Fault::from(error) {
-                Fault::Failed(Pkcs11Failure::Device) => Fault::Refused,
-                fault => fault,
-            })?);
+            let opened = Zeroizing::new(match opened.map_err(Fault::from) {
+                Ok(opened) => opened,
+                // Modules differ in how they say that a tag is wrong: a device that opens what it has sealed itself means that.
+                Err(Fault::Failed(Pkcs11Failure::Device)) => {
+                    probe(at.session, kek, &context)?;
+                    return Err(Fault::Refused);
+                }
+                Err(fault) => return Err(fault),
+            });
             let key = opened.as_slice().try_into().map_err(|_length| Fault::Refused)?;
             Ok(Zeroizing::new(key))
         };
         Ok(DataKey::new(self.sessions.run(unwrap, |_| {}).await?))
     }
+}
+
+/// Whether the device opens under this KEK what it seals; it fails as the device does.
+fn probe(session: &Session, kek: ObjectHandle, context: &[u8]) -> Result<(), Fault> {
+    let mut given = [0; NONCE];
+    crypto::random(&mut given).map_err(|_none| Fault::Failed(Pkcs11Failure::Device))?;
+    let sealed = session.encrypt(
+        &Mechanism::AesGcm(GcmParams::new(&mut given, context, TAG_BITS.into())?),
+        kek,
+        &[0; 32],
+    )?;
+    session.decrypt(
+        &Mechanism::AesGcm(GcmParams::new(&mut given, context, TAG_BITS.into())?),
+        kek,
+        &sealed,
+    )?;
+    Ok(())
 }
 
 const TAG_BITS: u64 = 8 * TAG as u64;

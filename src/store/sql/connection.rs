@@ -1,9 +1,11 @@
 //! One connection to either database: the only place that knows the driver.
 
+use std::future::ready;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use sqlx::error::ErrorKind;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgTypeInfo, Postgres};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
@@ -35,6 +37,8 @@ impl Place {
             .foreign_keys(true)
             .pragma("secure_delete", "ON")
             .busy_timeout(wait)
+            // How many rows the driver's thread is ahead: fewer changes of threads where many are read.
+            .row_buffer_size(1_000)
             .disable_statement_logging();
         Self::Sqlite(Box::new(options))
     }
@@ -72,12 +76,12 @@ impl Connection {
     pub(super) async fn rows(&mut self, sql: impl SqlSafeStr, values: &[Value]) -> Result<Vec<Row>, SqlError> {
         match self {
             Self::Sqlite(connection) => {
-                let rows = for_sqlite(sql, values).fetch_all(&mut **connection).await;
-                rows.map_err(of_driver)?.iter().map(row_of_sqlite).collect()
+                let rows = for_sqlite(sql, values).fetch(&mut **connection).map_err(of_driver);
+                rows.and_then(|row| ready(row_of_sqlite(&row))).try_collect().await
             }
             Self::Postgres(connection) => {
-                let rows = for_postgres(sql, values).fetch_all(&mut **connection).await;
-                rows.map_err(of_driver)?.iter().map(row_of_postgres).collect()
+                let rows = for_postgres(sql, values).fetch(&mut **connection).map_err(of_driver);
+                rows.and_then(|row| ready(row_of_postgres(&row))).try_collect().await
             }
         }
     }

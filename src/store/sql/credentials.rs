@@ -240,7 +240,13 @@ impl CredentialAdmin for SqlCredentialStore {
         }
         let owner = Owner::Connection(connection.clone());
         match again(|| self.try_remove(&owner, act)).await {
-            Ok(false) => Ok(false),
+            // Perhaps it is a repeat, after one that could not raise the anchor.
+            Ok(false) => self
+                .ledger
+                .settle()
+                .await
+                .map(|()| false)
+                .map_err(|_| CredentialError::Unavailable),
             Ok(true) => self.settle(&owner, "remove-credential", act).await.map(|()| true),
             Err(error) => Err(self.failed(error)),
         }

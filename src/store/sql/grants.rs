@@ -375,7 +375,13 @@ impl GrantStore for SqlGrantStore {
             return Ok(false);
         };
         match again(|| self.try_remove(&owner)).await {
-            Ok(false) => Ok(false),
+            // Perhaps it is a repeat, after one that could not raise the anchor.
+            Ok(false) => self
+                .ledger
+                .settle()
+                .await
+                .map(|()| false)
+                .map_err(|_| GrantError::Unavailable),
             Ok(true) => self.settle().await.map(|()| true),
             Err(error) => Err(self.failed(error)),
         }

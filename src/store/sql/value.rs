@@ -102,7 +102,8 @@ impl Row {
     pub(crate) fn uuid(&self, column: usize) -> Result<Uuid, SqlError> {
         let text = self.text(column)?;
         let id = Uuid::try_parse(text).map_err(|_other| SqlError::Malformed)?;
-        if id.to_string() == text {
+        let mut written = Uuid::encode_buffer();
+        if id.hyphenated().encode_lower(&mut written) == text {
             Ok(id)
         } else {
             Err(SqlError::Malformed)

@@ -27,7 +27,7 @@ const TYPES: [&str; 3] = ["aes256-gcm96", "aes128-gcm96", "chacha20-poly1305"];
 /// The key is made by an administrator (`bao write -f transit/keys/shipbound-kek`). An id is `name:vN`, one version of it:
 /// after `bao write -f transit/keys/shipbound-kek/rotate` new data keys are wrapped under the new version, and old ones are
 /// unwrapped with theirs until it is forbidden (`min_decryption_version`) or trimmed, which is to follow their re-wrapping. A
-/// key that can be exported or backed up in plain text is refused.
+/// key that was imported, or that can be exported or backed up in plain text, is refused: looked at before each wrapping.
 ///
 /// ```no_run
 /// use shipbound::store::transit::{TransitError, TransitKek, VaultServer};
@@ -88,7 +88,7 @@ impl TransitKek {
             Ok(key)
         } else {
             Err(KekError::Invalid(
-                "the key can be exported or backed up, or is not of a type that takes associated data",
+                "the key was imported, can be exported or backed up, or is not of a type that takes associated data",
             ))
         }
     }
@@ -123,6 +123,8 @@ impl KekProvider for TransitKek {
 
     async fn wrap(&self, kek: &KekId, key: &DataKey, context: &WrapContext<'_>) -> Result<Wrapped, KekError> {
         let version = self.version(kek)?;
+        // Nothing is given into the hands of a key that others may have.
+        self.key().await?;
         let plain = Zeroizing::new(STANDARD.encode(key.expose()));
         let data = STANDARD.encode(context.digest());
         let payload = Payload::secret(Zeroizing::new(format!(

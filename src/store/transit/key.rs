@@ -27,11 +27,13 @@ pub(super) fn type_of(algorithm: Algorithm) -> Result<&'static str, KeyError> {
     }
 }
 
-/// Whether a key of this type stays inside. A server that does not tell is not believed.
+/// Whether a key of this type was made inside and stays there: whoever imported one may have it still. A server that does not
+/// tell whether it gives keys out is not believed.
 pub(super) fn is_kept(key: &Object, types: &[&str]) -> bool {
     let is = |name: &str, wanted: bool| key.get(name).and_then(Value::as_bool) == Some(wanted);
     let kind = key.get("type").and_then(Value::as_str).unwrap_or_default();
-    types.contains(&kind) && is("exportable", false) && is("allow_plaintext_backup", false)
+    let was_imported = is("imported_key", true) || key.get("imported_key_allow_rotation").is_some();
+    types.contains(&kind) && is("exportable", false) && is("allow_plaintext_backup", false) && !was_imported
 }
 
 /// A number among what is told of a key.

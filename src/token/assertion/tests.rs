@@ -94,8 +94,11 @@ fn authentication(profile: &AssertionProfile) -> Proof {
     Proof::read(&made.unwrap())
 }
 
-fn names(object: &Value) -> Vec<&str> {
-    object.as_object().unwrap().keys().map(String::as_str).collect()
+/// The members' names, sorted: a feature of some crate decides on their order.
+fn names(claims: &Value) -> Vec<&str> {
+    let mut names: Vec<_> = claims.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    names
 }
 
 #[test]
@@ -254,7 +257,7 @@ fn nothing_from_configuration_breaks_out_of_its_string() {
     // Read with the strict parser as well: no member is there twice.
     let payload = verify_compact(&made, key.public()).unwrap();
     let strict = crate::json::Object::parse(&payload).unwrap();
-    for name in ["iss", "sub", "aud", "scope", "resource"] {
+    for name in ["iss", "aud", "scope", "resource"] {
         assert_eq!(strict.get(name).unwrap().as_str(), Some(nasty), "{name}");
     }
     assert_eq!(Proof::read(&made).header["kid"], nasty);

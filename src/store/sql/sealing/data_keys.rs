@@ -51,7 +51,7 @@ impl Sealing {
                 let key = self.unwrapped(&written).await?;
                 return Ok((written.id, key));
             }
-            self.flights.run(holder, self.make(holder)).await?;
+            self.flights.run(&(holder.clone(), None), self.make(holder)).await?;
         }
         Err(SealError::Unavailable)
     }
@@ -73,7 +73,7 @@ impl Sealing {
                 _ => Err(SealError::Refused),
             }
         };
-        self.flights.run(holder, read).await
+        self.flights.run(&(holder.clone(), Some(id)), read).await
     }
 
     async fn read_active(&self, holder: &Holder) -> Result<Option<Written>, SealError> {
@@ -98,7 +98,7 @@ impl Sealing {
             }
             self.unwrap_and_hold(written).await
         };
-        self.flights.run(holder, unwrap).await
+        self.flights.run(&(holder.clone(), Some(id)), unwrap).await
     }
 
     async fn unwrap_and_hold(&self, written: &Written) -> Result<Arc<DataKey>, SealError> {

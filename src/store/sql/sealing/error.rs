@@ -20,7 +20,7 @@ pub enum SealingError {
     /// KEK under a new id.
     #[error("the provider's current KEK is {0:?} and cannot become the active one")]
     NotNew(KekState),
-    /// This wrapped data key, perhaps others, does not open: its row was changed. All others are done. User action: restore the
+    /// This wrapped data key, perhaps others, does not open or cannot be read (all zeros: nor can its id): its row was changed. All others are done. User action: restore the
     /// row from a backup; what is sealed under that data key cannot be read without it.
     #[error("a wrapped data key does not open")]
     Broken(DataKeyId),

@@ -78,8 +78,8 @@ pub struct Sealing {
     clock: Arc<dyn Clock>,
     journal: Option<Journal>,
     held: Held,
-    /// Making and unwrapping data keys, one flight for each holder.
-    flights: Flights<Holder>,
+    /// Making a holder's data key, and unwrapping one of his: what failed for one of them says nothing of another.
+    flights: Flights<(Holder, Option<DataKeyId>)>,
 }
 
 impl Sealing {

@@ -122,8 +122,10 @@ impl Sealing {
             let mut after = String::new();
             loop {
                 let page = self.standing(table, read, written, &after).await?;
-                let Some(last) = page.last() else { break };
-                after.clone_from(&last.place);
+                let (page, malformed, next) = page;
+                found.refused += malformed;
+                let Some(next) = next else { break };
+                after = next;
                 self.reseal_page(table, write, written, old, &page, &mut found).await?;
             }
         }
@@ -141,7 +143,7 @@ impl Sealing {
         read: &'static str,
         written: &Written,
         after: &str,
-    ) -> Result<Vec<Standing>, SqlError> {
+    ) -> Result<(Vec<Standing>, u64, Option<String>), SqlError> {
         let [tenant, incarnation] = written.holder.values();
         let values = [
             self.deployment.as_str().into(),
@@ -151,7 +153,11 @@ impl Sealing {
             PAGE.into(),
         ];
         let rows = self.database.rows(read, &values).await?;
-        rows.iter().map(|row| Standing::read(table, row)).collect()
+        let page: Vec<Standing> = rows.iter().filter_map(|row| Standing::read(table, row).ok()).collect();
+        // A row that was changed is no reason to stop before all behind it.
+        let malformed = u64::try_from(rows.len().saturating_sub(page.len())).unwrap_or(u64::MAX);
+        let next = rows.last().map(|row| row.text(7).map(str::to_owned)).transpose()?;
+        Ok((page, malformed, next))
     }
 
     async fn head(&self) -> Result<Vec<Standing>, SqlError> {

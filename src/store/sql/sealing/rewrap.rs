@@ -4,7 +4,7 @@ use super::Sealing;
 use super::error::SealingError;
 use super::rows::{self, Written};
 use crate::act::Act;
-use crate::store::seal::{KekError, KekId};
+use crate::store::seal::{DataKeyId, KekError, KekId};
 use crate::store::sql::acts::write_act;
 use crate::store::sql::{SqlError, Value, again};
 
@@ -57,7 +57,8 @@ impl Sealing {
         for kek in self.retiring().await? {
             let mut after = String::new();
             loop {
-                let page = self.page(&kek, &after).await?;
+                let (page, malformed, next) = self.page(&kek, &after).await?;
+                broken = broken.or(malformed);
                 for written in &page {
                     match self.rewrap_one(written).await {
                         Ok(done) => so_far.done += u64::from(done),
@@ -67,8 +68,8 @@ impl Sealing {
                 }
                 so_far.left = self.left().await?;
                 told(so_far);
-                let Some(last) = page.last() else { break };
-                after = last.id.as_uuid().to_string();
+                let Some(next) = next else { break };
+                after = next;
             }
             self.end_retiring(&kek, act).await?;
         }
@@ -79,7 +80,11 @@ impl Sealing {
         }
     }
 
-    async fn page(&self, kek: &KekId, after: &str) -> Result<Vec<Written>, SqlError> {
+    async fn page(
+        &self,
+        kek: &KekId,
+        after: &str,
+    ) -> Result<(Vec<Written>, Option<DataKeyId>, Option<String>), SqlError> {
         let values = [
             self.deployment.as_str().into(),
             kek.as_str().into(),
@@ -87,7 +92,7 @@ impl Sealing {
             PAGE.into(),
         ];
         let rows = self.database.rows(NEXT, &values).await?;
-        rows.iter().map(Written::read).collect()
+        rows::page(&rows)
     }
 
     async fn retiring(&self) -> Result<Vec<KekId>, SqlError> {

@@ -67,6 +67,21 @@ impl Written {
     }
 }
 
+/// Those of a page that can be read, the first of the others by its id, and where the next page begins; `None` at the end. A row
+/// that was changed is no reason to stop before all behind it.
+pub(super) fn page(rows: &[Row]) -> Result<(Vec<Written>, Option<DataKeyId>, Option<String>), SqlError> {
+    let mut broken = None;
+    let mut written = Vec::new();
+    for row in rows {
+        match Written::read(row) {
+            Ok(one) => written.push(one),
+            Err(_) => broken = broken.or(Some(DataKeyId::from_uuid(row.uuid(2).unwrap_or_default()))),
+        }
+    }
+    let next = rows.last().map(|row| row.text(2).map(str::to_owned)).transpose()?;
+    Ok((written, broken, next))
+}
+
 pub(super) fn kek(row: &Row, at: usize) -> Result<KekId, SqlError> {
     KekId::new(row.text(at)?).map_err(|_other| SqlError::Malformed)
 }

@@ -3,7 +3,7 @@
 use super::Sealing;
 use super::error::SealingError;
 use super::keks::KekState;
-use super::rows::Written;
+use super::rows::{self, Written};
 use crate::act::Act;
 use crate::keys::KeyId;
 use crate::owner::Owner;
@@ -54,7 +54,7 @@ pub struct Resealed {
     pub left: u64,
     /// How many values it has sealed anew.
     pub values: u64,
-    /// How many values did not open: their rows had been changed before. They are left as they are and never will open.
+    /// How many values did not open or could not be read: their rows had been changed before. They are left as they are and never will open.
     pub refused: u64,
 }
 
@@ -102,7 +102,8 @@ impl Sealing {
         loop {
             let values = [self.deployment.as_str().into(), after.as_str().into(), PAGE.into()];
             let rows = self.database.rows(NEXT, &values).await?;
-            let page: Vec<Written> = rows.iter().map(Written::read).collect::<Result<_, _>>()?;
+            let (page, malformed, next) = rows::page(&rows)?;
+            broken = broken.or(malformed);
             for written in &page {
                 match self.replace(written, &mut so_far).await {
                     Ok(()) => so_far.done += 1,
@@ -112,8 +113,8 @@ impl Sealing {
             }
             so_far.left = self.tainted().await?;
             told(so_far);
-            let Some(last) = page.last() else { break };
-            after = last.id.as_uuid().to_string();
+            let Some(next) = next else { break };
+            after = next;
         }
         match broken {
             Some(id) => Err(SealingError::Broken(id)),
