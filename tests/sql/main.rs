@@ -34,6 +34,7 @@ mod roles;
 mod schema;
 #[cfg(feature = "conformance")]
 mod sealed;
+mod tampered;
 mod world;
 
 #[path = "../support/postgres.rs"]

@@ -56,6 +56,18 @@ impl Dead {
         Self::revision_of("connection", owner, revision)
     }
 
+    /// That a connection's record reads so: no end, but what nobody else can write down either.
+    pub(crate) fn connection_reads(owner: &Owner, record: &[&str], numbers: &[u64]) -> Self {
+        let kind = "connection-reads";
+        let mut parts = crypto::Digest::default();
+        parts.text(kind);
+        owner.digest_into(&mut parts);
+        record.iter().for_each(|text| parts.text(text));
+        numbers.iter().for_each(|number| parts.bytes(&number.to_be_bytes()));
+        let digest = hex(&parts.finish());
+        Self { kind, digest }
+    }
+
     /// The epoch that a restored backup begins.
     pub(super) fn epoch(number: u64) -> Self {
         Self {

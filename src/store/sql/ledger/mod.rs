@@ -288,6 +288,17 @@ impl Ledger {
         Ok(row.int(2)? != 0 || self.has_seen_end(dead))
     }
 
+    /// Whether it has been buried by whoever has committed before `tx` took its locks.
+    pub(crate) async fn is_buried(&self, tx: &mut Tx, dead: &Dead) -> Result<bool, SqlError> {
+        const BURIED: &str = "SELECT n FROM sb_ledger WHERE deployment = $1 AND kind = $2 AND digest = $3 LIMIT 1";
+        let values = [
+            self.deployment().as_str().into(),
+            dead.kind.into(),
+            dead.digest.as_str().into(),
+        ];
+        Ok(self.has_seen_end(dead) || !tx.rows(BURIED, &values).await?.is_empty())
+    }
+
     /// Whether this process has seen it end.
     pub(crate) fn has_seen_end(&self, dead: &Dead) -> bool {
         self.followed().dead.contains(&dead.mark())
