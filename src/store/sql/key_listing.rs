@@ -134,3 +134,106 @@ impl KeyListing for SqlKeyRecords {
         self.page(filter, after, most).await.map_err(unavailable)
     }
 }
+
+#[cfg(test)]
+#[path = "../../../tests/support/postgres.rs"]
+mod postgres;
+
+#[cfg(test)]
+mod tests {
+    use super::super::database::Database;
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::owner::{DeploymentId, Owner, TenantId};
+
+    /// Of 20 000 keys all but few are active, and those few come last.
+    const KEYS: &str = "
+        WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20000)
+        INSERT INTO sb_keys (deployment, owner, tenant, incarnation, carrier, environment, account, id, purpose, algorithm,
+            state, revision, jkt, public, created_at, activated_at, moved)
+        SELECT 'default', 'o' || i, 't' || (i / 10), '', 'ups', 'production', 'main', 'k' || (100000 + i), 'proof', 'ES256',
+            CASE WHEN i < 19980 THEN 'active' WHEN i < 19990 THEN 'pending' ELSE 'draining' END, 0, 'j' || i, '', 0, i, i
+        FROM n";
+
+    async fn plan(database: &Database, explain: &str, statement: &Statement) -> String {
+        let sql = Arc::from(format!("{explain} {}", statement.sql));
+        let rows = database.composed(&sql, &statement.values).await.unwrap();
+        let lines = rows.iter().flat_map(|row| &row.0).filter_map(|value| match value {
+            Value::Text(text) => Some(text.as_str()),
+            _ => None,
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    async fn an_index_leads_to_every_page(database: &Database, is_sqlite: bool) {
+        database.migrate().await.unwrap();
+        let mut tx = database.begin().await.unwrap();
+        tx.script(KEYS).await.unwrap();
+        tx.commit().await.unwrap();
+        if !is_sqlite {
+            let mut tx = database.begin().await.unwrap();
+            tx.script("ANALYZE sb_keys").await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        let owner = Owner::Deployment(DeploymentId::default_deployment());
+        let id = KeyId::random().unwrap();
+        let all = KeyFilter::default;
+        let both = || all().in_state(KeyState::Draining).in_state(KeyState::Pending);
+        let early = Timestamp::from_unix_micros(3);
+        let cases = [
+            (all(), ""),
+            (all().with_id(id), ""),
+            (all().of_owner(owner.clone()), "sb_keys_owner"),
+            (
+                all().of_owner(owner.clone()).in_state(KeyState::Active),
+                "sb_keys_owner",
+            ),
+            (both().of_owner(owner).for_purpose(Purpose::Proof), "sb_keys_owner"),
+            (
+                all().of_tenant(TenantId::new("t7").unwrap()).in_state(KeyState::Active),
+                "sb_keys_tenant",
+            ),
+            (both(), "sb_keys_state"),
+            (
+                both().for_purpose(Purpose::Proof).in_environment(Environment::Sandbox),
+                "sb_keys_state",
+            ),
+            (all().in_state(KeyState::Active).activated_before(early), ""),
+            (all().in_state(KeyState::Active).activated_since(early), ""),
+            (
+                all().in_state(KeyState::Draining).drained_before(early),
+                "sb_keys_state",
+            ),
+        ];
+        let explain = if is_sqlite { "EXPLAIN QUERY PLAN" } else { "EXPLAIN" };
+        let deployment = || Value::from("default");
+        for (filter, index) in cases {
+            for after in [None, Some(id)] {
+                for statement in statements(&deployment(), &filter, after, 500) {
+                    let plan = plan(database, explain, &statement).await;
+                    assert!(plan.contains("sb_keys_"), "{filter:?}: {plan}");
+                    for full in ["SCAN k", "Seq Scan on sb_keys"] {
+                        assert!(!plan.contains(full), "{filter:?}: {plan}");
+                    }
+                    // With an id to begin after either index may be the shorter way.
+                    assert!(after.is_some() || plan.contains(index), "{filter:?}: {plan}");
+                }
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_index_leads_to_every_page_in_sqlite() {
+        let path = std::env::temp_dir().join(format!("shipbound-plans-{}.db", std::process::id()));
+        an_index_leads_to_every_page(&Database::sqlite(&path).build().unwrap(), true).await;
+        for ending in ["db", "db-wal", "db-shm"] {
+            let _gone = std::fs::remove_file(path.with_extension(ending));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_index_leads_to_every_page_in_postgres() {
+        let server = postgres::Postgres::start();
+        an_index_leads_to_every_page(&Database::postgres(&server.url("postgres")).build().unwrap(), false).await;
+    }
+}
