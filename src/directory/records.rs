@@ -170,6 +170,18 @@ pub trait ConnectionStore: fmt::Debug + Send + Sync {
         most: usize,
     ) -> Result<Vec<ConnectionRecord>, ConnectionStoreError>;
 
+    /// A number that grows when [`has_seen_end`](Self::has_seen_end) may answer more often than before. Default: 0, for stores of
+    /// which no row can be put back.
+    fn ends(&self) -> u64 {
+        0
+    }
+
+    /// Whether this revision of the connection was replaced, as far as [`changes`](Self::changes) has seen, without asking
+    /// anybody. Where no newer one can be read, the older state was put back. Default: no.
+    fn has_seen_end(&self, _connection: &ConnectionId, _revision: u64) -> bool {
+        false
+    }
+
     /// Whether other processes use the store too. Who removes a connection then waits until they know of it. Default: yes.
     fn is_shared(&self) -> bool {
         true

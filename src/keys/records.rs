@@ -319,9 +319,35 @@ pub trait KeyRecords: KeyListing {
     /// [`KeyError::StoreUnavailable`], [`KeyError::RolledBack`].
     async fn moved(&self, since: Option<u64>) -> Result<(u64, Vec<Moved>), KeyError>;
 
-    /// At most `most` keys that have ended and still have material: their holder is to wipe them.
+    /// At most `most` keys that have ended and still have material: their holder is to wipe them. None whose row alone says that
+    /// it has ended, where ends are also written down elsewhere: what is wiped does not come back.
     ///
     /// # Errors
     /// [`KeyError::StoreUnavailable`].
     async fn to_be_wiped(&self, most: usize) -> Result<Vec<StoredKey>, KeyError>;
+
+    /// Whether the key with this thumbprint has ended, as far as the last [`moved`](KeyRecords::moved) or read has told, without
+    /// asking anybody: after each look handles of such keys are closed, whatever their rows say by now. Asked for every key that
+    /// lives in this process. Default: no, for records of which no row can be put back.
+    fn has_seen_end(&self, _jkt: &Thumbprint) -> bool {
+        false
+    }
+
+    /// Writes down that this key has ended, of which there is no record: should one turn up later, it is
+    /// [`KeyError::RolledBack`]. May be repeated. Default: nothing, for records of which no row can be put back.
+    ///
+    /// # Errors
+    /// [`KeyError::StoreUnavailable`]: written or not; [`KeyError::RolledBack`].
+    async fn bury(&self, _owner: &Owner, _id: &KeyId) -> Result<(), KeyError> {
+        Ok(())
+    }
+
+    /// Deletes at most `most` records of keys that ended before this and have been wiped, and gives how many. That they have
+    /// ended stays known. Default: none.
+    ///
+    /// # Errors
+    /// [`KeyError::StoreUnavailable`].
+    async fn forget(&self, _ended_before: Timestamp, _most: usize) -> Result<usize, KeyError> {
+        Ok(0)
+    }
 }

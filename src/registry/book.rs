@@ -40,6 +40,7 @@ struct Shard(RwLock<HashTable<Entry>>);
 struct Entry {
     connection: ConnectionId,
     number: u64,
+    revision: u64,
     region: Option<Region>,
     standing: Standing,
     personal_paths: Option<PiiPolicy>,
@@ -149,6 +150,41 @@ impl Book {
         found
     }
 
+    /// The active connections whose revision `is_over`.
+    pub(super) fn over(&self, is_over: impl Fn(&ConnectionId, u64) -> bool) -> Vec<(ConnectionId, u64)> {
+        let mut found = Vec::new();
+        for shard in &self.shards {
+            let table = shard.read();
+            let over = table
+                .iter()
+                .filter(|entry| entry.standing == Standing::Active && is_over(&entry.connection, entry.revision));
+            found.extend(over.map(|entry| (entry.connection.clone(), entry.revision)));
+        }
+        found
+    }
+
+    /// Suspends what is still as it was found, until a newer record comes; `true` where there is any.
+    pub(super) fn suspend(&self, found: &[(ConnectionId, u64)]) -> bool {
+        let mut any = false;
+        for (connection, revision) in found {
+            let Some((hash, shard)) = self.shard(connection) else {
+                continue;
+            };
+            let mut table = shard.write();
+            if let Some(entry) = table.find_mut(hash, |entry| entry.is_at(connection))
+                && entry.connection == *connection
+                && entry.revision == *revision
+            {
+                entry.standing = Standing::Suspended;
+                any = true;
+            }
+        }
+        if any {
+            self.move_on();
+        }
+        any
+    }
+
     /// How many connections are known.
     pub(super) fn len(&self) -> usize {
         let is_there = |entry: &&Entry| entry.standing != Standing::Removed;
@@ -179,6 +215,7 @@ impl Book {
                 shared(&mut texts.accounts, of.account()),
             ),
             number: record.number,
+            revision: record.revision,
             region: record.region.as_ref().map(|region| shared(&mut texts.regions, region)),
             standing: record.standing,
             personal_paths: record.settings.personal_paths,

@@ -102,6 +102,33 @@ impl Registry {
 
     async fn follow_alone(&self) -> Result<(), ConnectionStoreError> {
         let begun = self.clock.monotonic();
+        self.take_changes().await?;
+        let ends = self.store.ends();
+        if self.ends.swap(ends, Ordering::AcqRel) != ends {
+            self.suspend_what_is_over().await?;
+        }
+        self.freshness.since(begun);
+        self.is_told.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// What is known here may have been replaced by a record that somebody has taken away again, so that it is never read.
+    async fn suspend_what_is_over(&self) -> Result<(), ConnectionStoreError> {
+        let over = self
+            .book
+            .over(|connection, revision| self.store.has_seen_end(connection, revision));
+        if over.is_empty() {
+            return Ok(());
+        }
+        // Or it was replaced a moment ago.
+        self.take_changes().await?;
+        match self.book.suspend(&over) {
+            true => Err(ConnectionStoreError::RolledBack),
+            false => Ok(()),
+        }
+    }
+
+    async fn take_changes(&self) -> Result<(), ConnectionStoreError> {
         // Somebody may have found a connection by asking before this: its end is to be known.
         let at_start = self.book.len() == 0;
         loop {
@@ -117,12 +144,9 @@ impl Registry {
                 self.book.follow(last.number);
             }
             if page.len() < PAGE {
-                break;
+                return Ok(());
             }
         }
-        self.freshness.since(begun);
-        self.is_told.store(false, Ordering::Relaxed);
-        Ok(())
     }
 
     fn is_stale(&self) -> bool {

@@ -67,7 +67,7 @@ mod removal;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -107,6 +107,8 @@ pub struct Registry {
     freshness: Freshness,
     /// Whether the journal was told that the store does not answer.
     is_told: AtomicBool,
+    /// What the store's ends were when they were compared with the book.
+    ends: AtomicU64,
     /// One follows at a time.
     following: tokio::sync::Mutex<()>,
     asking: Semaphore,
@@ -275,6 +277,7 @@ impl RegistryBuilder {
             stale_after,
             freshness: Freshness::default(),
             is_told: AtomicBool::new(false),
+            ends: AtomicU64::new(0),
             following: tokio::sync::Mutex::default(),
             asking: Semaphore::new(ASKED_AT_ONCE),
             asked: Asked::default(),

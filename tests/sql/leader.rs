@@ -49,3 +49,21 @@ async fn one_of_many_leads_until_its_time_ends(world: World) {
     );
 }
 on_all!(one_of_many_leads_until_its_time_ends);
+
+async fn a_lead_that_a_wrong_clock_took_for_a_year_is_not_kept(world: World) {
+    let (wrong, right) = (Uuid::from_u128(1), Uuid::from_u128(2));
+    let leads = SqlLeadership::new(&world.database(), &deployment());
+    let in_a_year = NOW.offset_seconds(365 * 86_400);
+    assert!(leads.lead("rotate", wrong, in_a_year, MINUTE).await.unwrap());
+    assert!(leads.lead("rotate", right, NOW, MINUTE).await.unwrap());
+    // One whose clock is ahead by less than the lead lasts is waited for.
+    assert!(leads.resign("rotate", right).await.unwrap());
+    assert!(
+        leads
+            .lead("rotate", wrong, NOW.offset_seconds(60), MINUTE)
+            .await
+            .unwrap()
+    );
+    assert!(!leads.lead("rotate", right, NOW, MINUTE).await.unwrap());
+}
+on_all!(a_lead_that_a_wrong_clock_took_for_a_year_is_not_kept);

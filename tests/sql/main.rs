@@ -35,6 +35,7 @@ mod running;
 mod schema;
 #[cfg(feature = "conformance")]
 mod sealed;
+mod tampered;
 mod world;
 
 #[path = "../support/postgres.rs"]

@@ -142,3 +142,56 @@ async fn of_many_processes_one_adds_and_each_resumption_counts_once(world: World
         assert_eq!(registry.known(&added[0].connection).unwrap().standing, Standing::Active);
     }
 }
+
+on_all!(a_row_that_was_written_by_hand_is_refused);
+async fn a_row_that_was_written_by_hand_is_refused(world: World) {
+    let one = open(&world).await.unwrap();
+    let record = one.add(&new("acme"), &act("signed up")).await.unwrap();
+    one.suspend(&record.connection, &act("stolen")).await.unwrap();
+    world.raw("CREATE TABLE sound AS SELECT * FROM sb_connections").await;
+    for change in [
+        "state = 'active'",
+        "revision = 7",
+        "changed = 9",
+        "changed_at = 0",
+        "settings = REPLACE(settings, 'maria', 'moria')",
+        "account = 'other'",
+    ] {
+        world.raw(&format!("UPDATE sb_connections SET {change}")).await;
+        let opened = open(&world).await.err();
+        assert!(
+            matches!(
+                opened,
+                Some(ROLLED_BACK | RegistryError::Store(ConnectionStoreError::Unavailable))
+            ),
+            "{change}: {opened:?}"
+        );
+        world
+            .raw("DELETE FROM sb_connections; INSERT INTO sb_connections SELECT * FROM sound")
+            .await;
+        assert!(open(&world).await.is_ok(), "{change}: undone");
+    }
+    assert!(world.told().contains(&"row put back"));
+}
+
+on_all!(a_process_that_has_not_followed_is_not_kept_in_the_dark);
+async fn a_process_that_has_not_followed_is_not_kept_in_the_dark(world: World) {
+    let (one, two) = (open(&world).await.unwrap(), open(&world).await.unwrap());
+    let record = one.add(&new("acme"), &act("signed up")).await.unwrap();
+    two.round(&|| true).await;
+    assert_eq!(two.known(&record.connection).unwrap().standing, Standing::Active);
+    world.raw("CREATE TABLE old_rows AS SELECT * FROM sb_connections").await;
+    let suspended = one.suspend(&record.connection, &act("stolen")).await.unwrap();
+    world
+        .raw("DELETE FROM sb_connections; INSERT INTO sb_connections SELECT * FROM old_rows")
+        .await;
+    // The other process, which knows the number of the old row already, reads nothing new.
+    for _ in 0..2 {
+        two.round(&|| true).await;
+        assert_eq!(two.known(&record.connection).unwrap().standing, Standing::Suspended);
+    }
+    // Nor does it write over the row that was put back.
+    assert!(two.change(&record, Settings::default(), &act("late")).await.is_err());
+    assert_eq!(world.number("SELECT MAX(revision) FROM sb_connections").await, 0);
+    drop(suspended);
+}

@@ -12,13 +12,16 @@ use crate::owner::Owner;
 /// How long a key may stay pending, in seconds: 90 days. Issuers that learn of keys by mail take their time.
 const PENDING_FOR: i64 = 90 * 86_400;
 
+/// How long the record of a key stays after its end, in seconds: 90 days.
+const REMEMBERED_FOR: i64 = 90 * 86_400;
+
 /// How many private halves that cannot be wiped are passed over at most.
 const MOST_PASSED: usize = 4_096;
 
 impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> RecordedKeys<R, H> {
     /// Ends keys whose time of draining is over, and pending ones that nobody has promoted for 90 days, and has the private
-    /// halves of ended keys wiped: `most` records are looked at, and as many wiped. Gives how many were ended or wiped. The
-    /// next call goes on where this one ended.
+    /// halves of ended keys wiped: `most` records are looked at, and as many wiped. Records of keys that ended 90 days ago and have
+    /// been wiped are forgotten, `most` of them. Gives how many were ended or wiped. The next call goes on where this one ended.
     ///
     /// The upkeep does this. Two processes may do it at once, and one may stop anywhere: what is left is done the next time.
     ///
@@ -33,7 +36,12 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Recorded
                 done += 1;
             }
         }
-        Ok(done + shared.wipe_some(most, goes_on).await?)
+        done += shared.wipe_some(most, goes_on).await?;
+        if goes_on() {
+            let before = shared.clock.now().offset_seconds(-REMEMBERED_FOR);
+            shared.noting(shared.records.forget(before, most).await)?;
+        }
+        Ok(done)
     }
 }
 
@@ -42,6 +50,8 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Shared<R
     pub(super) async fn end(&self, owner: &Owner, id: &KeyId, to: Retired) -> Result<bool, KeyError> {
         for _attempt in 0..ATTEMPTS {
             let Some(stored) = self.load(owner, id).await? else {
+                // Whoever has deleted its record may put it back.
+                self.noting(self.records.bury(owner, id).await)?;
                 return Ok(false);
             };
             if stored.record.state >= KeyState::from(to) {

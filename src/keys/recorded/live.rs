@@ -113,6 +113,21 @@ impl Live {
         state.number = Some(number);
     }
 
+    /// Closes handles of keys of which `has_ended` knows, whatever their records say by now.
+    pub(super) fn close_ended(&self, has_ended: impl Fn(&KeyHandle) -> bool) {
+        // Nobody waits while all of them are asked for.
+        let keys: Vec<KeyHandle> = {
+            let state = self.state();
+            state.keys.values().filter_map(Entry::key).collect()
+        };
+        for key in keys {
+            if key.state() < KeyState::Destroyed && has_ended(&key) {
+                key.close(Retired::Destroyed);
+                self.state().stirred += 1;
+            }
+        }
+    }
+
     /// The key's handles are as its record says, which this process has just written or read.
     pub(super) fn follow(&self, record: &KeyRecord) {
         let mut state = self.state();
@@ -173,12 +188,18 @@ impl Live {
     }
 }
 
+impl Entry {
+    fn key(&self) -> Option<KeyHandle> {
+        match self {
+            Self::Key(key) => key.upgrade(),
+            Self::Making(_) => None,
+        }
+    }
+}
+
 impl State {
     fn key(&self, id: KeyId) -> Option<KeyHandle> {
-        match self.keys.get(&id) {
-            Some(Entry::Key(key)) => key.upgrade(),
-            Some(Entry::Making(_)) | None => None,
-        }
+        self.keys.get(&id).and_then(Entry::key)
     }
 
     fn put(&mut self, id: KeyId, entry: Entry) {

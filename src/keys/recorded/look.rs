@@ -59,6 +59,7 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Shared<R
         let outcome = match told {
             Some(Ok((number, moved))) if since.is_none_or(|since| since <= number) => {
                 self.live.learn(number, &moved);
+                self.live.close_ended(|key| self.records.has_seen_end(&key.jkt()));
                 self.watch.succeeded(&begun);
                 failing.unless = true;
                 return Ok(());

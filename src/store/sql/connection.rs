@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use sqlx::error::ErrorKind;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow, PgTypeInfo, Postgres};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Column, ConnectOptions, Row as _, TypeInfo, ValueRef};
+use sqlx::{AssertSqlSafe, Column, ConnectOptions, Row as _, SqlSafeStr, TypeInfo, ValueRef};
 
 use super::error::SqlError;
 use super::value::{Row, Value};
@@ -73,7 +73,7 @@ impl Connection {
         .map_err(of_driver)
     }
 
-    pub(super) async fn rows(&mut self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, SqlError> {
+    pub(super) async fn rows(&mut self, sql: impl SqlSafeStr, values: &[Value]) -> Result<Vec<Row>, SqlError> {
         match self {
             Self::Sqlite(connection) => {
                 let rows = for_sqlite(sql, values).fetch(&mut **connection).map_err(of_driver);
@@ -131,7 +131,7 @@ fn owners_alone(_path: &Path) -> Result<(), SqlError> {
 type SqliteQuery<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
 type PostgresQuery<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArguments>;
 
-fn for_sqlite<'q>(sql: &'static str, values: &'q [Value]) -> SqliteQuery<'q> {
+fn for_sqlite<'q>(sql: impl SqlSafeStr, values: &'q [Value]) -> SqliteQuery<'q> {
     values.iter().fold(sqlx::query(sql), |query, value| match value {
         Value::Null => query.bind(None::<i64>),
         Value::Int(number) => query.bind(*number),
@@ -141,7 +141,7 @@ fn for_sqlite<'q>(sql: &'static str, values: &'q [Value]) -> SqliteQuery<'q> {
 }
 
 /// Unnamed, so that a pooler that gives each transaction another connection has nothing to remember.
-fn for_postgres<'q>(sql: &'static str, values: &'q [Value]) -> PostgresQuery<'q> {
+fn for_postgres<'q>(sql: impl SqlSafeStr, values: &'q [Value]) -> PostgresQuery<'q> {
     let query = sqlx::query(sql).persistent(false);
     values.iter().fold(query, |query, value| match value {
         Value::Null => query.bind(Untyped),

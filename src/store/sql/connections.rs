@@ -21,9 +21,9 @@ const READS: usize = 4;
 
 /// A [`ConnectionStore`] in a [`Database`], for the deployment of a [`Ledger`].
 ///
-/// Each act is written down in the transaction of what it did. Each revision that was replaced is buried in the ledger: an old
-/// row that somebody puts back, of a connection before it was suspended or removed, is
-/// [`ConnectionStoreError::RolledBack`], and so is one that is deleted and added anew.
+/// Each act is written down in the transaction of what it did. How a record reads is written into the ledger, and so is each
+/// revision that was replaced: a row that somebody writes by hand, or an old one that is put back, of a connection before it was
+/// suspended or removed, is [`ConnectionStoreError::RolledBack`], and so is one that is deleted and added anew.
 ///
 /// ```no_run
 /// use shipbound::registry::Registry;
@@ -77,23 +77,27 @@ impl SqlConnections {
             self.followed().await?;
             let rows = self.database.rows(sql, values).await?;
             let records: Vec<_> = rows.iter().map(record_of).collect::<Result<_, _>>()?;
-            let is_dead = |record: &ConnectionRecord| {
+            let is_sound = |(record, row): (&ConnectionRecord, &Row)| {
                 let owner = Owner::Connection(record.connection.clone());
-                self.ledger.has_seen_end(&Dead::connection(&owner, record.revision))
+                Ok::<_, SqlError>(
+                    self.ledger.has_seen_end(&reads(&owner, row, 7)?)
+                        && !self.ledger.has_seen_end(&Dead::connection(&owner, record.revision)),
+                )
             };
-            if !records.iter().any(is_dead) {
+            let mut sound = true;
+            for read in records.iter().zip(&rows) {
+                sound = sound && is_sound(read)?;
+            }
+            if sound {
                 return Ok(records);
             }
-            // Or it was replaced after it was read.
+            // Or it was replaced, or written, after the chain was followed.
         }
-        Err(SqlError::RolledBack)
+        Err(self.ledger.put_back())
     }
 
     async fn followed(&self) -> Result<(), SqlError> {
-        self.ledger.follow().await.map_err(|error| match error {
-            LedgerError::RolledBack(_) => SqlError::RolledBack,
-            _ => SqlError::Unavailable,
-        })
+        self.ledger.follow().await.map_err(LedgerError::into_sql)
     }
 
     async fn inserted(&self, record: &ConnectionRecord, seen: u64) -> Result<Option<u64>, SqlError> {
@@ -121,11 +125,15 @@ impl SqlConnections {
             tx.rollback().await;
             return Ok(None);
         }
+        let row = row_of(record, number)?;
         let mut values = owner_values(&owner).to_vec();
-        values.extend(row_of(record, number)?);
+        values.extend(row.clone());
         tx.run(INSERT, &values).await?;
         self.note(&mut tx, record, "connection.added").await?;
+        let reads = reads(&owner, &Row(row.to_vec()), 0)?;
+        self.ledger.bury(&mut tx, &reads).await?;
         tx.commit().await?;
+        self.ledger.settle().await.map_err(|_error| SqlError::Unknown)?;
         Ok(Some(number))
     }
 
@@ -139,7 +147,13 @@ impl SqlConnections {
         let deployment = next.connection.deployment();
         let number = next_number(&mut tx, deployment, COUNTER).await?;
         let mut values = vec![deployment.as_str().into(), owner_key(&owner).into(), expected.into()];
-        values.extend(row_of(next, number)?);
+        if self.ledger.is_buried(&mut tx, &dead).await? {
+            // Replaced by others, or a row that was put back: the next read says which.
+            tx.rollback().await;
+            return Ok(None);
+        }
+        let row = row_of(next, number)?;
+        values.extend(row.clone());
         if tx.run(REPLACE, &values).await? == 0 {
             tx.rollback().await;
             return Ok(None);
@@ -152,6 +166,8 @@ impl SqlConnections {
         };
         self.note(&mut tx, next, what).await?;
         self.ledger.bury(&mut tx, &dead).await?;
+        let reads = reads(&owner, &Row(row.to_vec()), 0)?;
+        self.ledger.bury(&mut tx, &reads).await?;
         tx.commit().await?;
         // Written, and not answered for before the anchor knows.
         self.ledger.settle().await.map_err(|_error| SqlError::Unknown)?;
@@ -199,6 +215,16 @@ fn row_of(record: &ConnectionRecord, number: u64) -> Result<[Value; 5], SqlError
         number.into(),
         record.changed_at.unix_micros().into(),
     ])
+}
+
+/// That the columns `state, revision, settings, changed, changed_at`, which begin at `from`, read so.
+fn reads(owner: &Owner, row: &Row, from: usize) -> Result<Dead, SqlError> {
+    let numbers = [row.u64(from + 1)?, row.u64(from + 3)?, row.u64(from + 4)?];
+    Ok(Dead::connection_reads(
+        owner,
+        &[row.text(from)?, row.text(from + 2)?],
+        &numbers,
+    ))
 }
 
 fn record_of(row: &Row) -> Result<ConnectionRecord, SqlError> {
@@ -302,6 +328,15 @@ impl ConnectionStore for SqlConnections {
         let most = i64::try_from(most).unwrap_or(i64::MAX);
         let values = [deployment.as_str().into(), since.into(), most.into()];
         Ok(self.read(CHANGES, &values).await?)
+    }
+
+    fn ends(&self) -> u64 {
+        self.ledger.at().rows
+    }
+
+    fn has_seen_end(&self, connection: &ConnectionId, revision: u64) -> bool {
+        let owner = Owner::Connection(connection.clone());
+        self.ledger.has_seen_end(&Dead::connection(&owner, revision))
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use sqlx::ConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{AssertSqlSafe, SqlSafeStr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::connection::{Connection, Place};
@@ -104,6 +105,17 @@ impl Database {
         .await
     }
 
+    /// The same for a statement that was put together, out of constant parts alone.
+    pub(crate) async fn composed(&self, sql: &Arc<str>, values: &[Value]) -> Result<Vec<Row>, SqlError> {
+        again(|| async {
+            let mut tx = self.begin_with(&self.0.begin_read).await?;
+            let rows = tx.rows_of(AssertSqlSafe(Arc::clone(sql)), values).await?;
+            let _read = tx.commit().await;
+            Ok(rows)
+        })
+        .await
+    }
+
     /// How many rows one statement has changed, in a transaction of its own.
     pub(crate) async fn run(&self, sql: &'static str, values: &[Value]) -> Result<u64, SqlError> {
         again(|| async {
@@ -182,6 +194,10 @@ pub(crate) struct Tx {
 impl Tx {
     /// The rows of a statement.
     pub(crate) async fn rows(&mut self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, SqlError> {
+        self.rows_of(sql, values).await
+    }
+
+    async fn rows_of(&mut self, sql: impl SqlSafeStr + Send, values: &[Value]) -> Result<Vec<Row>, SqlError> {
         let mut connection = self.connection.take().ok_or(SqlError::Unavailable)?;
         let limit = self.database.0.limits.statement;
         let rows = self.database.in_time(limit, connection.rows(sql, values)).await??;

@@ -10,6 +10,17 @@ use crate::keys::{KeyId, KeyRecord, KeyState, Material, Purpose, StoredKey};
 /// Where the columns of the key begin, after the two of the ledger's head.
 pub(super) const KEY: usize = 2;
 
+/// The columns of a key `k`, and whether the ledger has buried it.
+macro_rules! key_columns {
+    () => {
+        "k.deployment, k.owner, k.tenant, k.incarnation, k.carrier, k.environment, k.account, k.id, k.purpose, k.algorithm, \
+         k.state, k.revision, k.public, k.material, k.created_at, k.activated_at, k.drain_until, k.ended_at, \
+         CASE WHEN EXISTS (SELECT 1 FROM sb_ledger l WHERE l.deployment = k.deployment AND l.kind = 'key' \
+         AND l.digest = k.jkt) THEN 1 ELSE 0 END"
+    };
+}
+pub(super) use key_columns;
+
 /// The key in a row, and whether the ledger has buried it.
 pub(super) fn stored_of(row: &Row) -> Result<(StoredKey, bool), SqlError> {
     let at = |column| Ok::<_, SqlError>(row.opt_int(column)?.map(Timestamp::from_unix_micros));

@@ -8,20 +8,20 @@ use super::columns::{owner_key, owner_values};
 use super::counters::next_number;
 use super::database::{Database, Tx, again};
 use super::error::SqlError;
-use super::key_rows::{KEY, living, state_of, stored_of};
+use super::key_rows::{KEY, key_columns, living, state_of, stored_of};
 use super::ledger::{Dead, Ledger, LedgerError};
 use super::sealing::still_active;
 use super::value::{Row, Value};
-use crate::keys::{
-    Change, KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeyRecords, KeyState, Moved, Purpose, StoredKey,
-};
-use crate::owner::{Environment, Owner};
+use crate::clock::Timestamp;
+use crate::jose::Thumbprint;
+use crate::keys::{Change, KeyError, KeyId, KeyRecord, KeyRecords, Moved, Purpose, StoredKey};
+use crate::owner::Owner;
 
 /// How many keys an owner may have that have not ended.
 const MOST_OF_ONE: i64 = 64;
 
 /// How many rows are given in one answer, at most.
-const MOST_ROWS: usize = 5_000;
+pub(super) const MOST_ROWS: usize = 5_000;
 
 /// [`KeyRecords`] in a [`Database`], of one deployment. Cheap to clone.
 ///
@@ -30,7 +30,7 @@ const MOST_ROWS: usize = 5_000;
 /// ended.
 #[derive(Clone)]
 pub struct SqlKeyRecords {
-    database: Database,
+    pub(super) database: Database,
     ledger: Ledger,
 }
 
@@ -43,7 +43,7 @@ impl SqlKeyRecords {
         }
     }
 
-    fn deployment(&self) -> Value {
+    pub(super) fn deployment(&self) -> Value {
         self.ledger.deployment().as_str().into()
     }
 
@@ -73,16 +73,23 @@ impl SqlKeyRecords {
             return Ok(None);
         }
         let (stored, buried) = stored_of(row)?;
-        let dead = buried || self.ledger.has_seen_end(&Dead::key(&stored.record.jkt()));
-        if dead && !stored.record.has_ended() {
+        if self.is_dead(&stored.record, buried) && !stored.record.has_ended() {
             // An old row was put back.
             return Err(self.ledger.put_back());
         }
         if stored.record.has_ended() {
             // Whoever is told of an end, perhaps after a call that came to no answer, may rely on it.
-            self.ledger.anchor().await.map_err(|_stuck| SqlError::Unavailable)?;
+            self.ledger.anchor().await.map_err(LedgerError::into_sql)?;
         }
         Ok(Some(stored))
+    }
+
+    /// Whether the key has ended, by its thumbprint, which may have been found `buried`, or by its name.
+    pub(super) fn is_dead(&self, record: &KeyRecord, buried: bool) -> bool {
+        let ledger = &self.ledger;
+        buried
+            || ledger.has_seen_end(&Dead::key(&record.jkt()))
+            || ledger.has_seen_end(&Dead::key_id(&record.owner, &record.id))
     }
 
     async fn insert_once(&self, key: &StoredKey) -> Result<bool, SqlError> {
@@ -102,7 +109,7 @@ impl SqlKeyRecords {
             return Ok(false);
         }
         self.data_keys_in_use(&mut tx, [key]).await?;
-        let micros = |at: Option<crate::clock::Timestamp>| Value::from(at.map(|at| at.unix_micros()));
+        let micros = |at: Option<Timestamp>| Value::from(at.map(|at| at.unix_micros()));
         let mut values = Vec::from(owner_values(&record.owner));
         values.extend([
             (*record.id.as_uuid()).into(),
@@ -157,10 +164,10 @@ impl SqlKeyRecords {
                 return Ok(None);
             }
             let dead = Dead::key(&jkt);
-            if living(state) && (row.int(3)? != 0 || self.ledger.has_seen_end(&dead)) {
+            if living(state) && self.is_dead(next, row.int(3)? != 0) {
                 return Err(self.ledger.put_back());
             }
-            let micros = |at: Option<crate::clock::Timestamp>| Value::from(at.map(|at| at.unix_micros()));
+            let micros = |at: Option<Timestamp>| Value::from(at.map(|at| at.unix_micros()));
             let material = change.next.material.as_ref().map(|material| material.as_str());
             values.extend([
                 next.state.as_str().into(),
@@ -190,72 +197,12 @@ impl SqlKeyRecords {
 macro_rules! with_head {
     ($on:literal) => {
         concat!(
-            "SELECT h.n, h.mac, k.deployment, k.owner, k.tenant, k.incarnation, k.carrier, k.environment, k.account, k.id, \
-             k.purpose, k.algorithm, k.state, k.revision, k.public, k.material, k.created_at, k.activated_at, k.drain_until, \
-             k.ended_at, CASE WHEN EXISTS (SELECT 1 FROM sb_ledger l WHERE l.deployment = k.deployment AND l.kind = 'key' \
-             AND l.digest = k.jkt) THEN 1 ELSE 0 END FROM sb_ledger_heads h LEFT JOIN sb_keys k \
-             ON k.deployment = h.deployment AND ",
+            "SELECT h.n, h.mac, ",
+            key_columns!(),
+            " FROM sb_ledger_heads h LEFT JOIN sb_keys k ON k.deployment = h.deployment AND ",
             $on
         )
     };
-}
-
-#[async_trait]
-impl KeyListing for SqlKeyRecords {
-    async fn list(&self, filter: &KeyFilter, after: Option<KeyId>, most: usize) -> Result<Vec<KeyRecord>, KeyError> {
-        const LIST: &str = with_head!(
-            "(CAST($2 AS TEXT) IS NULL OR k.id > $2) AND (CAST($3 AS TEXT) IS NULL OR k.tenant = $3) \
-             AND (CAST($4 AS TEXT) IS NULL OR k.owner = $4) AND (CAST($5 AS TEXT) IS NULL OR k.id = $5) \
-             AND (CAST($6 AS TEXT) IS NULL OR k.purpose = $6) AND k.state IN ($7, $8, $9, $10, $11) \
-             AND (CAST($12 AS BIGINT) IS NULL OR k.activated_at < $12) \
-             AND (CAST($14 AS BIGINT) IS NULL OR k.activated_at >= $14) \
-             AND (CAST($15 AS BIGINT) IS NULL OR k.drain_until < $15) \
-             AND (CAST($16 AS TEXT) IS NULL OR \
-             CASE k.environment WHEN 'sandbox' THEN 'sandbox' ELSE 'production' END = $16) \
-             WHERE h.deployment = $1 ORDER BY k.id LIMIT $13"
-        );
-        let all = [
-            KeyState::Pending,
-            KeyState::Active,
-            KeyState::Draining,
-            KeyState::Destroyed,
-            KeyState::Compromised,
-        ];
-        let mut values = vec![
-            self.deployment(),
-            after.map(|id| *id.as_uuid()).into(),
-            filter.tenant.as_ref().map(|tenant| tenant.as_str()).into(),
-            filter.owner.as_ref().map(owner_key).into(),
-            filter.key.map(|id| *id.as_uuid()).into(),
-            filter.purpose.map(Purpose::as_str).into(),
-        ];
-        let wanted = |state: &KeyState| filter.states.is_empty() || filter.states.contains(state);
-        values.extend(
-            all.iter()
-                .map(|state| Value::from(wanted(state).then_some(state.as_str()))),
-        );
-        values.push(filter.activated_before.map(|at| at.unix_micros()).into());
-        values.push(i64::try_from(most.min(MOST_ROWS)).unwrap_or(i64::MAX).into());
-        values.push(filter.activated_since.map(|at| at.unix_micros()).into());
-        values.push(filter.drained_before.map(|at| at.unix_micros()).into());
-        values.push(filter.environment.map(Environment::as_str).into());
-        let listed = async {
-            let rows = self.database.rows(LIST, &values).await?;
-            let rows = rows.iter().filter(|row| !matches!(row.opt_text(KEY), Ok(None)));
-            rows.map(|row| {
-                let (mut stored, buried) = stored_of(row)?;
-                let record = &stored.record;
-                let dead = buried || self.ledger.has_seen_end(&Dead::key(&record.jkt()));
-                if dead && !record.has_ended() {
-                    // An old row that was put back: it is shown for what it is.
-                    stored.record.state = KeyState::Compromised;
-                }
-                Ok(stored.record)
-            })
-            .collect::<Result<Vec<_>, SqlError>>()
-        };
-        listed.await.map_err(unavailable)
-    }
 }
 
 #[async_trait]
@@ -316,13 +263,58 @@ impl KeyRecords for SqlKeyRecords {
     async fn to_be_wiped(&self, most: usize) -> Result<Vec<StoredKey>, KeyError> {
         const ENDED: &str = with_head!(
             "k.state IN ('destroyed', 'compromised') AND k.material IS NOT NULL WHERE h.deployment = $1 \
-             AND k.id IS NOT NULL ORDER BY k.id LIMIT $2"
+             AND EXISTS (SELECT 1 FROM sb_ledger e WHERE e.deployment = k.deployment AND e.kind = 'key' \
+             AND e.digest = k.jkt) ORDER BY k.id LIMIT $2"
         );
         let most = i64::try_from(most.min(MOST_ROWS)).unwrap_or(i64::MAX);
         let values = [self.deployment(), most.into()];
         let rows = self.database.rows(ENDED, &values).await.map_err(unavailable)?;
-        let stored = rows.iter().map(|row| Ok(stored_of(row)?.0)).collect::<Result<_, _>>();
-        stored.map_err(unavailable)
+        let wiped = async {
+            if let Some(row) = rows.first() {
+                self.ledger.look(row.u64(0)?, row.bytes(1)?).await?;
+            }
+            let mut stored = rows
+                .iter()
+                .map(|row| Ok(stored_of(row)?.0))
+                .collect::<Result<Vec<_>, _>>()?;
+            // A row that says so alone is no end: what is wiped does not come back.
+            stored.retain(|stored| self.has_seen_end(&stored.record.jkt()));
+            Ok(stored)
+        };
+        wiped.await.map_err(unavailable)
+    }
+
+    fn has_seen_end(&self, jkt: &Thumbprint) -> bool {
+        self.ledger.has_seen_end(&Dead::key(jkt))
+    }
+
+    async fn bury(&self, owner: &Owner, id: &KeyId) -> Result<(), KeyError> {
+        if owner.deployment() != self.ledger.deployment() {
+            return Err(KeyError::WrongOwner);
+        }
+        let dead = Dead::key_id(owner, id);
+        self.ledger.follow().await.map_err(unsettled)?;
+        if !self.ledger.has_seen_end(&dead) {
+            let buried = again(|| async {
+                let mut tx = self.database.begin().await?;
+                self.ledger.bury(&mut tx, &dead).await?;
+                tx.commit().await
+            });
+            buried.await.map_err(unavailable)?;
+        }
+        self.ledger.settle().await.map_err(unsettled)
+    }
+
+    async fn forget(&self, ended_before: Timestamp, most: usize) -> Result<usize, KeyError> {
+        // Only what the ledger remembers.
+        const FORGET: &str = "DELETE FROM sb_keys WHERE deployment = $1 AND id IN (SELECT k.id FROM sb_keys k \
+                              WHERE k.deployment = $1 AND k.state IN ('destroyed', 'compromised') AND k.material IS NULL \
+                              AND k.ended_at < $2 AND EXISTS (SELECT 1 FROM sb_ledger e WHERE e.deployment = k.deployment \
+                              AND e.kind = 'key' AND e.digest = k.jkt) ORDER BY k.ended_at LIMIT $3)";
+        let most = i64::try_from(most.min(MOST_ROWS)).unwrap_or(i64::MAX);
+        let values = [self.deployment(), ended_before.unix_micros().into(), most.into()];
+        let forgotten = self.database.run(FORGET, &values).await.map_err(unavailable)?;
+        Ok(usize::try_from(forgotten).unwrap_or(usize::MAX))
     }
 }
 
@@ -352,7 +344,7 @@ impl SqlKeyRecords {
             number = last.saturating_sub(1);
         }
         let moved = |row: &Row| {
-            let drain_until = row.opt_int(2)?.map(crate::clock::Timestamp::from_unix_micros);
+            let drain_until = row.opt_int(2)?.map(Timestamp::from_unix_micros);
             Ok(Moved::new(
                 KeyId::from_uuid(row.uuid(0)?),
                 state_of(row.text(1)?)?,
@@ -363,7 +355,7 @@ impl SqlKeyRecords {
     }
 }
 
-fn unavailable(error: SqlError) -> KeyError {
+pub(super) fn unavailable(error: SqlError) -> KeyError {
     match error {
         SqlError::RolledBack => KeyError::RolledBack,
         _ => KeyError::StoreUnavailable,

@@ -15,6 +15,7 @@ mod error;
 mod generation;
 mod grant_rows;
 mod grants;
+mod key_listing;
 mod key_rows;
 mod key_store;
 mod keys;

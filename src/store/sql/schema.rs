@@ -86,9 +86,15 @@ CREATE UNIQUE INDEX sb_keys_jkt ON sb_keys (deployment, jkt);
 CREATE UNIQUE INDEX sb_keys_active ON sb_keys (deployment, owner, purpose) WHERE state = 'active';
 CREATE INDEX sb_keys_owner ON sb_keys (deployment, owner, id);
 CREATE INDEX sb_keys_tenant ON sb_keys (deployment, tenant, id);
+-- What is old enough: SQLite looks through the first one, in the order of ids, without the rows; PostgreSQL knows when few are,
+-- and takes the second one.
+CREATE INDEX sb_keys_state ON sb_keys (deployment, state, id, activated_at);
+CREATE INDEX sb_keys_activated ON sb_keys (deployment, activated_at) WHERE state = 'active';
 CREATE INDEX sb_keys_moved ON sb_keys (deployment, moved);
 CREATE INDEX sb_keys_to_be_wiped ON sb_keys (deployment, id)
     WHERE state IN ('destroyed', 'compromised') AND material IS NOT NULL;
+CREATE INDEX sb_keys_to_be_forgotten ON sb_keys (deployment, ended_at)
+    WHERE state IN ('destroyed', 'compromised') AND material IS NULL;
 
 CREATE TABLE sb_credentials (
     deployment TEXT_ NOT NULL,

@@ -1,6 +1,6 @@
 //! The chain itself: how a row is bound to all rows before it.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use zeroize::Zeroizing;
 
@@ -8,6 +8,7 @@ use super::super::error::SqlError;
 use super::super::value::Row;
 use crate::crypto;
 use crate::jose::Thumbprint;
+use crate::keys::KeyId;
 use crate::owner::{DeploymentId, Owner};
 use crate::store::anchor::Anchored;
 use crate::store::sql::columns::hex;
@@ -28,6 +29,18 @@ impl Dead {
         }
     }
 
+    /// A key of which nothing is known but its name: its record was gone when it ended.
+    pub(crate) fn key_id(owner: &Owner, id: &KeyId) -> Self {
+        let mut parts = crypto::Digest::default();
+        parts.text(KEY_ID);
+        owner.digest_into(&mut parts);
+        parts.bytes(id.as_uuid().as_bytes());
+        Self {
+            kind: KEY_ID,
+            digest: hex(&parts.finish()),
+        }
+    }
+
     /// One revision of an owner's credential.
     pub(crate) fn credential(owner: &Owner, revision: u64) -> Self {
         Self::revision_of("credential", owner, revision)
@@ -43,10 +56,30 @@ impl Dead {
         Self::revision_of("connection", owner, revision)
     }
 
+    /// That a connection's record reads so: no end, but what nobody else can write down either.
+    pub(crate) fn connection_reads(owner: &Owner, record: &[&str], numbers: &[u64]) -> Self {
+        let kind = "connection-reads";
+        let mut parts = crypto::Digest::default();
+        parts.text(kind);
+        owner.digest_into(&mut parts);
+        record.iter().for_each(|text| parts.text(text));
+        numbers.iter().for_each(|number| parts.bytes(&number.to_be_bytes()));
+        let digest = hex(&parts.finish());
+        Self { kind, digest }
+    }
+
     /// The epoch that a restored backup begins.
     pub(super) fn epoch(number: u64) -> Self {
         Self {
             kind: EPOCH,
+            digest: number.to_string(),
+        }
+    }
+
+    /// The secret that authenticates rows from this one on, counted from 1.
+    pub(super) fn secret(number: usize) -> Self {
+        Self {
+            kind: SECRET,
             digest: number.to_string(),
         }
     }
@@ -70,8 +103,10 @@ impl Dead {
 
 /// The digest of a key is its thumbprint, as it stands in the table of keys, so that a statement can look for it.
 const KEY: &str = "key";
+const KEY_ID: &str = "key-id";
 const CONSENT: &str = "consent";
 pub(super) const EPOCH: &str = "epoch";
+pub(super) const SECRET: &str = "secret";
 
 fn mark(kind: &str, digest: &str) -> u128 {
     let mut parts = crypto::Digest::default();
@@ -84,72 +119,127 @@ fn mark(kind: &str, digest: &str) -> u128 {
         .fold(0, |mark, octet| mark << 8 | u128::from(*octet))
 }
 
-/// What authenticates the rows.
+/// How many octets authenticate rows at a time.
+pub(super) const LENGTH: usize = 32;
+
+/// What authenticates the rows: one secret after the other, each from the row on that begins it.
 pub(super) struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
     pub(super) fn new(octets: Zeroizing<Vec<u8>>) -> Option<Self> {
-        (octets.len() == 32).then_some(Self(octets))
+        (!octets.is_empty() && octets.len().is_multiple_of(LENGTH)).then_some(Self(octets))
+    }
+
+    pub(super) fn octets(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The number of the one that authenticates the newest rows.
+    pub(super) fn last(&self) -> usize {
+        (self.0.len() / LENGTH).saturating_sub(1)
+    }
+
+    /// The secret with this number, counted from 0.
+    fn part(&self, number: usize) -> Option<&[u8]> {
+        self.0.chunks_exact(LENGTH).nth(number)
     }
 
     /// Before the first row.
-    pub(super) fn beginning(&self, deployment: &DeploymentId) -> Anchored {
+    pub(super) fn beginning(&self, deployment: &DeploymentId) -> Option<Place> {
         let mut parts = crypto::Digest::default();
         parts.text("shipbound ledger 1");
         parts.text(deployment.as_str());
-        Anchored {
+        let at = Anchored {
             epoch: 1,
             rows: 0,
-            mac: crypto::hmac_sha256(&self.0, &parts.finish()),
-        }
+            mac: crypto::hmac_sha256(self.part(0)?, &parts.finish()),
+        };
+        Some(Place { at, secret: 0 })
     }
 
     /// The place after one more row.
-    pub(super) fn after(&self, before: &Anchored, kind: &str, digest: &str) -> Option<Anchored> {
-        let rows = before.rows.checked_add(1)?;
+    pub(super) fn after(&self, before: &Place, kind: &str, digest: &str) -> Option<Place> {
+        let rows = before.at.rows.checked_add(1)?;
         let epoch = if kind == EPOCH {
-            digest.parse().ok().filter(|epoch| *epoch > before.epoch)?
+            digest.parse().ok().filter(|epoch| *epoch > before.at.epoch)?
         } else {
-            before.epoch
+            before.at.epoch
         };
+        // Who knows the one before cannot write this row, nor any other way to it.
+        let secret = before.secret.checked_add(usize::from(kind == SECRET))?;
         let mut row = Vec::with_capacity(128);
-        row.extend_from_slice(&before.mac);
+        row.extend_from_slice(&before.at.mac);
         row.extend_from_slice(&rows.to_be_bytes());
         for part in [kind, digest] {
             row.extend_from_slice(&(part.len() as u64).to_be_bytes());
             row.extend_from_slice(part.as_bytes());
         }
-        let mac = crypto::hmac_sha256(&self.0, &row);
-        Some(Anchored { epoch, rows, mac })
+        let mac = crypto::hmac_sha256(self.part(secret)?, &row);
+        let at = Anchored { epoch, rows, mac };
+        Some(Place { at, secret })
     }
+}
+
+/// A place in the chain, and which of the secrets authenticates the row after it.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    pub(super) at: Anchored,
+    pub(super) secret: usize,
 }
 
 /// How far a process has followed the chain, and what it has seen end.
 #[derive(Clone)]
 pub(super) struct Followed {
-    pub(super) at: Anchored,
+    pub(super) place: Place,
     pub(super) dead: HashSet<u128>,
+    /// The last places that it came by.
+    recent: VecDeque<Anchored>,
 }
 
+/// How many places are remembered: anchors are seldom further behind.
+const RECENT: usize = 1_024;
+
 impl Followed {
-    pub(super) fn from(at: Anchored) -> Self {
+    pub(super) fn from(place: Place) -> Self {
         Self {
-            at,
+            place,
             dead: HashSet::new(),
+            recent: VecDeque::from([place.at]),
         }
     }
 
     /// One row further: `n, kind, digest, mac`. `Ok(false)`: it is not the row that belongs here.
     pub(super) fn take(&mut self, secret: &Secret, row: &Row) -> Result<bool, SqlError> {
         let (kind, digest, mac) = (row.text(1)?, row.text(2)?, row.bytes(3)?);
-        let Some(next) = secret.after(&self.at, kind, digest) else {
+        let Some(next) = secret.after(&self.place, kind, digest) else {
             return Ok(false);
         };
-        if row.u64(0)? != next.rows || !crypto::constant_time_eq(&next.mac, mac) {
+        if row.u64(0)? != next.at.rows || !crypto::constant_time_eq(&next.at.mac, mac) {
             return Ok(false);
         }
-        self.at = next;
+        self.place = next;
         self.dead.insert(mark(kind, digest));
+        self.came_by(next.at);
         Ok(true)
+    }
+
+    /// What was followed from where this one ends.
+    pub(super) fn go_on(&mut self, further: Self) {
+        self.place = further.place;
+        self.dead.extend(further.dead);
+        further.recent.into_iter().for_each(|at| self.came_by(at));
+    }
+
+    /// The MAC of the row with this number, if it is one of the last.
+    pub(super) fn mac_at(&self, rows: u64) -> Option<[u8; 32]> {
+        let at = self.recent.iter().rev().find(|at| at.rows == rows);
+        at.map(|at| at.mac)
+    }
+
+    fn came_by(&mut self, at: Anchored) {
+        if self.recent.len() >= RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(at);
     }
 }

@@ -9,12 +9,14 @@
 //! A row is written in the transaction of what it ends. The anchor is raised after that, and only then is it answered for. A crash
 //! between the two leaves a whole chain that is ahead of its anchor: it is taken, and the anchor raised.
 
+mod anchoring;
 mod chain;
+mod renew;
 mod restore;
 mod setup;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 
 pub(crate) use self::chain::Dead;
-use self::chain::{Followed, Secret};
+use self::chain::{Followed, Place, Secret};
 pub use self::restore::Restored;
 pub use self::setup::LedgerSetup;
 use super::database::Tx;
@@ -61,6 +63,24 @@ pub enum LedgerError {
     /// The system gave no randomness. User action: none in this process; look at the system.
     #[error("the system gave no randomness")]
     Randomness,
+}
+
+impl LedgerError {
+    /// An anchor at the same place of another chain says what the chain itself cannot.
+    pub(super) fn of_anchor(error: AnchorError) -> Self {
+        match error {
+            AnchorError::Forked => Self::RolledBack(Rollback::Forked),
+            other => Self::Anchor(other),
+        }
+    }
+
+    /// What a store makes of it that has written nothing.
+    pub(crate) fn into_sql(self) -> SqlError {
+        match self {
+            Self::RolledBack(_) => SqlError::RolledBack,
+            _ => SqlError::Unavailable,
+        }
+    }
 }
 
 impl From<SqlError> for LedgerError {
@@ -106,14 +126,22 @@ pub struct Ledger(Arc<Inner>);
 
 struct Inner {
     setup: LedgerSetup,
-    secret: Secret,
+    known: RwLock<Arc<Known>>,
     followed: RwLock<Followed>,
+    /// Whether this process is the one that accepts a restored backup.
+    restoring: bool,
     /// One follows at a time.
     turn: tokio::sync::Mutex<()>,
     /// Up to which row this process knows the anchor to be raised.
     anchored: AtomicU64,
     /// What was found once holds for good.
     rolled_back: OnceLock<Rollback>,
+}
+
+/// What authenticates the rows, and as which sealed value it stands in the database.
+struct Known {
+    sealed: String,
+    secret: Secret,
 }
 
 impl Ledger {
@@ -124,7 +152,7 @@ impl Ledger {
 
     /// How far this process has followed the chain.
     pub fn at(&self) -> Anchored {
-        self.followed().at
+        self.followed().place.at
     }
 
     /// Learns what other processes have ended since the last look.
@@ -139,47 +167,84 @@ impl Ledger {
         let Some(head) = self.0.setup.head().await? else {
             return Err(self.found(Rollback::Behind));
         };
-        let at = self.followed().at;
+        let place = self.followed().place;
+        let at = place.at;
         if at.rows == head.rows && at.mac[..] == head.mac && head.last == head.rows {
             return Ok(());
         }
         if at.rows == head.rows {
             return Err(self.found(Rollback::Forked));
         }
+        let known = self.known(&head).await?;
         // Only what is new is kept apart until it has been checked.
-        let mut new = Followed::from(at);
-        let advanced = self.0.setup.advance(&self.0.secret, &mut new, &head, |_| ()).await;
+        let mut new = Followed::from(place);
+        let advanced = self.0.setup.advance(&known.secret, &mut new, &head, |_| ()).await;
         if let Err(LedgerError::RolledBack(why)) = advanced {
             return Err(self.found(why));
         }
         advanced?;
-        let mut followed = self.0.followed.write().unwrap_or_else(PoisonError::into_inner);
-        followed.at = new.at;
-        followed.dead.extend(new.dead);
+        // A backup is accepted while nobody has the chain open.
+        if new.place.at.epoch != at.epoch && !self.0.restoring {
+            return Err(self.found(Rollback::Forked));
+        }
+        self.0
+            .followed
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .go_on(new);
         Ok(())
+    }
+
+    /// What authenticates the rows up to this head: opened anew where it was sealed anew.
+    async fn known(&self, head: &setup::Head) -> Result<Arc<Known>, LedgerError> {
+        let before = Arc::clone(&self.0.known.read().unwrap_or_else(PoisonError::into_inner));
+        if before.sealed == head.secret {
+            return Ok(before);
+        }
+        let known = Arc::new(self.0.setup.secret(head).await?);
+        // Secrets are only added.
+        if !known.secret.octets().starts_with(before.secret.octets()) {
+            return Err(self.found(Rollback::Changed));
+        }
+        *self.0.known.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&known);
+        Ok(known)
     }
 
     /// Ends `dead` in the transaction of the caller, who calls [`settle`](Self::settle) after its commit and before it answers.
     /// Holds a lock on the end of the chain until then: do it last.
     pub(crate) async fn bury(&self, tx: &mut Tx, dead: &Dead) -> Result<(), SqlError> {
-        const NEXT: &str = "UPDATE sb_ledger_heads SET n = n + 1 WHERE deployment = $1 RETURNING n - 1, mac";
+        const NEXT: &str =
+            "UPDATE sb_ledger_heads SET n = n + 1 WHERE deployment = $1 RETURNING n - 1, mac, secret, n - 1";
         self.in_force()?;
+        let rows = tx.rows(NEXT, &[self.deployment().as_str().into()]).await?;
+        let head = setup::Head::of(rows.first().ok_or(SqlError::RolledBack)?)?;
+        let known = self.known(&head).await.map_err(LedgerError::into_sql)?;
+        self.append(tx, &head, &known, dead).await
+    }
+
+    /// Writes the row after `head`, whose number has been taken.
+    async fn append(&self, tx: &mut Tx, head: &setup::Head, known: &Known, dead: &Dead) -> Result<(), SqlError> {
         let deployment = self.deployment().as_str();
-        let rows = tx.rows(NEXT, &[deployment.into()]).await?;
-        let head = rows.first().ok_or(SqlError::RolledBack)?;
-        let mut before = Anchored {
-            epoch: 0,
-            rows: head.u64(0)?,
-            mac: head.bytes(1)?.try_into().map_err(|_other| SqlError::Malformed)?,
-        };
-        let at = self.followed().at;
-        if before.rows < at.rows || (before.rows == at.rows && before.mac != at.mac) {
+        let place = self.followed().place;
+        let mac = head.mac[..].try_into().map_err(|_other| SqlError::Malformed)?;
+        if head.rows < place.at.rows || (head.rows == place.at.rows && place.at.mac != mac) {
             return Err(SqlError::RolledBack);
         }
         // Rows of others since are checked when this process follows, before anybody is answered.
-        before.epoch = at.epoch;
-        let next = self.0.secret.after(&before, dead.kind, &dead.digest);
-        let next = next.ok_or(SqlError::Malformed)?;
+        let at = Anchored {
+            epoch: place.at.epoch,
+            rows: head.rows,
+            mac,
+        };
+        let before = Place {
+            at,
+            secret: known
+                .secret
+                .last()
+                .saturating_sub(usize::from(dead.kind == chain::SECRET)),
+        };
+        let next = known.secret.after(&before, dead.kind, &dead.digest);
+        let next = next.ok_or(SqlError::Malformed)?.at;
         let values = [
             deployment.into(),
             next.rows.into(),
@@ -210,16 +275,6 @@ impl Ledger {
         self.anchor().await
     }
 
-    /// Raises the anchor to where this process has followed the chain, if it has not done so.
-    pub(crate) async fn anchor(&self) -> Result<(), LedgerError> {
-        let at = self.followed().at;
-        if self.0.anchored.load(Ordering::SeqCst) < at.rows {
-            self.0.setup.anchor.raise(&at).await?;
-            self.0.anchored.fetch_max(at.rows, Ordering::SeqCst);
-        }
-        Ok(())
-    }
-
     /// Whether it has ended: what this process has seen, and what the database says by now.
     pub(crate) async fn is_dead(&self, dead: &Dead) -> Result<bool, SqlError> {
         const ENDED: &str = "SELECT h.n, h.mac, CASE WHEN EXISTS (SELECT 1 FROM sb_ledger l \
@@ -233,6 +288,17 @@ impl Ledger {
         Ok(row.int(2)? != 0 || self.has_seen_end(dead))
     }
 
+    /// Whether it has been buried by whoever has committed before `tx` took its locks.
+    pub(crate) async fn is_buried(&self, tx: &mut Tx, dead: &Dead) -> Result<bool, SqlError> {
+        const BURIED: &str = "SELECT n FROM sb_ledger WHERE deployment = $1 AND kind = $2 AND digest = $3 LIMIT 1";
+        let values = [
+            self.deployment().as_str().into(),
+            dead.kind.into(),
+            dead.digest.as_str().into(),
+        ];
+        Ok(self.has_seen_end(dead) || !tx.rows(BURIED, &values).await?.is_empty())
+    }
+
     /// Whether this process has seen it end.
     pub(crate) fn has_seen_end(&self, dead: &Dead) -> bool {
         self.followed().dead.contains(&dead.mark())
@@ -241,13 +307,13 @@ impl Ledger {
     /// Compares the head, which a store has read together with its rows, with what this process has seen.
     pub(crate) async fn look(&self, rows: u64, mac: &[u8]) -> Result<(), SqlError> {
         self.in_force()?;
-        let at = self.followed().at;
+        let at = self.at();
         if rows == at.rows && mac == at.mac {
             return Ok(());
         }
         // Ahead, or rolled back, or read before this process went on: the database says which.
         match self.follow().await {
-            Ok(()) if rows <= self.followed().at.rows => Ok(()),
+            Ok(()) if rows <= self.at().rows => Ok(()),
             Ok(()) => Err(self.gone()),
             Err(LedgerError::RolledBack(_)) => Err(SqlError::RolledBack),
             Err(_) => Err(SqlError::Unavailable),
@@ -297,7 +363,9 @@ impl Chore for Ledger {
 
     async fn round(&self, _goes_on: &(dyn Fn() -> bool + Send + Sync)) {
         // A rollback is told where it is found; a database that does not answer is asked again.
-        let _settled = self.settle().await;
+        if self.follow().await.is_ok() {
+            let _checked = self.check_anchor().await;
+        }
     }
 }
 

@@ -43,8 +43,8 @@ impl LedgerSetup {
         if self.anchor.read().await?.is_some() {
             return self.open().await;
         }
-        let secret = self.secret(&head).await?;
-        let (followed, _) = self.read(&secret, None).await?;
+        let known = self.secret(&head).await?;
+        let (followed, _) = self.read(&known, &head, None).await?;
         again(|| async {
             let mut tx = self.database.begin().await?;
             let now = self.database.clock().now();
@@ -52,12 +52,12 @@ impl LedgerSetup {
             tx.commit().await
         })
         .await?;
-        self.anchor.raise(&followed.at).await?;
+        self.anchor.raise(&followed.place.at).await?;
         self.journal.record_at_large(EventKind::AnchorAdopted {
             deployment: self.deployment.clone(),
             act: act.clone(),
         });
-        Ok(self.ledger(secret, followed))
+        Ok(self.ledger(known, followed, false))
     }
 
     /// Accepts that a backup was restored. What ended after the backup was made nobody knows, so everything that could have ended
@@ -76,19 +76,14 @@ impl LedgerSetup {
             Some(head) => head,
             None => self.begin().await?,
         };
-        let secret = self.secret(&head).await?;
-        let (followed, _) = self.read(&secret, None).await?;
-        let ledger = self.ledger(secret, followed);
+        let known = self.secret(&head).await?;
+        let (followed, _) = self.read(&known, &head, None).await?;
+        let ledger = self.ledger(known, followed, true);
         let mut restored = Restored {
             keys: 0,
             grants: 0,
             epoch: ledger.at().epoch,
         };
-        // With a later epoch than the anchor's all is done but for the anchor.
-        if anchored > 0 && restored.epoch > anchored {
-            self.anchor.raise(&ledger.at()).await?;
-            return Ok(restored);
-        }
         while let ended @ 1.. = again(|| self.end_keys(&ledger)).await? {
             restored.keys += ended;
         }
@@ -96,6 +91,12 @@ impl LedgerSetup {
             restored.grants += ended;
         }
         ledger.follow().await?;
+        // With a later epoch than the anchor's all was done before but for the anchor. That epoch alone ends nothing: whoever
+        // knows the chain's secret could have written it.
+        if anchored > 0 && restored.epoch > anchored {
+            self.anchor.raise(&ledger.at()).await.map_err(LedgerError::of_anchor)?;
+            return Ok(restored);
+        }
         restored.epoch = ledger.at().epoch.max(anchored).saturating_add(1);
         again(|| async {
             let mut tx = self.database.begin().await?;

@@ -5,11 +5,12 @@ use std::sync::{Arc, OnceLock, RwLock};
 
 use zeroize::Zeroizing;
 
-use super::super::database::Database;
+use super::super::database::{Database, again};
 use super::super::error::{DatabaseError, SqlError};
+use super::super::sealing::still_active;
 use super::super::value::Row;
 use super::chain::{Followed, Secret};
-use super::{Inner, Ledger, LedgerError, Rollback};
+use super::{Inner, Known, Ledger, LedgerError, Rollback};
 use crate::crypto;
 use crate::journal::{EventKind, Journal};
 use crate::owner::{DeploymentId, Owner};
@@ -79,30 +80,36 @@ impl LedgerSetup {
     }
 
     async fn opened(&self, anchor: Option<Anchored>) -> Result<Ledger, LedgerError> {
-        let head = match (self.head().await?, anchor) {
+        let mut head = match (self.head().await?, anchor) {
             (Some(head), _) => head,
             (None, None) => self.begin().await?,
             (None, Some(_)) => return Err(LedgerError::RolledBack(Rollback::Behind)),
         };
         let anchor = match anchor {
             // Another process may have begun the chain and its anchor since.
-            None if head.rows > 0 => Some(self.anchor.read().await?.ok_or(LedgerError::AnchorMissing)?),
+            None if head.rows > 0 => {
+                let anchor = self.anchor.read().await?.ok_or(LedgerError::AnchorMissing)?;
+                head = self.head().await?.ok_or(LedgerError::RolledBack(Rollback::Behind))?;
+                Some(anchor)
+            }
             other => other,
         };
-        let secret = self.secret(&head).await?;
-        let (followed, at_anchor) = self.read(&secret, anchor.map(|anchor| anchor.rows)).await?;
+        let known = self.secret(&head).await?;
+        let (followed, at_anchor) = self.read(&known, &head, anchor.map(|anchor| anchor.rows)).await?;
+        let at = followed.place.at;
         if let Some(anchor) = anchor {
-            compare(&followed.at, &anchor, at_anchor).map_err(LedgerError::RolledBack)?;
+            compare(&at, &anchor, at_anchor).map_err(LedgerError::RolledBack)?;
         }
-        self.anchor.raise(&followed.at).await?;
-        Ok(self.ledger(secret, followed))
+        self.anchor.raise(&at).await.map_err(LedgerError::of_anchor)?;
+        Ok(self.ledger(known, followed, false))
     }
 
-    pub(super) fn ledger(&self, secret: Secret, followed: Followed) -> Ledger {
+    pub(super) fn ledger(&self, known: Known, followed: Followed, restoring: bool) -> Ledger {
         Ledger(Arc::new(Inner {
             setup: self.clone(),
-            secret,
+            known: RwLock::new(Arc::new(known)),
             followed: RwLock::new(followed),
+            restoring,
             turn: tokio::sync::Mutex::new(()),
             anchored: AtomicU64::new(0),
             rolled_back: OnceLock::new(),
@@ -112,19 +119,20 @@ impl LedgerSetup {
     /// Reads the chain from its beginning to its head; the second is the MAC of the row with this number.
     pub(super) async fn read(
         &self,
-        secret: &Secret,
+        known: &Known,
+        head: &Head,
         watched: Option<u64>,
     ) -> Result<(Followed, Option<[u8; 32]>), LedgerError> {
-        let beginning = secret.beginning(&self.deployment);
-        let mut seen = (watched == Some(0)).then_some(beginning.mac);
+        let beginning = known.secret.beginning(&self.deployment);
+        let beginning = beginning.ok_or(LedgerError::Seal(SealError::Refused))?;
+        let mut seen = (watched == Some(0)).then_some(beginning.at.mac);
         let mut followed = Followed::from(beginning);
-        let head = self.head().await?.ok_or(LedgerError::RolledBack(Rollback::Changed))?;
         let passed = |at: &Anchored| {
             if watched == Some(at.rows) {
                 seen = Some(at.mac);
             }
         };
-        self.advance(secret, &mut followed, &head, passed).await?;
+        self.advance(&known.secret, &mut followed, head, passed).await?;
         Ok((followed, seen))
     }
 
@@ -139,13 +147,13 @@ impl LedgerSetup {
         const ROWS: &str = "SELECT n, kind, digest, mac FROM sb_ledger \
                             WHERE deployment = $1 AND n > $2 AND n <= $3 ORDER BY n LIMIT $4";
         let changed = LedgerError::RolledBack(Rollback::Changed);
-        if head.rows < followed.at.rows {
+        if head.rows < followed.place.at.rows {
             return Err(LedgerError::RolledBack(Rollback::Behind));
         }
-        while followed.at.rows < head.rows {
+        while followed.place.at.rows < head.rows {
             let page = [
                 self.deployment.as_str().into(),
-                followed.at.rows.into(),
+                followed.place.at.rows.into(),
                 head.rows.into(),
                 PAGE.into(),
             ];
@@ -157,10 +165,10 @@ impl LedgerSetup {
                 if !followed.take(secret, row).unwrap_or(false) {
                     return Err(changed);
                 }
-                passed(&followed.at);
+                passed(&followed.place.at);
             }
         }
-        if !crypto::constant_time_eq(&followed.at.mac, &head.mac) || head.last != head.rows {
+        if !crypto::constant_time_eq(&followed.place.at.mac, &head.mac) || head.last != head.rows {
             return Err(changed);
         }
         Ok(())
@@ -176,26 +184,44 @@ impl LedgerSetup {
 
     /// Begins the chain, or finds that another process has.
     pub(super) async fn begin(&self) -> Result<Head, LedgerError> {
+        const BEGIN: &str = "INSERT INTO sb_ledger_heads (deployment, n, mac, secret) VALUES ($1, 0, $2, $3) \
+                             ON CONFLICT (deployment) DO NOTHING";
         let mut octets = Zeroizing::new(vec![0; 32]);
         crypto::random(&mut octets).map_err(|_failed| LedgerError::Randomness)?;
-        let owner = Owner::Deployment(self.deployment.clone());
-        let sealed = self.sealer.seal(&context(&owner), &octets).await?;
-        let secret = Secret::new(octets).ok_or(LedgerError::Randomness)?;
+        let sealed = self.sealed(&octets).await?;
+        let beginning = Secret::new(octets).and_then(|secret| secret.beginning(&self.deployment));
+        let mac = beginning.ok_or(LedgerError::Randomness)?.at.mac;
         let values = [
             self.deployment.as_str().into(),
-            (&secret.beginning(&self.deployment).mac[..]).into(),
-            sealed.into(),
+            (&mac[..]).into(),
+            sealed.as_str().into(),
         ];
-        let insert = "INSERT INTO sb_ledger_heads (deployment, n, mac, secret) VALUES ($1, 0, $2, $3) \
-                      ON CONFLICT (deployment) DO NOTHING";
-        self.database.run(insert, &values).await?;
+        again(|| async {
+            let mut tx = self.database.begin().await?;
+            // What is sealed under a data key that is being replaced would never be opened again.
+            if !still_active(&mut tx, &self.deployment, &sealed).await? {
+                return Err(SqlError::Unavailable);
+            }
+            tx.run(BEGIN, &values).await?;
+            tx.commit().await
+        })
+        .await?;
         Ok(self.head().await?.ok_or(DatabaseError::Unknown)?)
     }
 
-    pub(super) async fn secret(&self, head: &Head) -> Result<Secret, LedgerError> {
+    pub(super) async fn secret(&self, head: &Head) -> Result<Known, LedgerError> {
         let owner = Owner::Deployment(self.deployment.clone());
         let octets = self.sealer.open(&context(&owner), &head.secret).await?;
-        Secret::new(octets).ok_or(LedgerError::Seal(SealError::Refused))
+        let secret = Secret::new(octets).ok_or(LedgerError::Seal(SealError::Refused))?;
+        Ok(Known {
+            sealed: head.secret.clone(),
+            secret,
+        })
+    }
+
+    pub(super) async fn sealed(&self, secret: &[u8]) -> Result<String, LedgerError> {
+        let owner = Owner::Deployment(self.deployment.clone());
+        Ok(self.sealer.seal(&context(&owner), secret).await?)
     }
 
     pub(super) fn tell(&self, why: Rollback) {
@@ -212,11 +238,11 @@ fn context(owner: &Owner) -> SealContext<'_> {
 
 /// Whether the chain has come as far as its anchor, on the same way.
 fn compare(at: &Anchored, anchor: &Anchored, at_anchor: Option<[u8; 32]>) -> Result<(), Rollback> {
-    if at.epoch < anchor.epoch || (at.epoch == anchor.epoch && at.rows < anchor.rows) {
+    if (at.epoch, at.rows) < (anchor.epoch, anchor.rows) {
         return Err(Rollback::Behind);
     }
-    // A later epoch began with a restored backup, which need not contain the anchor's row.
-    if at.epoch == anchor.epoch && at_anchor != Some(anchor.mac) {
+    // A later epoch than the anchor's begins with a restored backup that somebody has not yet accepted to the end.
+    if at.epoch > anchor.epoch || at_anchor != Some(anchor.mac) {
         return Err(Rollback::Forked);
     }
     Ok(())
@@ -226,13 +252,14 @@ fn compare(at: &Anchored, anchor: &Anchored, at_anchor: Option<[u8; 32]>) -> Res
 pub(super) struct Head {
     pub(super) rows: u64,
     pub(super) mac: Vec<u8>,
-    secret: String,
+    /// What authenticates the rows, sealed.
+    pub(super) secret: String,
     /// The number of the last row.
     pub(super) last: u64,
 }
 
 impl Head {
-    fn of(row: &Row) -> Result<Self, SqlError> {
+    pub(super) fn of(row: &Row) -> Result<Self, SqlError> {
         Ok(Self {
             rows: row.u64(0)?,
             mac: row.bytes(1)?.to_vec(),

@@ -67,9 +67,12 @@ impl Written {
     }
 }
 
+/// What could be read, the last one that could not, and where the next page begins.
+pub(super) type Page = (Vec<Written>, Option<DataKeyId>, Option<String>);
+
 /// Those of a page that can be read, the first of the others by its id, and where the next page begins; `None` at the end. A row
 /// that was changed is no reason to stop before all behind it.
-pub(super) fn page(rows: &[Row]) -> Result<(Vec<Written>, Option<DataKeyId>, Option<String>), SqlError> {
+pub(super) fn page(rows: &[Row]) -> Result<Page, SqlError> {
     let mut broken = None;
     let mut written = Vec::new();
     for row in rows {
