@@ -4,6 +4,8 @@
 //! [`SystemClock`]. Wall time ([`Timestamp`]) goes into proofs and records; monotonic time ([`Monotonic`]) decides when a
 //! token, a deadline or a cool-down ends, so that a clock that is set back cannot bring a dead token to life.
 
+mod even;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future::poll_fn;
@@ -15,6 +17,8 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, Either, select};
 use tokio::sync::oneshot;
+
+pub(crate) use self::even::EvenClock;
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 

@@ -19,6 +19,8 @@ mod interrupted;
 mod leaders;
 #[path = "rotation/months.rs"]
 mod months;
+#[path = "rotation/overlaps.rs"]
+mod overlaps;
 #[path = "rotation/published.rs"]
 mod published;
 #[path = "rotation/stops.rs"]

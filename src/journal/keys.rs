@@ -36,17 +36,24 @@ pub enum KeyChange {
         /// Until when that one goes on signing for the tokens that are bound to it.
         drain_until: Timestamp,
     },
-    /// It is due, and a shipper's consent is bound to it (RFC 9449 5): it stays until that ends. Told daily. User action: let the
+    /// It is due, and a shipper's consent is bound to it (RFC 9449 5): it stays until that ends. Told daily. Told of a key that
+    /// drains: the consent came while another key was promoted, and ends when this one has drained. User action: let the
     /// shipper consent anew, or rotate it as compromised, which ends the consent.
     HeldByGrant {
-        /// Time since it was promoted.
+        /// Time since it was promoted; zero where a consent was stored a moment too late to hold it.
         age: Duration,
     },
     /// It is not needed any more and never signs again. Stores end drained keys by themselves too: one that was first tells nobody.
     Destroyed,
     /// It was ended as one in foreign hands.
     Compromised,
-    /// Its time is over soon.
+    /// By its record it was promoted in the future: a clock was ahead. It is rotated as if it were due, where it is rotated.
+    /// User action: look at the clocks; if the key may be in foreign hands it is selected as all others are.
+    FromTheFuture {
+        /// When it was promoted, by that clock.
+        promoted: Timestamp,
+    },
+    /// Its time is over soon, and rotation does not replace it, or has not when it should have.
     DueSoon {
         /// Time since it was promoted.
         age: Duration,
@@ -71,8 +78,8 @@ pub enum KeyChange {
 }
 
 impl KeyChange {
-    /// A short name: `made`, `promoted`, `held-by-grant`, `destroyed`, `compromised`, `due-soon`, `overdue` or
-    /// `rotation-failed`.
+    /// A short name: `made`, `promoted`, `held-by-grant`, `destroyed`, `compromised`, `from-the-future`, `due-soon`,
+    /// `overdue` or `rotation-failed`.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Made => "made",
@@ -80,6 +87,7 @@ impl KeyChange {
             Self::HeldByGrant { .. } => "held-by-grant",
             Self::Destroyed => "destroyed",
             Self::Compromised => "compromised",
+            Self::FromTheFuture { .. } => "from-the-future",
             Self::DueSoon { .. } => "due-soon",
             Self::Overdue { .. } => "overdue",
             Self::RotationFailed { .. } => "rotation-failed",

@@ -165,7 +165,7 @@ pub enum EventKind {
     Key(KeyEvent),
     /// Keys were rotated.
     RotationRun(RotationRun),
-    /// Rotation could not find out which keys there are: by the short name of the error.
+    /// Rotation could not find out which keys there are, or who leads (`lead_unknown`): by the short name of the error.
     RotationBlind {
         /// Why, as a short name.
         code: &'static str,

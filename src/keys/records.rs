@@ -262,8 +262,9 @@ impl KeyFilter {
 /// Tells which keys a store has: what rotation and inventory read. A store that cannot be listed can be used, not rotated.
 #[async_trait]
 pub trait KeyListing: fmt::Debug + Send + Sync {
-    /// At most `most` records that `filter` takes, in the order of their ids, beginning after `after`. Ended keys are among them
-    /// as long as the store remembers them.
+    /// At most `most` records that `filter` takes, all parts of it, in the order of their ids, beginning after `after`. It may be
+    /// fewer though there are more, and none only where there are none. Ended keys are among them as long as the store
+    /// remembers them.
     ///
     /// # Errors
     /// [`KeyError::StoreUnavailable`].

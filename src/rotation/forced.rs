@@ -5,7 +5,6 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{Stream, StreamExt};
@@ -49,6 +48,8 @@ pub struct Finished {
     pub held: u64,
     /// How many have a successor that is published and not yet promoted.
     pub published: u64,
+    /// How many stay because issuers learn their successors by hand.
+    pub by_hand: u64,
     /// How many another process rotated first.
     pub overtaken: u64,
 }
@@ -59,6 +60,7 @@ impl Finished {
             Outcome::Rotated { .. } | Outcome::Ended => &mut self.rotated,
             Outcome::Published { .. } => &mut self.published,
             Outcome::Held => &mut self.held,
+            Outcome::ByHand => &mut self.by_hand,
             Outcome::Overtaken => &mut self.overtaken,
             Outcome::Failed { .. } => &mut self.failed,
         };
@@ -147,18 +149,20 @@ pub(super) fn run(
     };
     let of_keys = {
         let (bench, chosen, errand) = (Arc::clone(&bench), Arc::clone(&chosen), errand.clone());
-        pages(Arc::clone(&bench), chosen.filter.clone())
+        let clock = Arc::clone(&bench.clock);
+        pages(Arc::clone(&bench), chosen.filter.clone(), None)
             .flat_map(|page| match page {
                 Ok(keys) => stream::iter(keys.into_iter().map(Ok).collect::<Vec<_>>()),
                 Err(failed) => stream::iter(vec![Err(failed)]),
             })
             .filter_map(move |key| {
-                let takes = key.as_ref().map_or(true, |key| chosen.takes(key));
+                let takes = key.as_ref().map_or(true, |key| chosen.takes(key, clock.now()));
                 let chosen = Arc::clone(&chosen);
                 async move { takes.then_some((chosen, key)) }
             })
             .map(move |(chosen, key)| one(Arc::clone(&bench), errand.clone(), chosen, key))
             .buffer_unordered(at_once)
+            .filter_map(|done| async move { done })
             .boxed()
     };
     let all = others.map(|outcome| (None, outcome)).chain(of_keys);
@@ -194,14 +198,21 @@ async fn one(
     errand: Errand,
     chosen: Arc<Chosen>,
     key: Result<KeyRecord, (Step, &'static str)>,
-) -> (Option<(Owner, KeyId)>, Outcome) {
+) -> Option<(Option<(Owner, KeyId)>, Outcome)> {
     let key = match key {
         Ok(key) => key,
         Err((step, code)) => {
             bench.journal.record_at_large(EventKind::RotationBlind { code });
-            return (None, Outcome::Failed { step, code });
+            return Some((None, Outcome::Failed { step, code }));
         }
     };
+    if key.has_ended() {
+        match bench.is_unfilled(&key).await {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err((step, code)) => return Some((Some((key.owner, key.id)), Outcome::Failed { step, code })),
+        }
+    }
     let outcome = match errand.why {
         Why::Routine => bench.succeed(&key, &errand).await,
         Why::Compromised => bench.compromise(&key, &errand).await,
@@ -209,22 +220,27 @@ async fn one(
     if let Outcome::Rotated { successor } = outcome {
         chosen.successors().insert(successor);
     }
-    (Some((key.owner, key.id)), outcome)
+    Some((Some((key.owner, key.id)), outcome))
 }
 
-/// The pages of what `filter` takes, until the last one or one that cannot be had.
+/// The pages of what `filter` takes behind `after`, until an empty one or one that cannot be had: a store may give less than it
+/// is asked for.
 pub(super) fn pages(
     bench: Arc<Bench>,
     filter: KeyFilter,
+    after: Option<KeyId>,
 ) -> impl Stream<Item = Result<Vec<KeyRecord>, (Step, &'static str)>> + Send {
-    stream::unfold(Some(None), move |at| {
+    stream::unfold(Some(after), move |at| {
         let (bench, filter) = (Arc::clone(&bench), filter.clone());
         async move {
-            let page = bench.page(&filter, at?, PAGE).await;
-            let next = match &page {
-                Ok(keys) if keys.len() >= PAGE => keys.last().map(|last| Some(last.id)),
-                _ => None,
+            let at = at?;
+            let page = bench.page(&filter, at, PAGE).await;
+            let last = match &page {
+                Ok(keys) => Some(keys.last()?.id),
+                Err(_) => None,
             };
+            // A listing that does not come forward would never end.
+            let next = last.filter(|last| at.is_none_or(|at| at < *last)).map(Some);
             Some((page, next))
         }
     })
@@ -240,26 +256,31 @@ struct Chosen {
 }
 
 impl Chosen {
-    /// Whether the key was there when the run began, and is one that this kind of run is about.
-    fn takes(&self, key: &KeyRecord) -> bool {
-        let made_before = match key.state {
-            KeyState::Pending => key.created_at < self.began,
-            _ => key.created_at <= self.began,
-        };
+    /// Whether the key was there when the run began, and is one that this kind of run is about. One from the future was made by
+    /// a clock that was ahead, nobody knows when.
+    fn takes(&self, key: &KeyRecord, now: Timestamp) -> bool {
+        if !self.filter.takes(key) || self.successors().contains(&key.id) {
+            return false;
+        }
+        let is_older = |at: Timestamp| at <= self.began || at > now;
         match self.why {
-            Why::Routine => {
-                let promoted_before = key.activated_at.is_some_and(|at| at <= self.began);
-                promoted_before && key.purpose != Purpose::Tls && !self.successors().contains(&key.id)
-            }
-            Why::Compromised => made_before && !self.successors().contains(&key.id),
+            Why::Routine => key.activated_at.is_some_and(is_older) && key.purpose != Purpose::Tls,
+            Why::Compromised => match key.state {
+                KeyState::Pending => key.created_at != self.began && is_older(key.created_at),
+                // It ended in this run, which may have failed to make a successor.
+                KeyState::Compromised => key.ended_at.is_some_and(|at| at >= self.began),
+                _ => is_older(key.created_at),
+            },
         }
     }
 
     async fn count(&self, bench: &Arc<Bench>) -> u64 {
         let mut count = 0;
-        let mut pages = Box::pin(pages(Arc::clone(bench), self.filter.clone()));
+        let mut pages = Box::pin(pages(Arc::clone(bench), self.filter.clone(), None));
         while let Some(Ok(page)) = pages.next().await {
-            count += page.iter().filter(|key| self.takes(key)).count() as u64;
+            let now = bench.clock.now();
+            let takes = |key: &&KeyRecord| !key.has_ended() && self.takes(key, now);
+            count += page.iter().filter(takes).count() as u64;
         }
         count
     }
@@ -279,14 +300,12 @@ fn filter(selection: &Selection, errand: &Errand) -> KeyFilter {
         Selection::All => all,
     };
     match errand.why {
-        // Exclusive, so the instant itself is in.
-        Why::Routine => filter
-            .in_state(KeyState::Active)
-            .activated_before(errand.began + Duration::from_micros(1)),
+        Why::Routine => filter.in_state(KeyState::Active),
         Why::Compromised => filter
             .in_state(KeyState::Pending)
             .in_state(KeyState::Active)
-            .in_state(KeyState::Draining),
+            .in_state(KeyState::Draining)
+            .in_state(KeyState::Compromised),
     }
 }
 

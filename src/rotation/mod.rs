@@ -4,13 +4,16 @@
 //! [`Upkeep`](crate::upkeep::Upkeep), and rotates on demand. Each rotation takes the steps of the table, each of them durable
 //! before the next, so that a process that ends anywhere leaves nothing that the next round does not take up.
 //!
-//! | Step | Proof keys (RFC 9449) | Client-assertion keys (RFC 7523) |
+//! | Step | Proof keys (RFC 9449) | Client-assertion keys (RFC 7523) that issuers fetch ([`AssertionKeys::Published`]) |
 //! |---|---|---|
 //! | create | a pending key; one that is there already is used | the same; [`Jwks`](crate::keys::Jwks) publishes it from now on |
 //! | wait | not at all | [`publish_ahead`](RotationPolicy::publish_ahead), so that the issuer knows it |
 //! | promote | new tokens are bound to the new key; tokens that there are go on with the old one | assertions are signed by the new key |
 //! | drain | the old key signs until no token can be bound to it ([`drain`](RotationPolicy::drain)) | it stays published so long |
 //! | destroy | its private half is gone | and its public half is not published any more |
+//!
+//! Client-assertion keys that somebody registers with an issuer, as is the default, are left alone: their age is told, and
+//! [`Rotator::promote`] makes one the active key once the issuer knows it.
 //!
 //! Keys of certificates change with their certificates, which their sources renew; `RotatorBuilder::certificates` has a rotation
 //! on demand ask them (feature `mtls`), and `Upkeep::rotation_policy` holds certificates to the maximum ages.
@@ -66,7 +69,7 @@ use crate::owner::{ConnectionId, TenantId};
 pub use self::forced::{Finished, Progress, Rotating};
 #[cfg(feature = "mtls")]
 pub(crate) use self::policy::span;
-pub use self::policy::{Alert, PolicyError, RotationPolicy, RotationPolicyBuilder};
+pub use self::policy::{Alert, AssertionKeys, PolicyError, RotationPolicy, RotationPolicyBuilder};
 pub use self::rotator::{Rotator, RotatorBuilder};
 
 /// Which keys are rotated.
@@ -93,7 +96,8 @@ pub enum Why {
     /// As if they were due: old keys drain, client-assertion keys are published ahead.
     Routine,
     /// They are in foreign hands, or may be: nothing of them is trusted any more. Each active key gets a successor at once and
-    /// ends, also if there can be none; draining and pending keys end. What consents are bound to an ended key ends with it.
+    /// ends, also if there can be none (a client-assertion key that is learned [by hand](AssertionKeys::ByHand) is to be
+    /// registered then: until that the issuer refuses what it signs); draining and pending keys end. What consents are bound to an ended key ends with it.
     Compromised,
 }
 
@@ -151,11 +155,15 @@ pub enum Outcome {
     /// A refresh token is bound to it: it stays. User action: rotate it as compromised if it must go, or let the shipper consent
     /// anew.
     Held,
+    /// Issuers learn client-assertion keys [by hand](AssertionKeys::ByHand): it stays. User action: register a new key, and
+    /// [promote](Rotator::promote) it.
+    ByHand,
     /// Another process was first.
     Overtaken,
     /// It has ended, and needed no successor.
     Ended,
-    /// It was not rotated. User action: look at the store; run the rotation again, or resume it.
+    /// It was not rotated. User action: look at the store, and [resume](Rotator::resume) the run. After [`Why::Compromised`] the
+    /// key has ended all the same: a run that is resumed makes up for its successor, a new one does not see it.
     Failed {
         /// At which step.
         step: Step,

@@ -38,10 +38,10 @@ pub enum PolicyError {
     /// User action: take [`Limits::longest_lifetime`](crate::exchange::budget::Limits::longest_lifetime) of the clients.
     #[error("the trusted lifetime of tokens is longer than nothing, and at most 30 days")]
     TrustedLifetime,
-    /// Public halves would be published for half of a key's life or longer.
+    /// Public halves would not be published ahead, or for half of a key's life or longer.
     ///
-    /// User action: publish later, or let keys live longer.
-    #[error("public halves are published for less than half of a key's life")]
+    /// User action: publish later, or let keys live longer; [`AssertionKeys::ByHand`] for keys that nobody fetches.
+    #[error("public halves are published ahead, for less than half of a key's life")]
     PublishAhead,
     /// More than 16 alerts, or one at a share that is not 1 to 99 percent.
     ///
@@ -60,12 +60,26 @@ pub enum Alert {
     Left(Duration),
 }
 
+/// How an issuer learns the client-assertion keys that it is to know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AssertionKeys {
+    /// Somebody registers each of them, at a portal or by mail. Rotation tells of their age and makes no successors, since the
+    /// issuer would refuse what these sign: register a new one, then [promote](super::Rotator::promote) it.
+    #[default]
+    ByHand,
+    /// It fetches them from a `jwks_uri` that serves [`Jwks`](crate::keys::Jwks), which publishes each one
+    /// [ahead](RotationPolicyBuilder::publish_ahead). All issuers of the deployment must.
+    Published,
+}
+
 /// How old keys get, when their successors come, and when somebody is told.
 ///
 /// | | Development ([`Environment::Sandbox`]) | Production, and keys of the deployment itself |
 /// |---|---|---|
 /// | maximum age, by default and at most | 7 days | 90 days |
 /// | alerts by default | a quarter of the life left, 1 day left, overdue | a quarter of the life left, 7 days, 1 day, overdue |
+/// | client-assertion keys by default | [registered by hand](AssertionKeys::ByHand), so not replaced | the same |
 ///
 /// Each key is rotated a little early, by a share of its life that its id draws: keys that were made on one day do not rotate
 /// in one moment, and a restart draws nothing anew.
@@ -88,6 +102,7 @@ pub struct RotationPolicy {
     jitter: u8,
     trusted: Duration,
     ahead: Duration,
+    assertion_keys: AssertionKeys,
     alerts: Arc<[Alert]>,
 }
 
@@ -119,6 +134,20 @@ impl RotationPolicy {
     /// How long the public half of a client-assertion key is published before the key signs.
     pub fn publish_ahead(&self) -> Duration {
         self.ahead
+    }
+
+    /// How issuers learn client-assertion keys.
+    pub fn assertion_keys(&self) -> AssertionKeys {
+        self.assertion_keys
+    }
+
+    /// Whether keys of this purpose are rotated when they are due; of others somebody is told alone.
+    pub(super) fn rotates(&self, purpose: Purpose) -> bool {
+        match purpose {
+            Purpose::Proof => true,
+            Purpose::ClientAssertion => self.assertion_keys == AssertionKeys::Published,
+            Purpose::Tls => false,
+        }
     }
 
     /// When the successor of a key that was promoted at `promoted` is to sign; `None` for a key that never signed.
@@ -184,6 +213,7 @@ impl Default for RotationPolicy {
             jitter: 10,
             trusted: DAY,
             ahead: DAY,
+            assertion_keys: AssertionKeys::default(),
             alerts: [Alert::ShareLeft(25), Alert::Left(7 * DAY), Alert::Left(DAY)].into(),
         }
     }
@@ -221,14 +251,21 @@ impl RotationPolicyBuilder {
         self
     }
 
-    /// How long the public half of a client-assertion key is published before the key signs. Default: 24 h. Zero for keys
-    /// that are registered by hand: import those, and promote them.
+    /// How issuers learn client-assertion keys. Default: [`AssertionKeys::ByHand`].
+    pub fn assertion_keys(mut self, learned: AssertionKeys) -> Self {
+        self.0.assertion_keys = learned;
+        self
+    }
+
+    /// How long the public half of a client-assertion key is published before the key signs, where issuers
+    /// [fetch](AssertionKeys::Published) it: longer than any of them caches what it fetched. Default: 24 h.
     pub fn publish_ahead(mut self, span: Duration) -> Self {
         self.0.ahead = span;
         self
     }
 
     /// When somebody is told that a key's time is nearly over, in the place of the defaults. That it is over is always told.
+    /// Of a key that rotation is to replace nobody is told before that should have happened.
     pub fn alerts(mut self, alerts: impl IntoIterator<Item = Alert>) -> Self {
         self.0.alerts = alerts.into_iter().collect();
         self
@@ -252,7 +289,7 @@ impl RotationPolicyBuilder {
         if !within(policy.trusted, 30 * DAY) {
             return Err(PolicyError::TrustedLifetime);
         }
-        if policy.ahead >= policy.development.min(policy.production) / 2 {
+        if policy.ahead.is_zero() || policy.ahead >= policy.development.min(policy.production) / 2 {
             return Err(PolicyError::PublishAhead);
         }
         let legal = |alert: &Alert| match alert {
@@ -335,6 +372,10 @@ mod tests {
         );
         assert_eq!(
             build(|policy| policy.publish_ahead(7 * DAY / 2)),
+            Some(PolicyError::PublishAhead)
+        );
+        assert_eq!(
+            build(|policy| policy.publish_ahead(Duration::ZERO)),
             Some(PolicyError::PublishAhead)
         );
         assert_eq!(

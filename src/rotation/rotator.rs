@@ -16,6 +16,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::grants::Grants;
 use crate::keys::{KeyError, KeyId, KeyListing};
 use crate::leader::Leadership;
+use crate::owner::Owner;
 use crate::parts::Parts;
 
 #[cfg(feature = "mtls")]
@@ -24,7 +25,7 @@ use super::forced::{Rotating, run};
 use super::policy::RotationPolicy;
 use super::round::{Looked, Round};
 use super::step::{Bench, Errand};
-use super::{Selection, Why};
+use super::{Outcome, Selection, Why};
 
 /// Rotates keys: those that are due as a [`Chore`] of the [`Upkeep`](crate::upkeep::Upkeep), others when it is asked to. Cheap to
 /// clone.
@@ -80,6 +81,17 @@ impl Rotator {
         #[cfg(not(feature = "mtls"))]
         let others = futures_util::stream::empty().boxed();
         run(Arc::clone(&self.0.bench), &selection, errand, self.0.at_once, others)
+    }
+
+    /// Makes a pending key the active one now, and lets the one before drain: for client-assertion keys that the issuer has
+    /// learned [by hand](super::AssertionKeys::ByHand). Done again it does nothing.
+    pub async fn promote(&self, owner: &Owner, key: KeyId, act: &Act) -> Outcome {
+        let errand = Errand {
+            why: Why::Routine,
+            act: Some(act.clone()),
+            began: self.0.bench.clock.now(),
+        };
+        self.0.bench.promote_known(owner, key, &errand).await
     }
 
     /// The policy that it keeps to.

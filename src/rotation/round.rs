@@ -1,14 +1,15 @@
 //! One round of what is due: drained keys end, old ones get successors, and somebody is told.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use uuid::Uuid;
 
-use crate::clock::{Clock, Monotonic, Timestamp, within};
+use crate::clock::{Clock, EvenClock, Monotonic, Timestamp, within};
 use crate::journal::{EventKind, KeyChange};
-use crate::keys::{KeyFilter, KeyRecord, KeyState, Purpose, Retired};
+use crate::keys::{KeyFilter, KeyId, KeyRecord, KeyState, Purpose, Retired};
 use crate::leader::Leadership;
 use crate::owner::Environment;
 
@@ -23,6 +24,18 @@ const TASK: &str = "rotation";
 /// How long a lead lasts beyond the pause between rounds.
 const LEAD: Duration = Duration::from_secs(120);
 
+/// What each pass of a round may take at least, however long the others took.
+const SHARE: Duration = Duration::from_secs(30);
+
+/// How far in the future a key must have been promoted before a clock is to blame.
+const AHEAD: Duration = Duration::from_secs(3600);
+
+/// How many keys that stay are remembered.
+const MOST_KEPT: usize = 100_000;
+
+/// How long a key that stays is left alone: to find out costs a look at its grant.
+const KEPT_FOR: Duration = Duration::from_secs(3600);
+
 /// How long the store of leads may take.
 const LEAD_ANSWER: Duration = Duration::from_secs(10);
 
@@ -32,14 +45,36 @@ const PROLONG: Duration = Duration::from_secs(30);
 /// How often alerts are looked for.
 const ALERTS: Duration = Duration::from_secs(3600);
 
+/// How long after its time a key may wait for its rotation before somebody is reminded of it.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
 /// Between two reminders of the same.
 const DAILY: Duration = Duration::from_secs(86_400);
 
 /// When this process looked last. What was told before is not told again.
 #[derive(Debug, Default)]
 pub(super) struct Looked {
-    for_held: Option<Timestamp>,
     for_alerts: Option<Timestamp>,
+    for_forgotten: Option<Timestamp>,
+}
+
+/// What a round does, one after the other. Each goes on where it ended in the round before, and has a share of the time: keys
+/// whose steps take for ever about hold up no others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Pass {
+    Drained,
+    Stale,
+    Due(Environment),
+    FromTheFuture,
+}
+
+/// What is remembered from one round to the next.
+#[derive(Default)]
+struct Places {
+    /// Behind which key a pass goes on.
+    of: HashMap<Pass, KeyId>,
+    /// Due keys that stay, and when that was found out.
+    kept: HashMap<KeyId, Timestamp>,
 }
 
 /// Who does rounds, and how.
@@ -48,20 +83,26 @@ pub(super) struct Round {
     process: Uuid,
     clock: Arc<dyn Clock>,
     at_once: usize,
+    /// What durable ends go by.
+    even: EvenClock,
+    places: Mutex<Places>,
     led: Mutex<Option<Monotonic>>,
 }
 
-/// Whether a round goes on: asked between keys.
+/// Whether a pass goes on: asked between keys.
 struct Leave<'a> {
     round: &'a Round,
     every: Duration,
     until: Monotonic,
+    needs_lead: bool,
     goes_on: &'a (dyn Fn() -> bool + Send + Sync),
 }
 
 impl Leave<'_> {
     async fn goes_on(&self) -> bool {
-        (self.goes_on)() && self.round.clock.monotonic() < self.until && self.round.leads(self.every).await
+        (self.goes_on)()
+            && self.round.clock.monotonic() < self.until
+            && (!self.needs_lead || self.round.leads(self.every).await == Some(true))
     }
 }
 
@@ -75,8 +116,10 @@ impl Round {
         Self {
             leadership,
             process,
+            even: EvenClock::new(Arc::clone(&clock)),
             clock,
             at_once,
+            places: Mutex::default(),
             led: Mutex::default(),
         }
     }
@@ -88,38 +131,76 @@ impl Round {
         every: Duration,
         goes_on: &(dyn Fn() -> bool + Send + Sync),
     ) {
-        let leave = Leave {
-            round: self,
-            every,
-            until: self.clock.monotonic() + every,
-            goes_on,
+        let end = self.clock.monotonic() + every;
+        // The time that is left, in equal parts for the passes that are left.
+        let share = |passes: u32, needs_lead| {
+            let now = self.clock.monotonic();
+            Leave {
+                round: self,
+                every,
+                until: now + (end.saturating_since(now) / passes).max(SHARE),
+                needs_lead,
+                goes_on,
+            }
         };
-        if !leave.goes_on().await {
+        if !goes_on() {
+            return;
+        }
+        let began = self.clock.now();
+        let lead = self.leads(every).await;
+        if lead != Some(true) {
+            if lead.is_none() {
+                bench
+                    .journal
+                    .record_at_large(EventKind::RotationBlind { code: "lead_unknown" });
+            }
+            self.forgotten(bench, &share(1, false), looked, began).await;
             return;
         }
         let mut counts = Finished::default();
         let errand = Errand {
             why: Why::Routine,
             act: None,
-            began: self.clock.now(),
+            began,
         };
-        self.end_drained(bench, &leave).await;
-        self.end_stale(bench, &leave).await;
-        let held_before = lock(looked).for_held.replace(errand.began);
-        for environment in [Environment::Sandbox, Environment::Production] {
-            self.rotate_due(bench, &leave, environment, (&errand, held_before), &mut counts)
-                .await;
+        // As the store's own tidying: a clock that is ahead for a while ends nothing.
+        if self.even.now().is_some() {
+            self.end_drained(bench, &share(6, true)).await;
+            self.end_stale(bench, &share(5, true)).await;
         }
+        for (environment, passes) in [(Environment::Sandbox, 4), (Environment::Production, 3)] {
+            let youngest = earlier(began, bench.policy.youngest(environment));
+            let filter = KeyFilter::default()
+                .in_state(KeyState::Active)
+                .in_environment(environment)
+                .activated_before(youngest);
+            self.rotate(
+                bench,
+                &share(passes, true),
+                (Pass::Due(environment), filter),
+                &errand,
+                &mut counts,
+            )
+            .await;
+        }
+        let filter = KeyFilter::default()
+            .in_state(KeyState::Active)
+            .activated_since(began + AHEAD);
+        self.rotate(
+            bench,
+            &share(2, true),
+            (Pass::FromTheFuture, filter),
+            &errand,
+            &mut counts,
+        )
+        .await;
         if counts.is_something() {
             bench.journal.record_at_large(counts.event(&errand));
         }
         let before = lock(looked).for_alerts;
-        let is_time = before.is_none_or(|before| span(before, errand.began) >= ALERTS || errand.began < before);
-        if is_time && leave.goes_on().await {
-            let told = self.alert(bench, &leave, before, errand.began).await;
-            if told {
-                lock(looked).for_alerts = Some(errand.began);
-            }
+        let leave = share(1, true);
+        if is_time(before, began) && leave.goes_on().await && self.alert(bench, &leave, before, began).await {
+            lock(looked).for_alerts = Some(began);
         }
         if !goes_on() {
             self.resign().await;
@@ -136,26 +217,47 @@ impl Round {
         }
     }
 
-    /// Takes or prolongs the lead where there is one to take. In doubt nobody leads.
-    async fn leads(&self, every: Duration) -> bool {
+    /// Takes or prolongs the lead where there is one to take. In doubt (`None`) nobody leads.
+    async fn leads(&self, every: Duration) -> Option<bool> {
         let Some(leadership) = &self.leadership else {
-            return true;
+            return Some(true);
         };
         let now = self.clock.monotonic();
         if self.led().is_some_and(|led| now < led + PROLONG) {
-            return true;
+            return Some(true);
         }
         let led = leadership.lead(TASK, self.process, self.clock.now(), every + LEAD);
-        let leads = matches!(within(&*self.clock, now + LEAD_ANSWER, led).await, Some(Ok(true)));
-        *self.led() = leads.then_some(now);
+        let leads = within(&*self.clock, now + LEAD_ANSWER, led).await.and_then(Result::ok);
+        *self.led() = (leads == Some(true)).then_some(now);
         leads
+    }
+
+    /// Tells of keys that are too old by a day and more, once a day, whoever leads: where nobody does, nobody else would.
+    async fn forgotten(&self, bench: &Arc<Bench>, leave: &Leave<'_>, looked: &Mutex<Looked>, now: Timestamp) {
+        let before = lock(looked).for_forgotten;
+        if !is_time(before, now) {
+            return;
+        }
+        for environment in [Environment::Sandbox, Environment::Production] {
+            let filter = KeyFilter::default()
+                .in_state(KeyState::Active)
+                .in_environment(environment)
+                .activated_before(just_after(earlier(now, bench.policy.maximum(environment) + DAILY)));
+            let all = self.each(bench, leave, None, filter, |key| async move {
+                tell_age(bench, &key, None, (before, now));
+            });
+            if !all.await {
+                return;
+            }
+        }
+        lock(looked).for_forgotten = Some(now);
     }
 
     async fn end_drained(&self, bench: &Arc<Bench>, leave: &Leave<'_>) {
         let filter = KeyFilter::default()
             .in_state(KeyState::Draining)
             .drained_before(self.clock.now());
-        self.each(bench, leave, filter, |key| async move {
+        self.each(bench, leave, Some(Pass::Drained), filter, |key| async move {
             if key.state == KeyState::Draining && key.drain_until.is_some_and(|until| until < bench.clock.now()) {
                 end(bench, &key).await;
             }
@@ -168,7 +270,7 @@ impl Round {
         let filter = KeyFilter::default()
             .for_purpose(Purpose::Proof)
             .in_state(KeyState::Pending);
-        self.each(bench, leave, filter, |key| async move {
+        self.each(bench, leave, Some(Pass::Stale), filter, |key| async move {
             if key.state == KeyState::Pending && bench.is_stale(&key) {
                 end(bench, &key).await;
             }
@@ -176,31 +278,39 @@ impl Round {
         .await;
     }
 
-    async fn rotate_due(
+    async fn rotate(
         &self,
         bench: &Arc<Bench>,
         leave: &Leave<'_>,
-        environment: Environment,
-        (errand, held_before): (&Errand, Option<Timestamp>),
+        (pass, filter): (Pass, KeyFilter),
+        errand: &Errand,
         counts: &mut Finished,
     ) {
         let now = errand.began;
-        let filter = KeyFilter::default()
-            .in_state(KeyState::Active)
-            .in_environment(environment)
-            .activated_before(earlier(now, bench.policy.youngest(environment)));
         let counted = Mutex::new(counts);
-        self.each(bench, leave, filter, |key| {
+        self.each(bench, leave, Some(pass), filter, |key| {
             let counted = &counted;
             async move {
-                let is_due = bench.policy.begins(&key).is_some_and(|begins| begins <= now);
-                if !is_due || key.state != KeyState::Active || key.purpose == Purpose::Tls {
+                let is_ahead = pass == Pass::FromTheFuture && key.activated_at.is_some_and(|at| at >= now + AHEAD);
+                let is_due = is_ahead || bench.policy.begins(&key).is_some_and(|begins| begins <= now);
+                if !is_due || key.state != KeyState::Active {
                     return;
                 }
-                let outcome = bench.succeed(&key, errand).await;
-                if outcome == Outcome::Held {
-                    remind(bench, &key, held_before, now);
+                let before = self.places().kept.get(&key.id).copied();
+                if before.is_some_and(|before| before <= now && span(before, now) < KEPT_FOR) {
+                    return;
                 }
+                if let (true, Some(promoted)) = (is_ahead, key.activated_at) {
+                    bench.tell(&key, KeyChange::FromTheFuture { promoted }, None);
+                }
+                let outcome = match bench.policy.rotates(key.purpose) {
+                    true => bench.succeed(&key, errand).await,
+                    false => Outcome::ByHand,
+                };
+                if outcome == Outcome::Held {
+                    remind(bench, &key, before, now);
+                }
+                self.places().keep(key.id, &outcome, now);
                 lock(counted).count(&outcome);
             }
         })
@@ -239,7 +349,7 @@ impl Round {
             for (index, filter) in filters.into_iter().enumerate() {
                 let band = before.map(|_| (index, index == last));
                 let all = self
-                    .each(bench, leave, filter, |key| async move {
+                    .each(bench, leave, None, filter, |key| async move {
                         tell_age(bench, &key, band, (before, now));
                     })
                     .await;
@@ -251,45 +361,111 @@ impl Round {
         true
     }
 
-    /// Does something for each key that the filter takes; `false` when the round is to end before the last.
+    /// Does something for each key that the filter takes, from where `pass` ended the last time; `false` when it is to end
+    /// before the last.
     async fn each<F: Future<Output = ()>>(
         &self,
         bench: &Arc<Bench>,
         leave: &Leave<'_>,
+        pass: Option<Pass>,
         filter: KeyFilter,
         work: impl Fn(KeyRecord) -> F,
     ) -> bool {
-        let work = &work;
-        let mut pages = Box::pin(pages(Arc::clone(bench), filter));
+        let from = pass.and_then(|pass| self.places().of.remove(&pass));
+        // What is behind the place, and then what is before it.
+        for (after, last) in [(from, None), (None, from)] {
+            let reached = Mutex::new(after);
+            let all = self
+                .stretch(bench, leave, (filter.clone(), last, &reached), &work)
+                .await;
+            if !all {
+                if let (Some(pass), Some(reached)) = (pass, *lock(&reached)) {
+                    self.places().of.insert(pass, reached);
+                }
+                return false;
+            }
+            if from.is_none() {
+                break;
+            }
+        }
+        true
+    }
+
+    /// Goes on behind the key in `reached`, and leaves the last one there that it began.
+    async fn stretch<F: Future<Output = ()>>(
+        &self,
+        bench: &Arc<Bench>,
+        leave: &Leave<'_>,
+        (filter, last, reached): (KeyFilter, Option<KeyId>, &Mutex<Option<KeyId>>),
+        work: &impl Fn(KeyRecord) -> F,
+    ) -> bool {
+        let after = *lock(reached);
+        let mut pages = Box::pin(pages(Arc::clone(bench), filter, after));
         while let Some(page) = pages.next().await {
-            let keys = match page {
+            let mut keys = match page {
                 Ok(keys) => keys,
                 Err((_, code)) => {
                     bench.journal.record_at_large(EventKind::RotationBlind { code });
                     return false;
                 }
             };
+            let listed = keys.len();
+            keys.retain(|key| last.is_none_or(|last| key.id <= last));
+            let is_last = keys.len() < listed;
             let all = stream::iter(keys)
                 .map(|key| async move {
                     let goes_on = leave.goes_on().await;
                     if goes_on {
+                        come_to(reached, key.id);
                         work(key).await;
                     }
                     goes_on
                 })
                 .buffer_unordered(self.at_once)
-                .all(|went_on| async move { went_on })
+                // Those that have begun come to their end.
+                .fold(true, |all, went_on| async move { all && went_on })
                 .await;
             if !all {
                 return false;
+            }
+            if is_last {
+                break;
             }
         }
         true
     }
 
+    fn places(&self) -> std::sync::MutexGuard<'_, Places> {
+        lock(&self.places)
+    }
+
     fn led(&self) -> std::sync::MutexGuard<'_, Option<Monotonic>> {
         lock(&self.led)
     }
+}
+
+impl Places {
+    /// Remembers a due key that stays, so that it is not looked at again in each round.
+    fn keep(&mut self, key: KeyId, outcome: &Outcome, now: Timestamp) {
+        if !matches!(outcome, Outcome::Held | Outcome::ByHand) {
+            self.kept.remove(&key);
+            return;
+        }
+        if self.kept.len() >= MOST_KEPT && !self.kept.contains_key(&key) {
+            self.kept.clear();
+        }
+        self.kept.insert(key, now);
+    }
+}
+
+fn come_to(reached: &Mutex<Option<KeyId>>, key: KeyId) {
+    let mut reached = lock(reached);
+    *reached = (*reached).max(Some(key));
+}
+
+/// Whether ages are to be looked at again.
+fn is_time(before: Option<Timestamp>, now: Timestamp) -> bool {
+    before.is_none_or(|before| span(before, now) >= ALERTS || now < before)
 }
 
 async fn end(bench: &Bench, key: &KeyRecord) {
@@ -329,6 +505,11 @@ fn tell_age(
     let passed = by(now);
     let is_of_band = band.is_none_or(|(index, is_end)| is_end || passed == index as u64 + 1);
     if passed <= before.map_or(0, by) || !is_of_band {
+        return;
+    }
+    // What is rotated in time is nobody's to look at.
+    let is_expected = |own: Timestamp| bench.policy.rotates(key.purpose) && now < own + PATIENCE;
+    if now < due && bench.policy.due(key).is_some_and(is_expected) {
         return;
     }
     let age = span(promoted, now);

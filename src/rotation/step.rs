@@ -16,6 +16,7 @@ use crate::clock::{Clock, Timestamp, within};
 use crate::grants::Grants;
 use crate::journal::{EventKind, Journal, KeyChange, KeyEvent};
 use crate::keys::{KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeySpec, KeyState, KeyStore, Purpose, Retired};
+use crate::owner::Owner;
 
 use super::policy::{RotationPolicy, earlier, span};
 use super::{Outcome, Step, Why};
@@ -31,6 +32,9 @@ pub(super) const STALE: Duration = Duration::from_secs(24 * 3600);
 
 /// How many pending keys of one owner are looked at.
 const PENDING: usize = 64;
+
+/// How often others may be quicker to end what is to be promoted where nothing is active.
+const FILLS: usize = 3;
 
 /// What rotation works with.
 #[derive(Debug)]
@@ -72,8 +76,12 @@ impl Bench {
         self.guarded(key, errand, self.replace(key, errand)).await
     }
 
-    /// Ends `key` as compromised; an active one gets a successor first, and ends also where it gets none.
+    /// Ends `key` as compromised; an active one gets a successor first, and ends also where it gets none. One that has ended is
+    /// [made up for](Self::is_unfilled).
     pub(super) async fn compromise(&self, key: &KeyRecord, errand: &Errand) -> Outcome {
+        if key.has_ended() {
+            return self.guarded(key, errand, self.fill(key, errand)).await;
+        }
         let successor = match (key.state, key.purpose) {
             // A certificate's key has no successor without a certificate: that comes from its source.
             (KeyState::Active, Purpose::Proof | Purpose::ClientAssertion) => Some(self.succeed(key, errand).await),
@@ -85,9 +93,45 @@ impl Bench {
             .await;
         match (successor, ended) {
             (_, failed @ Outcome::Failed { .. }) => failed,
+            // Whoever was first may have lost this key, which has ended now, and stand with nothing.
+            (Some(Outcome::Overtaken), _) => self.guarded(key, errand, self.fill(key, errand)).await,
             (Some(successor), _) => successor,
             (None, ended) => ended,
         }
+    }
+
+    /// Promotes the owner's pending key that an issuer knows by now.
+    pub(super) async fn promote_known(&self, owner: &Owner, id: KeyId, errand: &Errand) -> Outcome {
+        let filter = KeyFilter::default().of_owner(owner.clone()).with_id(id);
+        let key = match self.page(&filter, None, 1).await {
+            Ok(page) => page.into_iter().next(),
+            Err((step, code)) => return Outcome::Failed { step, code },
+        };
+        let Some(key) = key else {
+            let (step, code) = (Step::List, KeyError::Missing.code());
+            return Outcome::Failed { step, code };
+        };
+        let work = async {
+            let active = self.step(Step::Promote, self.keys.active(owner, key.purpose)).await?;
+            let replaces = active.map(|active| active.id());
+            let is_done = replaces == Some(key.id) || self.promote(&key, replaces, errand).await?;
+            Ok(match is_done {
+                true => Outcome::Rotated { successor: key.id },
+                false => Outcome::Overtaken,
+            })
+        };
+        self.guarded(&key, errand, work).await
+    }
+
+    /// Whether a key that ended as compromised left its owner without an active one: its successor could not be made.
+    pub(super) async fn is_unfilled(&self, key: &KeyRecord) -> Result<bool, Failed> {
+        // What drained, or never signed, had no place to fill.
+        let was_active = key.activated_at.is_some() && key.drain_until.is_none();
+        if !was_active || key.purpose == Purpose::Tls {
+            return Ok(false);
+        }
+        let active = self.step(Step::Promote, self.keys.active(&key.owner, key.purpose));
+        Ok(active.await?.is_none())
     }
 
     /// Ends a key, and tells of it. `false` where somebody else was first.
@@ -148,6 +192,9 @@ impl Bench {
     }
 
     async fn replace(&self, key: &KeyRecord, errand: &Errand) -> Result<Outcome, Failed> {
+        if errand.why == Why::Routine && !self.policy.rotates(key.purpose) {
+            return Ok(Outcome::ByHand);
+        }
         if errand.why == Why::Routine && self.is_held(key).await? {
             return Ok(Outcome::Held);
         }
@@ -163,24 +210,12 @@ impl Bench {
                 signs_from,
             });
         }
-        self.promote(key, &successor, errand).await
-    }
-
-    async fn promote(&self, key: &KeyRecord, successor: &KeyRecord, errand: &Errand) -> Result<Outcome, Failed> {
-        let drain_until = self.clock.now() + self.policy.drain();
-        let promoted = self.keys.promote(&key.owner, &successor.id, Some(&key.id), drain_until);
-        let promoted = match self.step(Step::Promote, promoted).await {
-            Ok(promoted) => promoted,
-            // The pending key ended meanwhile: another process found it stale, or compromised.
-            Err((_, code)) if code == KeyError::Missing.code() => false,
-            Err(failed) => return Err(failed),
-        };
-        if promoted {
-            let change = KeyChange::Promoted {
-                replaces: Some(key.id),
-                drain_until,
-            };
-            self.tell(successor, change, errand.act.as_ref());
+        if self.promote(&successor, Some(key.id), errand).await? {
+            if errand.why == Why::Routine && self.is_held(key).await.unwrap_or(false) {
+                // A consent came in between, and can be used until the key has drained.
+                let age = self.age(key);
+                self.tell(key, KeyChange::HeldByGrant { age }, errand.act.as_ref());
+            }
             return Ok(Outcome::Rotated {
                 successor: successor.id,
             });
@@ -190,12 +225,70 @@ impl Bench {
         let active = self
             .step(Step::Promote, self.keys.active(&key.owner, key.purpose))
             .await?;
-        Ok(match active {
-            Some(active) if active.id() == successor.id => Outcome::Rotated {
+        match active {
+            Some(active) if active.id() == successor.id => Ok(Outcome::Rotated {
                 successor: successor.id,
-            },
-            _ => Outcome::Overtaken,
-        })
+            }),
+            // Somebody else ended the key as compromised too, before there was anything in its place.
+            None if errand.why == Why::Compromised => self.fill(key, errand).await,
+            _ => Ok(Outcome::Overtaken),
+        }
+    }
+
+    /// Gives the owner of `key`, which has ended, an active key if there is none.
+    async fn fill(&self, key: &KeyRecord, errand: &Errand) -> Result<Outcome, Failed> {
+        for _attempt in 0..FILLS {
+            let active = self.step(Step::Promote, self.keys.active(&key.owner, key.purpose));
+            if active.await?.is_some() {
+                return Ok(Outcome::Overtaken);
+            }
+            let successor = match self.successor(key, errand).await? {
+                Some(pending) => pending,
+                None => self.make(key, errand).await?,
+            };
+            if self.promote(&successor, None, errand).await? {
+                return Ok(Outcome::Rotated {
+                    successor: successor.id,
+                });
+            }
+        }
+        Err((Step::Promote, "none_active"))
+    }
+
+    /// Promotes a pending key; `false` where another was first.
+    async fn promote(&self, successor: &KeyRecord, replaces: Option<KeyId>, errand: &Errand) -> Result<bool, Failed> {
+        let drain_until = self.clock.now() + self.policy.drain();
+        let promoted = self
+            .keys
+            .promote(&successor.owner, &successor.id, replaces.as_ref(), drain_until);
+        match self.step(Step::Promote, promoted).await {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(failed @ (_, code)) if code == KeyError::Missing.code() => {
+                return match self.end_lost(successor, errand).await? {
+                    true => Err(failed),
+                    false => Ok(false),
+                };
+            }
+            Err(failed) => return Err(failed),
+        }
+        let change = KeyChange::Promoted { replaces, drain_until };
+        self.tell(successor, change, errand.act.as_ref());
+        Ok(true)
+    }
+
+    /// Ends a pending key that is listed and cannot be had: its private half is gone, and it would be chosen again and again.
+    /// `false` where it is not pending any more: another process found it stale, or compromised.
+    async fn end_lost(&self, pending: &KeyRecord, errand: &Errand) -> Result<bool, Failed> {
+        let filter = KeyFilter::default()
+            .of_owner(pending.owner.clone())
+            .with_id(pending.id)
+            .in_state(KeyState::Pending);
+        if self.page(&filter, None, 1).await?.is_empty() {
+            return Ok(false);
+        }
+        self.end(pending, Retired::Destroyed, errand.act.as_ref()).await?;
+        Ok(true)
     }
 
     /// The oldest pending key that can take the place of `key`: all who look at the same time choose the same one.
@@ -209,7 +302,8 @@ impl Bench {
             pending.public.algorithm() == key.public.algorithm()
                 && (key.purpose != Purpose::Proof || pending.created_at > earlier(now, USED_WITHIN))
                 // Whoever has got at the store may have what was pending then.
-                && (errand.why == Why::Routine || pending.created_at >= errand.began)
+                // A clock that was ahead says nothing of when.
+                && (errand.why == Why::Routine || (errand.began..=now).contains(&pending.created_at))
         };
         let pending = self.page(&filter, None, PENDING).await?;
         Ok(pending

@@ -20,8 +20,10 @@ use crate::error::{Awaited, Error, ErrorKind, OAuthCode};
 use crate::exchange::connection::Connection;
 use crate::grants::{Grant, GrantError, Grants};
 use crate::jose::base64url;
+use crate::journal::{EventKind, KeyChange, KeyEvent};
 use crate::json::{Object, Value};
-use crate::keys::KeyError;
+use crate::keys::{KeyError, Purpose};
+use crate::owner::Owner;
 use crate::target::Target;
 use crate::transport::Stage;
 
@@ -282,6 +284,7 @@ impl TokenSource {
             let granted = self.granted(response, &prepared, connection)?;
             let grant = self.grant(successor, &granted, &prepared)?;
             let consent = store(&grants, connection, grant, &*self.clock, end).await?;
+            self.tell_if_replaced(connection, &prepared).await;
             let landed = self.landed((granted, consent), &prepared, connection, asked)?;
             if self.confirm {
                 self.confirm(&landed.lease, &prepared, connection, deadline).await?;
@@ -320,6 +323,32 @@ impl TokenSource {
             return Err(Error::before(ErrorKind::Key(KeyError::Mismatch)).of(Role::AuthorizationServer));
         }
         Ok(())
+    }
+
+    /// A rotation that saw no consent may have replaced the key meanwhile, and the consent ends with the old one: that is told.
+    /// One that looks after this sees the consent, and tells of it by itself.
+    async fn tell_if_replaced(&self, connection: &Connection, prepared: &Prepared<'_>) {
+        let (ClientAuth::None, Some(bound)) = (&self.auth, Confirmation::jkt(prepared.binding.confirmations())) else {
+            return;
+        };
+        let owner = Owner::from(connection.id.clone());
+        let Ok(Some(active)) = self.keys.active(&owner, Purpose::Proof).await else {
+            return;
+        };
+        if active.jkt() == bound {
+            return;
+        }
+        if let Ok(Some(old)) = self.keys.with_thumbprint(&owner, Purpose::Proof, &bound).await {
+            self.journal.record(&connection.id, || {
+                EventKind::Key(KeyEvent {
+                    key: old.id(),
+                    purpose: Purpose::Proof,
+                    jkt: bound,
+                    change: KeyChange::HeldByGrant { age: Duration::ZERO },
+                    act: None,
+                })
+            });
+        }
     }
 
     /// What is to be stored of a consent.

@@ -146,7 +146,7 @@ impl KeyListing for Records {
         self.is_up()?;
         let mut page = self.kept.list(filter, after, most).await?;
         match self.how {
-            Break::PageIsShort if page.len() == most => drop(page.pop()),
+            Break::PageIsShort if after.is_some() => page.clear(),
             Break::PageIsUnordered => page.reverse(),
             Break::TimesAreForgotten => page.iter_mut().for_each(|record| record.drain_until = None),
             _ => {}

@@ -212,12 +212,13 @@ async fn calls_go_on_when_a_rotation_ends_at_any_step() {
                 () = round(&rotator) => panic!("not stopped"),
                 () = stopping.stopped.notified() => {}
             }
+            let next = calls.rotator();
             for _ in 0..50 {
                 for number in 0..2 {
                     calls.ship(tenant(number)).await;
                 }
                 calls.world.clock.advance(HOUR);
-                calls.rotator().round(&|| true).await;
+                next.round(&|| true).await;
             }
             for number in 0..2 {
                 let owner = Calls::owner(number);

@@ -140,8 +140,9 @@ async fn a_key_that_a_refresh_token_is_bound_to_stays_and_goes_on() {
     let progress = futures_util::StreamExt::next(&mut run).await.unwrap();
     assert_eq!(progress.outcome, Outcome::Held);
 
-    // The consent ends, and so does the hold.
+    // The consent ends, and so does the hold, within an hour.
     consented.world.grants.remove(&Consented::connection()).await.unwrap();
+    consented.world.clock.advance(HOUR);
     round(&rotator).await;
     assert_ne!(consented.world.active(&Consented::owner()).await.id, held.id);
     consented.consent().await;

@@ -68,8 +68,18 @@ async fn a_process_that_ends_while_it_destroys_is_followed_by_one_that_does() {
         world.clock.advance(LATE);
         round(&world.rotator()).await;
         world.clock.advance(2 * DAY);
-        assert!(stopped_round(&world, 0, stop).await);
-        round(&world.rotator()).await;
+        // A process believes its clock after a while.
+        let stopping = Arc::new(Stopping::new(world.keys(), 0, stop));
+        let first = world.rotator_of(stopping.clone()).build().unwrap();
+        let next = world.rotator();
+        round(&next).await;
+        assert_eq!(world.of(&acme, KeyState::Draining).await.len(), 1);
+        world.clock.advance(HOUR);
+        tokio::select! {
+            () = round(&first) => panic!("it stops"),
+            () = stopping.stopped.notified() => {}
+        }
+        round(&next).await;
         assert!(world.of(&acme, KeyState::Draining).await.is_empty());
         assert_eq!(world.of(&acme, KeyState::Destroyed).await.len(), 1);
         world.active(&acme).await;
@@ -117,6 +127,8 @@ async fn a_pending_key_that_nobody_came_back_for_does_not_stay() {
     round(&rotator).await;
     let active = world.active(&acme).await;
     assert!(active.id != old.id() && active.id != left.id);
+    world.clock.advance(HOUR);
+    round(&rotator).await;
     assert!(world.of(&acme, KeyState::Pending).await.is_empty());
     let ended = world.of(&acme, KeyState::Destroyed).await;
     assert_eq!(ended.iter().map(|key| key.id).collect::<Vec<_>>(), [left.id]);

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use shipbound::jose::Algorithm;
+use shipbound::journal::KeyChange;
 use shipbound::keys::{Jwks, KeyId, KeySpec, KeyState, KeyStore, Purpose};
 use shipbound::owner::Owner;
-use shipbound::rotation::{RotationPolicy, Selection, Why};
+use shipbound::rotation::{Outcome, RotationPolicy, Selection, Why};
 
 use crate::world::{DAY, HOUR, World, act, production, round, world};
 
@@ -91,34 +92,39 @@ async fn a_key_in_foreign_hands_is_not_published_any_more_and_its_successor_sign
 }
 
 #[tokio::test]
-async fn whoever_registers_keys_by_hand_has_them_promoted_at_once() {
+async fn a_key_that_is_registered_by_hand_is_promoted_by_a_call_and_by_nothing_else() {
     let world = world();
     let acme = production("acme");
     let keys: Arc<dyn KeyStore> = Arc::new(world.keys());
+    let first = world.key(&acme, Purpose::ClientAssertion).await;
+    let rotator = world
+        .rotator_of(Arc::clone(&keys))
+        .policy(RotationPolicy::default())
+        .build()
+        .unwrap();
+    // Made, and on its way to the carrier while the first one gets too old.
     let spec = KeySpec {
         purpose: Purpose::ClientAssertion,
         algorithm: Algorithm::Ed25519,
     };
-    let first = keys.create(&acme, spec).await.unwrap();
-    assert!(keys.promote(&acme, &first.id(), None, crate::world::NOW).await.unwrap());
-    // Made, and handed to the carrier.
-    world.clock.advance(HOUR);
     let by_hand: KeyId = keys.create(&acme, spec).await.unwrap().id();
-    let policy = RotationPolicy::builder()
-        .publish_ahead(std::time::Duration::ZERO)
-        .build()
-        .unwrap();
-    let rotator = world.rotator_of(keys).policy(policy).build().unwrap();
-    world.clock.advance(HOUR);
-    round(&rotator).await;
-    assert_eq!(published(&world, &acme).await.len(), 2);
-    assert_eq!(
-        rotator
-            .rotate(Selection::All, Why::Routine, &act())
-            .finish()
-            .await
-            .rotated,
-        1
-    );
-    assert_eq!(world.of(&acme, KeyState::Active).await[0].id, by_hand);
+    for _ in 0..91 * 4 {
+        world.clock.advance(6 * HOUR);
+        round(&rotator).await;
+    }
+    assert_eq!(world.active(&acme).await.id, first.id());
+    assert_eq!(world.of(&acme, KeyState::Pending).await.len(), 1, "nothing was made");
+    assert_eq!(world.count(|change| matches!(change, KeyChange::DueSoon { .. })), 3);
+    assert!(world.count(|change| matches!(change, KeyChange::Overdue { .. })) > 0);
+    let run = rotator.rotate(Selection::All, Why::Routine, &act()).finish().await;
+    assert_eq!((run.by_hand, run.rotated), (1, 0));
+    assert_eq!(world.active(&acme).await.id, first.id());
+
+    for _ in 0..2 {
+        let promoted = rotator.promote(&acme, by_hand, &act()).await;
+        assert_eq!(promoted, Outcome::Rotated { successor: by_hand });
+        assert_eq!(world.active(&acme).await.id, by_hand);
+    }
+    assert_eq!(world.of(&acme, KeyState::Draining).await.len(), 1);
+    assert_eq!(world.count(|change| matches!(change, KeyChange::Promoted { .. })), 1);
 }

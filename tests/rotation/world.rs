@@ -17,7 +17,7 @@ use shipbound::keys::{
     Purpose, RecordedKeys,
 };
 use shipbound::owner::{AccountId, CarrierId, ConnectionId, DeploymentId, Environment, Owner, TenantId};
-use shipbound::rotation::{Rotator, RotatorBuilder};
+use shipbound::rotation::{AssertionKeys, RotationPolicy, Rotator, RotatorBuilder};
 
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
@@ -65,6 +65,14 @@ pub(crate) fn act() -> Act {
     Act::new("maria", "a laptop was stolen", "SEC-12").unwrap()
 }
 
+/// The issuers of these tests fetch client-assertion keys.
+pub(crate) fn published() -> RotationPolicy {
+    RotationPolicy::builder()
+        .assertion_keys(AssertionKeys::Published)
+        .build()
+        .unwrap()
+}
+
 impl World {
     /// The keys as a new process sees them.
     pub(crate) fn keys(&self) -> Keys {
@@ -94,7 +102,7 @@ impl World {
 
     /// A rotator of a process that has its keys from `keys`.
     pub(crate) fn rotator_of(&self, keys: Arc<dyn KeyStore>) -> RotatorBuilder {
-        Rotator::builder(&self.parts(keys), Arc::new(self.keys()))
+        Rotator::builder(&self.parts(keys), Arc::new(self.keys())).policy(published())
     }
 
     pub(crate) fn rotator(&self) -> Rotator {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{KeyStores, Outcome, demand, fresh};
 use crate::clock::Clock;
 use crate::keys::{KeyFilter, KeyState, Purpose, Retired};
+use crate::owner::{Environment, Owner};
 
 pub(super) async fn whole(stores: &KeyStores) -> Outcome {
     let (one, other) = stores.two().await;
@@ -21,11 +22,11 @@ pub(super) async fn whole(stores: &KeyStores) -> Outcome {
     }
     let all = KeyFilter::default().of_owner(owner.clone());
     let mut listed = Vec::new();
-    // In pages of two; one that is shorter is the last.
+    // In pages of two, until one is empty: what is shorter need not be the last.
     for _page in 0..8 {
         let after = listed.last().map(|record: &crate::keys::KeyRecord| record.id);
         let page = listing.list(&all, after, 2).await?;
-        let is_last = page.len() < 2;
+        let is_last = page.is_empty();
         demand(page.len() <= 2, "a page is longer than was asked for")?;
         listed.extend(page);
         if is_last {
@@ -74,6 +75,13 @@ pub(super) async fn whole(stores: &KeyStores) -> Outcome {
         (all.clone().for_purpose(Purpose::Tls), 0),
         (all.clone().activated_before(replaced_at), 1),
         (all.clone().activated_before(made_at), 0),
+        (all.clone().activated_since(made_at), 2),
+        (all.clone().activated_since(replaced_at), 1),
+        (all.clone().activated_since(replaced_at.offset_seconds(1)), 0),
+        (all.clone().drained_before(replaced_at.offset_seconds(3_600)), 0),
+        (all.clone().drained_before(replaced_at.offset_seconds(3_601)), 1),
+        (all.clone().in_environment(environment(&owner)), 6),
+        (all.clone().in_environment(other_than(environment(&owner))), 0),
     ] {
         let found = listing.list(&filter, None, 10).await?.len();
         demand(
@@ -99,4 +107,17 @@ pub(super) async fn whole(stores: &KeyStores) -> Outcome {
         listing.list(&living, None, 10).await?.is_empty(),
         "ended keys are listed as living ones",
     )
+}
+
+fn environment(owner: &Owner) -> Environment {
+    owner
+        .connection()
+        .map_or(Environment::Production, |connection| connection.environment())
+}
+
+fn other_than(environment: Environment) -> Environment {
+    match environment {
+        Environment::Production => Environment::Sandbox,
+        Environment::Sandbox => Environment::Production,
+    }
 }

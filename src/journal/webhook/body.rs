@@ -34,6 +34,15 @@ pub(super) fn is_alert(kind: &EventKind) -> bool {
     }
 }
 
+/// Whether it only reminds: many of these come at once, and one that is lost comes again, or is followed by worse.
+pub(super) fn is_reminder(kind: &EventKind) -> bool {
+    match kind {
+        EventKind::Key(key) => matches!(key.change, KeyChange::DueSoon { .. } | KeyChange::HeldByGrant { .. }),
+        EventKind::CertificateDue { overdue, .. } => !overdue,
+        _ => false,
+    }
+}
+
 /// The body, as JSON.
 pub(super) fn of(event: &Event, dropped: u64) -> Vec<u8> {
     let (name, mut data) = describe(&event.kind);
@@ -172,6 +181,7 @@ fn add(data: &mut Value, change: &KeyChange) {
             "replaces": replaces.map(|key| key.to_string()),
             "drain_until": drain_until.to_string(),
         }),
+        KeyChange::FromTheFuture { promoted } => json!({"promoted": promoted.to_string()}),
         KeyChange::HeldByGrant { age } => json!({"age_s": age.as_secs()}),
         KeyChange::DueSoon { age, due } | KeyChange::Overdue { age, due } => {
             json!({"age_s": age.as_secs(), "due": due.to_string()})

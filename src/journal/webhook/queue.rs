@@ -20,9 +20,16 @@ pub(super) struct Message {
     told: u64,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Routine,
+    Reminder,
+    Alert,
+}
+
 struct Waiting {
     event: Event,
-    is_alert: bool,
+    rank: Rank,
 }
 
 pub(super) struct Queue {
@@ -48,20 +55,28 @@ impl Queue {
         self.waiting.len() + usize::from(self.tried.is_some())
     }
 
-    /// Queues an event. What is too much goes: the oldest that is no alert, or else this one if it is none, or else the oldest.
+    /// Queues an event. What is too much goes: the oldest of the lowest rank, or this one if its rank is lower. Routine is below
+    /// alerts that only remind, and these are below the others.
     pub(super) fn put(&mut self, event: &Event, is_alert: bool) {
+        let rank = match is_alert {
+            false => Rank::Routine,
+            true if body::is_reminder(&event.kind) => Rank::Reminder,
+            true => Rank::Alert,
+        };
         if self.len() >= self.capacity {
             self.drop_one();
-            match self.waiting.iter().position(|waiting| !waiting.is_alert) {
-                Some(routine) => drop(self.waiting.remove(routine)),
-                None if !is_alert => return,
-                None if self.waiting.pop_front().is_none() => return,
-                None => {}
+            let lowest = self.waiting.iter().map(|waiting| waiting.rank).min();
+            match lowest {
+                Some(lowest) if lowest <= rank => {
+                    let first = self.waiting.iter().position(|waiting| waiting.rank == lowest);
+                    drop(first.and_then(|first| self.waiting.remove(first)));
+                }
+                _ => return,
             }
         }
         self.waiting.push_back(Waiting {
             event: event.clone(),
-            is_alert,
+            rank,
         });
     }
 
@@ -127,6 +142,32 @@ mod tests {
             connection: None,
             kind: EventKind::TokenRefused,
         }
+    }
+
+    #[test]
+    fn reminders_go_before_other_alerts() {
+        let reminder = |seconds| Event {
+            kind: EventKind::CertificateDue {
+                x5t: crate::jose::Thumbprint::from_bytes([1; 32]),
+                age: std::time::Duration::ZERO,
+                due: Timestamp::from_unix_seconds(0),
+                overdue: false,
+            },
+            ..event(seconds)
+        };
+        let mut queue = Queue::new(2);
+        queue.put(&event(1), true);
+        for at in 2..100 {
+            queue.put(&reminder(at), true);
+        }
+        queue.put(&event(100), true);
+        queue.put(&reminder(101), true);
+        let left: Vec<_> = queue
+            .waiting
+            .iter()
+            .map(|waiting| waiting.event.at.unix_seconds())
+            .collect();
+        assert_eq!(left, [1, 100]);
     }
 
     #[test]

@@ -23,6 +23,9 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Recorded
     /// halves of ended keys wiped: `most` records are looked at, and as many wiped. Records of keys that ended 90 days ago and have
     /// been wiped are forgotten, `most` of them. Gives how many were ended or wiped. The next call goes on where this one ended.
     ///
+    /// Nothing is ended in the first five minutes of a process, nor for five minutes after its wall clock jumped: a clock that
+    /// is ahead for a while would end the draining keys of the whole fleet.
+    ///
     /// The upkeep does this. Two processes may do it at once, and one may stop anywhere: what is left is done the next time.
     ///
     /// # Errors
@@ -31,8 +34,9 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Recorded
     pub async fn tidy(&self, most: usize, goes_on: &(dyn Fn() -> bool + Send + Sync)) -> Result<usize, KeyError> {
         let shared = &self.0;
         let mut done = 0;
+        let now = shared.even.now();
         for record in shared.next_page(most).await? {
-            if goes_on() && shared.is_over(&record) && shared.end_as_listed(&record).await? {
+            if goes_on() && now.is_some_and(|now| is_over(&record, now)) && shared.end_as_listed(&record).await? {
                 done += 1;
             }
         }
@@ -149,14 +153,6 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Shared<R
         Ok(page)
     }
 
-    fn is_over(&self, record: &KeyRecord) -> bool {
-        let now: Timestamp = self.clock.now();
-        match record.state {
-            KeyState::Pending => now.seconds_since(record.created_at) >= PENDING_FOR,
-            _ => self.is_drained(record),
-        }
-    }
-
     /// Ends a key as it was listed: one that was changed since is looked at in another round.
     async fn end_as_listed(&self, record: &KeyRecord) -> Result<bool, KeyError> {
         match self.load(&record.owner, &record.id).await? {
@@ -165,5 +161,12 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Shared<R
             }
             _ => Ok(false),
         }
+    }
+}
+
+fn is_over(record: &KeyRecord, now: Timestamp) -> bool {
+    match record.state {
+        KeyState::Pending => now.seconds_since(record.created_at) >= PENDING_FOR,
+        _ => record.state == KeyState::Draining && record.drain_until.is_none_or(|until| until <= now),
     }
 }

@@ -21,7 +21,7 @@ use super::{
     Change, KeyError, KeyFilter, KeyHandle, KeyHolder, KeyId, KeyListing, KeyRecord, KeyRecords, KeySpec, KeyState,
     KeyStore, LocalKey, Purpose, Retired, StoredKey,
 };
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, EvenClock, Timestamp};
 use crate::jose::{Algorithm, Thumbprint};
 use crate::owner::Owner;
 
@@ -73,6 +73,8 @@ struct Shared<R: ?Sized, H: ?Sized> {
     records: Arc<R>,
     holder: Arc<H>,
     clock: Arc<dyn Clock>,
+    /// What durable ends go by.
+    even: EvenClock,
     watch: Watch,
     live: Live,
     /// The look that is under way.
@@ -93,6 +95,7 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Recorded
             holder,
             watch: Watch::new(Arc::clone(&clock), authority),
             live: Live::new(Arc::clone(&clock)),
+            even: EvenClock::new(Arc::clone(&clock)),
             clock,
             looking: Mutex::default(),
             tidied: Mutex::default(),
@@ -225,16 +228,22 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Shared<R
         record.state == KeyState::Draining && record.drain_until.is_none_or(|until| until <= self.clock.now())
     }
 
-    /// Writes the record of a new key, whose private half goes again when that cannot be done.
+    /// Writes the record of a new key, whose private half goes again when that was certainly not done. Where nobody knows it
+    /// stays: a record without its private half would be a pending key that is chosen and never signs.
     async fn keep(self: &Arc<Self>, stored: StoredKey) -> Result<KeyHandle, KeyError> {
-        let kept = async {
-            let key = self.handle(&stored).await?;
+        let key = self.handle(&stored).await;
+        let kept = match key {
             // Nobody has the handle if this fails, also if the record was written: then the key stays pending and is tidied.
-            self.noting(self.records.insert(&stored).await)?;
-            Ok(key)
+            Ok(key) => match self.noting(self.records.insert(&stored).await) {
+                Ok(()) => return Ok(key),
+                Err(error) => Err(error),
+            },
+            Err(error) => {
+                let _tried = self.holder.destroy(&stored.record).await;
+                return Err(error);
+            }
         };
-        let kept = kept.await;
-        if kept.is_err() {
+        if let Err(KeyError::Duplicate | KeyError::Full { .. } | KeyError::NotPersisted) = kept {
             let _tried = self.holder.destroy(&stored.record).await;
         }
         kept
