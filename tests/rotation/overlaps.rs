@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shipbound::clock::Timestamp;
+use shipbound::jose::Thumbprint;
 use shipbound::journal::{EventKind, KeyChange};
 use shipbound::keys::{
     Authority, Change, KeyError, KeyFilter, KeyHandle, KeyId, KeyListing, KeyRecord, KeyRecords, KeySpec, KeyState,
@@ -58,6 +59,14 @@ impl KeyStore for Waits {
     }
     async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
         self.keys.get(owner, key).await
+    }
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        self.keys.with_thumbprint(owner, purpose, jkt).await
     }
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
         self.keys.create(owner, spec).await
@@ -240,6 +249,14 @@ impl KeyStore for Hangs {
     }
     async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
         self.0.get(owner, key).await
+    }
+    async fn with_thumbprint(
+        &self,
+        owner: &Owner,
+        purpose: Purpose,
+        jkt: &Thumbprint,
+    ) -> Result<Option<KeyHandle>, KeyError> {
+        self.0.with_thumbprint(owner, purpose, jkt).await
     }
     async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
         if is_bad(owner) {

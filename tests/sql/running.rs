@@ -80,6 +80,7 @@ impl Here {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a limit of the test")]
     async fn alert(&mut self, name: &str) -> serde_json::Value {
         let arrived = async {
             loop {
@@ -108,6 +109,7 @@ fn begin(upkeep: Upkeep) -> (oneshot::Sender<()>, JoinHandle<()>) {
     (stop, running)
 }
 
+#[expect(clippy::disallowed_methods, reason = "a limit of the test")]
 async fn stop((stop, running): (oneshot::Sender<()>, JoinHandle<()>)) {
     stop.send(()).unwrap();
     tokio::time::timeout(PATIENCE, running).await.unwrap().unwrap();

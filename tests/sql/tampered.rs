@@ -57,10 +57,8 @@ async fn fallen_back(world: &World) -> (crate::world::Keys, Vec<shipbound::keys:
 async fn the_anchor_is_not_walked_over_by_a_chain_on_another_way(world: World) {
     let (lagging, ids) = fallen_back(&world).await;
     let anchor = world.anchor.read().await.unwrap();
-    for at in 2..6 {
-        let ended = lagging
-            .retire(&owner(&format!("t{at}")), &ids[at], Retired::Destroyed)
-            .await;
+    for (at, id) in ids.iter().enumerate().take(6).skip(2) {
+        let ended = lagging.retire(&owner(&format!("t{at}")), id, Retired::Destroyed).await;
         assert_eq!(ended, Err(KeyError::RolledBack), "{at}");
     }
     assert_eq!(world.anchor.read().await.unwrap(), anchor);
