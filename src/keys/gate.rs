@@ -19,17 +19,6 @@ pub enum KeyState {
 }
 
 impl KeyState {
-    /// `pending`, `active`, `draining`, `destroyed` or `compromised`.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Active => "active",
-            Self::Draining => "draining",
-            Self::Destroyed => "destroyed",
-            Self::Compromised => "compromised",
-        }
-    }
-
     const fn rank(self) -> u8 {
         match self {
             Self::Pending => 0,

@@ -150,6 +150,19 @@ pub enum Retired {
     Compromised,
 }
 
+impl KeyState {
+    /// `pending`, `active`, `draining`, `destroyed` or `compromised`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Destroyed => "destroyed",
+            Self::Compromised => "compromised",
+        }
+    }
+}
+
 impl From<Retired> for KeyState {
     fn from(end: Retired) -> Self {
         match end {
