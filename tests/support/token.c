@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 typedef unsigned long ulong;
@@ -34,8 +35,13 @@ static void hang(void) {
 static ulong initialize(void *arguments) {
   count("I");
   if (told(HERE "/broken")) return 5; /* CKR_GENERAL_ERROR */
+  /* The environment is one for all modules of the process, and SoftHSM reads it in here. */
+  int turn = open(HERE "/../softhsm.lock", O_RDWR | O_CREAT, 0600);
+  if (turn < 0 || flock(turn, LOCK_EX) != 0) abort();
   setenv("SOFTHSM2_CONF", HERE "/softhsm2.conf", 1);
-  return real->entry[INITIALIZE](arguments);
+  ulong value = real->entry[INITIALIZE](arguments);
+  close(turn);
+  return value;
 }
 
 static ulong open_session(ulong slot, ulong flags, void *application, void *notify, ulong *session) {
