@@ -197,7 +197,7 @@ impl Ledger {
 
     /// What authenticates the rows up to this head: opened anew where it was sealed anew.
     async fn known(&self, head: &setup::Head) -> Result<Arc<Known>, LedgerError> {
-        let before = Arc::clone(&self.0.known.read().unwrap_or_else(PoisonError::into_inner));
+        let before = self.known_now();
         if before.sealed == head.secret {
             return Ok(before);
         }
@@ -210,15 +210,25 @@ impl Ledger {
         Ok(known)
     }
 
+    fn known_now(&self) -> Arc<Known> {
+        Arc::clone(&self.0.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Ends `dead` in the transaction of the caller, who calls [`settle`](Self::settle) after its commit and before it answers.
-    /// Holds a lock on the end of the chain until then: do it last.
+    /// Holds a lock on the end of the chain until then: do it last, and within [`again`](super::again).
     pub(crate) async fn bury(&self, tx: &mut Tx, dead: &Dead) -> Result<(), SqlError> {
         const NEXT: &str =
             "UPDATE sb_ledger_heads SET n = n + 1 WHERE deployment = $1 RETURNING n - 1, mac, secret, n - 1";
         self.in_force()?;
         let rows = tx.rows(NEXT, &[self.deployment().as_str().into()]).await?;
         let head = setup::Head::of(rows.first().ok_or(SqlError::RolledBack)?)?;
-        let known = self.known(&head).await.map_err(LedgerError::into_sql)?;
+        let known = self.known_now();
+        if known.sealed != head.secret {
+            // Opening it may take a connection, and all that there are may be in transactions that wait for one more.
+            tx.abandon().await;
+            self.known(&head).await.map_err(LedgerError::into_sql)?;
+            return Err(SqlError::Contended);
+        }
         self.append(tx, &head, &known, dead).await
     }
 
