@@ -60,6 +60,9 @@ mod postgres;
 #[path = "sealed/provider.rs"]
 mod provider;
 #[cfg(feature = "sql")]
+#[path = "sealed/put_back.rs"]
+mod put_back;
+#[cfg(feature = "sql")]
 #[path = "sealed/scene.rs"]
 mod scene;
 #[cfg(feature = "sql")]

@@ -151,8 +151,8 @@ async fn a_tenant_that_is_made_during_a_theft_is_not_under_the_stolen_kek() {
         }
     });
     seen.stopped.notified().await;
-    let after = scene.sealing(&["k2", "k1"]);
-    after.kek_stolen(&kek("k1"), &act(), &mut |_| ()).await.unwrap();
+    let after = scene.process(&["k2", "k1"]).await;
+    after.sealing.kek_stolen(&kek("k1"), &act(), &mut |_| ()).await.unwrap();
     seen.go_on.notify_one();
     let sealed = making.await.unwrap();
     assert_eq!(

@@ -70,6 +70,7 @@ enum Written {
 impl SqlCredentialStore {
     /// Keeps credentials in the database of `sealing`, where `ledger` is as well.
     pub fn new(sealing: Arc<Sealing>, ledger: &Ledger) -> Self {
+        sealing.bind(ledger);
         Self {
             sealing,
             ledger: ledger.clone(),

@@ -17,7 +17,7 @@ mod setup;
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -124,6 +124,16 @@ impl Rollback {
 #[derive(Clone)]
 pub struct Ledger(Arc<Inner>);
 
+/// A ledger for what the ledger itself has: it goes with the last store that follows it.
+#[derive(Default)]
+pub(super) struct WeakLedger(Weak<Inner>);
+
+impl WeakLedger {
+    pub(super) fn get(&self) -> Option<Ledger> {
+        self.0.upgrade().map(Ledger)
+    }
+}
+
 struct Inner {
     setup: LedgerSetup,
     known: RwLock<Arc<Known>>,
@@ -148,6 +158,10 @@ impl Ledger {
     /// The deployment whose chain it is.
     pub fn deployment(&self) -> &DeploymentId {
         &self.0.setup.deployment
+    }
+
+    pub(super) fn downgrade(&self) -> WeakLedger {
+        WeakLedger(Arc::downgrade(&self.0))
     }
 
     /// How far this process has followed the chain.

@@ -9,7 +9,8 @@ use crate::keys::KeyId;
 use crate::owner::Owner;
 use crate::store::seal::{KekError, KekId, SealError};
 use crate::store::sql::acts::write_act;
-use crate::store::sql::{SqlError, Value, again, owner_key, owner_of};
+use crate::store::sql::ledger::Dead;
+use crate::store::sql::{Ledger, SqlError, Value, again, owner_key, owner_of};
 
 /// How many data keys are read at a time.
 const PAGE: i64 = 50;
@@ -20,8 +21,9 @@ const TRIES: usize = 8;
 const COMPROMISED: &str = "UPDATE sb_keks SET state = 'compromised', revision = revision + 1, changed_at = $3 \
     WHERE deployment = $1 AND id = $2 AND state <> 'compromised'";
 
-/// All that there are: a data key stays what it is when it is wrapped anew, so each may have been wrapped under the stolen KEK.
-const TAINT: &str = "UPDATE sb_data_keys SET state = 'tainted' WHERE deployment = $1 AND state = 'active'";
+/// All that there are, whatever their rows say: a data key stays what it is when it is wrapped anew, so each may have been wrapped
+/// under the stolen KEK.
+const TAINT: &str = "UPDATE sb_data_keys SET state = 'tainted' WHERE deployment = $1 AND state <> 'tainted'";
 
 const NEXT: &str = "SELECT tenant, incarnation, id, kek, wrapped FROM sb_data_keys \
     WHERE deployment = $1 AND state = 'tainted' AND id > $2 ORDER BY id LIMIT $3";
@@ -29,6 +31,10 @@ const NEXT: &str = "SELECT tenant, incarnation, id, kek, wrapped FROM sb_data_ke
 const LEFT: &str = "SELECT COUNT(*) FROM sb_data_keys WHERE deployment = $1 AND state = 'tainted'";
 
 const DELETE: &str = "DELETE FROM sb_data_keys WHERE deployment = $1 AND id = $2 AND state = 'tainted'";
+
+/// Those that have ended before, and whose rows were put back.
+const DELETE_ENDED: &str = "DELETE FROM sb_data_keys WHERE deployment = $1 \
+    AND id IN (SELECT digest FROM sb_ledger WHERE deployment = $1 AND kind = 'data-key')";
 
 const THEFT: &str = "SELECT changed_at FROM sb_keks WHERE deployment = $1 AND id = $2 AND state = 'compromised'";
 
@@ -84,19 +90,32 @@ impl Sealing {
     /// Marking is one statement over all data keys, which has to be done within the database's limit for statements: some
     /// seconds for a million.
     ///
+    /// A data key that has ended stands in the [`Ledger`] from then on, and its row is refused when it is put back: everybody who is
+    /// served from it is refused until it is gone. This deletes such rows, too.
+    ///
     /// # Errors
-    /// [`SealingError::UnknownKek`], [`SealingError::NotNew`] when the provider's current KEK is the stolen one or was in use
-    /// before, [`SealingError::Broken`], [`SealingError::Kek`], [`SealingError::Database`].
+    /// [`SealingError::NoLedger`], [`SealingError::UnknownKek`], [`SealingError::NotNew`] when the provider's current KEK is the
+    /// stolen one or was in use before, [`SealingError::Broken`], [`SealingError::Kek`], [`SealingError::Ledger`],
+    /// [`SealingError::Database`].
     pub async fn kek_stolen(
         &self,
         stolen: &KekId,
         act: &Act,
         told: &mut (dyn FnMut(Resealed) + Send),
     ) -> Result<Resealed, SealingError> {
+        let ledger = self.ledger().ok_or(SealingError::NoLedger)?;
+        ledger.follow().await?;
         match self.kek_state(stolen).await? {
             None => return Err(SealingError::UnknownKek),
             Some(KekState::Compromised) => {}
             Some(_) => self.mark(stolen, act).await?,
+        }
+        let put_back = self
+            .database
+            .run(DELETE_ENDED, &[self.deployment.as_str().into()])
+            .await?;
+        if put_back > 0 {
+            let _told = self.put_back();
         }
         let (mut so_far, mut broken, mut after) = (Resealed::default(), None, String::new());
         loop {
@@ -105,12 +124,13 @@ impl Sealing {
             let (page, malformed, next) = rows::page(&rows)?;
             broken = broken.or(malformed);
             for written in &page {
-                match self.replace(written, &mut so_far).await {
-                    Ok(()) => so_far.done += 1,
+                match self.replace(&ledger, written, &mut so_far).await {
+                    Ok(replaced) => so_far.done += u64::from(replaced),
                     Err(SealingError::Kek(KekError::Refused)) => broken = Some(written.id),
                     Err(error) => return Err(error),
                 }
             }
+            ledger.settle().await?;
             so_far.left = self.tainted().await?;
             told(so_far);
             let Some(next) = next else { break };
@@ -209,8 +229,16 @@ impl Sealing {
         Ok(None)
     }
 
-    /// Seals anew all that is sealed under this data key, and deletes it when nothing is left under it.
-    async fn replace(&self, written: &Written, so_far: &mut Resealed) -> Result<(), SealingError> {
+    /// Seals anew all that is sealed under this data key, and ends it when nothing is left under it. `Ok(false)`: it had ended.
+    async fn replace(&self, ledger: &Ledger, written: &Written, so_far: &mut Resealed) -> Result<bool, SealingError> {
+        let dead = Dead::data_key(written.id);
+        // What is under it by now was sealed by whoever knows it, and is not to become sound.
+        if ledger.is_dead(&dead).await? {
+            if again(|| self.end(ledger, written, &dead)).await? {
+                let _told = self.put_back();
+            }
+            return Ok(false);
+        }
         let old = self.unwrapped(written).await?;
         for _ in 0..TRIES {
             let found = self.reseal(written, &old).await?;
@@ -218,13 +246,25 @@ impl Sealing {
             // What does not open now never will.
             if found.opened == 0 {
                 so_far.refused += found.refused;
-                let values = [self.deployment.as_str().into(), (*written.id.as_uuid()).into()];
-                self.database.run(DELETE, &values).await?;
+                let ended = again(|| self.end(ledger, written, &dead)).await?;
                 self.held.forget(written.id);
-                return Ok(());
+                return Ok(ended);
             }
         }
         Err(SealError::Unavailable.into())
+    }
+
+    /// Deletes a data key, and writes down that it has ended, also where somebody has taken its row away meanwhile. `Ok(false)`:
+    /// there was no row.
+    async fn end(&self, ledger: &Ledger, written: &Written, dead: &Dead) -> Result<bool, SqlError> {
+        let values = [self.deployment.as_str().into(), (*written.id.as_uuid()).into()];
+        let mut tx = self.database.begin().await?;
+        let deleted = tx.run(DELETE, &values).await? == 1;
+        if !ledger.is_buried(&mut tx, dead).await? {
+            ledger.bury(&mut tx, dead).await?;
+        }
+        tx.commit().await?;
+        Ok(deleted)
     }
 
     async fn tainted(&self) -> Result<u64, SqlError> {
