@@ -6,6 +6,7 @@ mod error;
 mod flights;
 mod held;
 mod keks;
+mod mark;
 mod reseal;
 mod rewrap;
 mod rows;

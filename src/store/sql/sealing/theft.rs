@@ -8,22 +8,14 @@ use crate::act::Act;
 use crate::keys::KeyId;
 use crate::owner::Owner;
 use crate::store::seal::{KekError, KekId, SealError};
-use crate::store::sql::acts::write_act;
 use crate::store::sql::ledger::Dead;
-use crate::store::sql::{Ledger, SqlError, Value, again, owner_key, owner_of};
+use crate::store::sql::{Ledger, SqlError, again, owner_key, owner_of};
 
 /// How many data keys are read at a time.
 const PAGE: i64 = 50;
 
 /// How often a tenant's rows are looked through until none is left.
 const TRIES: usize = 8;
-
-const COMPROMISED: &str = "UPDATE sb_keks SET state = 'compromised', revision = revision + 1, changed_at = $3 \
-    WHERE deployment = $1 AND id = $2 AND state <> 'compromised'";
-
-/// All that there are, whatever their rows say: a data key stays what it is when it is wrapped anew, so each may have been wrapped
-/// under the stolen KEK.
-const TAINT: &str = "UPDATE sb_data_keys SET state = 'tainted' WHERE deployment = $1 AND state <> 'tainted'";
 
 const NEXT: &str = "SELECT tenant, incarnation, id, kek, wrapped FROM sb_data_keys \
     WHERE deployment = $1 AND state = 'tainted' AND id > $2 ORDER BY id LIMIT $3";
@@ -87,8 +79,8 @@ impl Sealing {
     /// it away, since whoever has it and may write to the database could use it as long as a process has it. May be dropped at any await, killed, repeated, and run by several processes at once, while tenants are served. `told` hears how
     /// far it has come, after each fifty tenants.
     ///
-    /// Marking is one statement over all data keys, which has to be done within the database's limit for statements: some
-    /// seconds for a million.
+    /// First all data keys are marked, by pages of some hundred. A new value of a tenant is sealed under his new data key as soon as
+    /// his page is marked; until all are, the stolen KEK is [`Retiring`](KekState::Retiring).
     ///
     /// A data key that has ended stands in the [`Ledger`] from then on, and its row is refused when it is put back: everybody who is
     /// served from it is refused until it is gone. This deletes such rows, too.
@@ -108,7 +100,7 @@ impl Sealing {
         match self.kek_state(stolen).await? {
             None => return Err(SealingError::UnknownKek),
             Some(KekState::Compromised) => {}
-            Some(_) => self.mark(stolen, act).await?,
+            Some(state) => self.mark(stolen, state, act).await?,
         }
         let put_back = self
             .database
@@ -187,46 +179,6 @@ impl Sealing {
             cursor.clear();
         }
         Ok(found)
-    }
-
-    async fn mark(&self, stolen: &KekId, act: &Act) -> Result<(), SealingError> {
-        let next = self.tried_current().await?;
-        if next == *stolen {
-            return Err(SealingError::NotNew(KekState::Compromised));
-        }
-        let refused = again(|| self.try_mark(stolen, &next, act)).await?;
-        if let Some(state) = refused {
-            return Err(SealingError::NotNew(state));
-        }
-        self.tell(None, "kek-stolen", act);
-        Ok(())
-    }
-
-    /// In one transaction, so that no data key is made under the stolen KEK after it, and none is left out.
-    async fn try_mark(&self, stolen: &KekId, next: &KekId, act: &Act) -> Result<Option<KekState>, SqlError> {
-        let now = self.clock.now();
-        let mut tx = self.database.begin().await?;
-        let before = self.state_in(&mut tx, stolen).await?.map(|(state, _)| state);
-        let [deployment, id] = self.kek_values(stolen);
-        if tx.run(COMPROMISED, &[deployment, id, now.unix_micros().into()]).await? != 1 {
-            // Another process was first.
-            tx.rollback().await;
-            return Ok(None);
-        }
-        match (before, self.state_in(&mut tx, next).await?) {
-            (Some(KekState::Active), None) => self.insert_active(&mut tx, next).await?,
-            (Some(KekState::Active), Some((state, _))) => {
-                tx.rollback().await;
-                return Ok(Some(state));
-            }
-            // Another one is active already.
-            _ => {}
-        }
-        let deployment: Value = self.deployment.as_str().into();
-        tx.run(TAINT, &[deployment]).await?;
-        write_act(&mut tx, &self.deployment, "kek-stolen", None, act, now).await?;
-        tx.commit().await?;
-        Ok(None)
     }
 
     /// Seals anew all that is sealed under this data key, and ends it when nothing is left under it. `Ok(false)`: it had ended.
