@@ -22,6 +22,9 @@ macro_rules! on_both {
 }
 
 #[cfg(feature = "sql")]
+#[path = "sealed/chain.rs"]
+mod chain;
+#[cfg(feature = "sql")]
 #[path = "sealed/credentials.rs"]
 mod credentials;
 #[cfg(feature = "sql")]
@@ -30,6 +33,9 @@ mod data_keys;
 #[cfg(feature = "sql")]
 #[path = "sealed/dump.rs"]
 mod dump;
+#[cfg(feature = "sql")]
+#[path = "sql/forged.rs"]
+mod forged;
 #[cfg(feature = "sql")]
 #[path = "sealed/grants.rs"]
 mod grants;

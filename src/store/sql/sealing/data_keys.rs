@@ -92,7 +92,7 @@ impl Sealing {
         self.flights.run(&(holder.clone(), Some(id)), read).await
     }
 
-    async fn read_active(&self, holder: &Holder) -> Result<Option<Written>, SealError> {
+    pub(super) async fn read_active(&self, holder: &Holder) -> Result<Option<Written>, SealError> {
         let [tenant, incarnation] = holder.values();
         let values = [self.deployment.as_str().into(), tenant, incarnation];
         let rows = self.database.rows(ACTIVE, &values).await.map_err(unavailable)?;

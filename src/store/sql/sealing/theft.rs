@@ -3,11 +3,11 @@
 use super::Sealing;
 use super::error::SealingError;
 use super::keks::KekState;
-use super::rows::{self, Written};
+use super::rows::{self, Holder, Written};
 use crate::act::Act;
 use crate::keys::KeyId;
 use crate::owner::Owner;
-use crate::store::seal::{KekError, KekId, SealError};
+use crate::store::seal::{KekError, KekId, SealError, data_key_of};
 use crate::store::sql::ledger::Dead;
 use crate::store::sql::{Ledger, SqlError, again, owner_key, owner_of};
 
@@ -56,7 +56,8 @@ pub struct Resealed {
     pub refused: u64,
 }
 
-/// What whoever has a stolen KEK and a copy of the database knows.
+/// What whoever has a stolen KEK and a copy of the database knows. The secret of the [`Ledger`] is not among it, though he has read that
+/// too: [`kek_stolen`](Sealing::kek_stolen) has drawn another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Exposed {
@@ -71,6 +72,10 @@ pub enum Exposed {
 impl Sealing {
     /// The KEK `stolen` is in foreign hands. It is compromised from now on, the provider's current KEK takes its place where it
     /// was active, every data key is replaced, every value sealed anew under the new one, and the old data keys are deleted.
+    ///
+    /// The [`Ledger`] gets a new secret first. Whoever has the KEK and a copy of the database knows the one before, by which rows of the
+    /// chain are authenticated, and together with the right to write to the database he could add some until now: connections that
+    /// were made active again, or ends of what lives. So look through the connections.
     ///
     /// That keeps whoever has it from reading what is written from now on. What he has read before he knows:
     /// [`exposed`](Self::exposed) lists the keys, credentials and refresh tokens that are to be replaced.
@@ -109,6 +114,7 @@ impl Sealing {
         if put_back > 0 {
             let _told = self.put_back();
         }
+        self.renew_chain(&ledger).await?;
         let (mut so_far, mut broken, mut after) = (Resealed::default(), None, String::new());
         loop {
             let values = [self.deployment.as_str().into(), after.as_str().into(), PAGE.into()];
@@ -191,6 +197,9 @@ impl Sealing {
             }
             return Ok(false);
         }
+        if written.holder.tenant().is_none() {
+            self.renew_chain(ledger).await?;
+        }
         let old = self.unwrapped(written).await?;
         for _ in 0..TRIES {
             let found = self.reseal(written, &old).await?;
@@ -204,6 +213,19 @@ impl Sealing {
             }
         }
         Err(SealError::Unavailable.into())
+    }
+
+    /// Draws a new secret for the chain, unless that was done since the data key was marked under which the one before is sealed.
+    async fn renew_chain(&self, ledger: &Ledger) -> Result<(), SealingError> {
+        // What is sealed by another means is not opened by the stolen KEK.
+        let Ok(id) = data_key_of(&ledger.sealed_secret().await?) else {
+            return Ok(());
+        };
+        let own = Holder::of(&Owner::Deployment(self.deployment.clone()));
+        if self.read_active(&own).await?.is_none_or(|active| active.id != id) {
+            ledger.renew_secret().await?;
+        }
+        Ok(())
     }
 
     /// Deletes a data key, and writes down that it has ended, also where somebody has taken its row away meanwhile. `Ok(false)`:
