@@ -80,12 +80,15 @@ impl Sealing {
     /// That keeps whoever has it from reading what is written from now on. What he has read before he knows:
     /// [`exposed`](Self::exposed) lists the keys, credentials and refresh tokens that are to be replaced.
     ///
-    /// Give every process a new KEK as the current one first, and leave the stolen one beside it until this has ended; then take
-    /// it away, since whoever has it and may write to the database could use it as long as a process has it. May be dropped at any await, killed, repeated, and run by several processes at once, while tenants are served. `told` hears how
-    /// far it has come, after each fifty tenants.
+    /// Take every right to write to the database from him first: who has that while this runs can hide rows of data keys from it.
+    /// Give every process a new KEK as the current one, and leave the stolen one beside it until this has ended; then take it away,
+    /// since whoever has it and may write to the database could use it as long as a process has it.
+    ///
+    /// May be dropped at any await, killed, repeated, and run by several processes at once, while tenants are served. `told` hears
+    /// how far it has come, after each fifty tenants.
     ///
     /// First all data keys are marked, by pages of some hundred. A new value of a tenant is sealed under his new data key as soon as
-    /// his page is marked; until all are, the stolen KEK is [`Retiring`](KekState::Retiring).
+    /// his page is marked; until all are, the stolen KEK is not yet [`Compromised`](KekState::Compromised).
     ///
     /// A data key that has ended stands in the [`Ledger`] from then on, and its row is refused when it is put back: everybody who is
     /// served from it is refused until it is gone. This deletes such rows, too.
