@@ -34,6 +34,9 @@ mod data_keys;
 #[path = "sealed/dump.rs"]
 mod dump;
 #[cfg(feature = "sql")]
+#[path = "sealed/erased.rs"]
+mod erased;
+#[cfg(feature = "sql")]
 #[path = "sql/forged.rs"]
 mod forged;
 #[cfg(feature = "sql")]

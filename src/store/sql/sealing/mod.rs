@@ -2,6 +2,7 @@
 
 mod data_keys;
 mod ended;
+mod erase;
 mod error;
 mod flights;
 mod held;
