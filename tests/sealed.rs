@@ -22,6 +22,9 @@ macro_rules! on_both {
 }
 
 #[cfg(feature = "sql")]
+#[path = "sealed/chain.rs"]
+mod chain;
+#[cfg(feature = "sql")]
 #[path = "sealed/credentials.rs"]
 mod credentials;
 #[cfg(feature = "sql")]
@@ -30,6 +33,12 @@ mod data_keys;
 #[cfg(feature = "sql")]
 #[path = "sealed/dump.rs"]
 mod dump;
+#[cfg(feature = "sql")]
+#[path = "sealed/erased.rs"]
+mod erased;
+#[cfg(feature = "sql")]
+#[path = "sql/forged.rs"]
+mod forged;
 #[cfg(feature = "sql")]
 #[path = "sealed/grants.rs"]
 mod grants;
@@ -59,6 +68,9 @@ mod postgres;
 #[cfg(feature = "sql")]
 #[path = "sealed/provider.rs"]
 mod provider;
+#[cfg(feature = "sql")]
+#[path = "sealed/put_back.rs"]
+mod put_back;
 #[cfg(feature = "sql")]
 #[path = "sealed/scene.rs"]
 mod scene;

@@ -281,6 +281,17 @@ pub trait CredentialAdmin: fmt::Debug + Send + Sync {
     /// # Errors
     /// [`CredentialError::Unavailable`]: taken away or not.
     async fn remove_credential(&self, connection: &ConnectionId, act: &Act) -> Result<bool, CredentialError>;
+
+    /// Destroys what the values of this connection's tenant are sealed with, in the incarnation that it names, where none of them is
+    /// left: not of his other connections either. `Ok(false)`: there is one left, or nothing to destroy. May be repeated.
+    ///
+    /// Default: `Ok(false)`, for stores that seal nothing.
+    ///
+    /// # Errors
+    /// [`CredentialError::Unavailable`]: destroyed or not; repeat it. [`CredentialError::RolledBack`].
+    async fn erase_data_key(&self, _connection: &ConnectionId, _act: &Act) -> Result<bool, CredentialError> {
+        Ok(false)
+    }
 }
 
 /// Credentials in memory, put there by the application.

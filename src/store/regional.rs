@@ -203,6 +203,11 @@ impl<S: CredentialAdmin + ?Sized> CredentialAdmin for Regional<S> {
         let store = self.of_credential(connection).await?;
         store.remove_credential(connection, act).await
     }
+
+    async fn erase_data_key(&self, connection: &ConnectionId, act: &Act) -> Result<bool, CredentialError> {
+        let store = self.of_credential(connection).await?;
+        store.erase_data_key(connection, act).await
+    }
 }
 
 #[async_trait]

@@ -42,6 +42,13 @@ impl CredentialAdmin for Killed<Arc<dyn CredentialAdmin>> {
         }
         self.1.remove_credential(connection, act).await
     }
+
+    async fn erase_data_key(&self, connection: &ConnectionId, act: &Act) -> Result<bool, CredentialError> {
+        if self.0.burns() {
+            return Err(CredentialError::Unavailable);
+        }
+        self.1.erase_data_key(connection, act).await
+    }
 }
 
 #[async_trait]

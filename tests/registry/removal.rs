@@ -60,6 +60,8 @@ async fn all_that_a_connection_has_goes() {
     ] {
         assert_eq!(count(&removal, step), (1, 0), "{step:?}");
     }
+    // Nothing is sealed in memory.
+    assert_eq!(count(&removal, Step::DataKey), (0, 0));
     // The other one's slot is left.
     assert_eq!(world.parts.tokens().len(), 1);
     let told = world.sandbox.requests_at(Endpoint::Revocation);

@@ -4,8 +4,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use shipbound::clock::SystemClock;
 use shipbound::credentials::{Credential, CredentialAdmin, CredentialStore};
-use shipbound::store::sql::{Database, KekState, Sealing};
+use shipbound::journal::Journal;
+use shipbound::store::anchor::MemoryAnchor;
+use shipbound::store::sql::{Database, KekState, LedgerSetup, Sealing};
 
 use crate::provider::{Provider, kek};
 use crate::scene::{Scene, act, connection};
@@ -44,10 +47,18 @@ async fn child() {
             die();
         }
     }));
-    let sealing = Sealing::new(database, deployment(), Arc::new(provider));
+    let sealing = Arc::new(Sealing::new(database.clone(), deployment(), Arc::new(provider)));
     if what == "rewrap" {
         sealing.rewrap(&act(), &mut |_| ()).await.unwrap();
     } else {
+        // The parent's anchor is in its memory, and no row was in the chain when this child was started.
+        let (anchor, journal) = (
+            Arc::new(MemoryAnchor::new()),
+            Journal::new(Arc::new(SystemClock::new()), []),
+        );
+        let setup = LedgerSetup::new(&database, &deployment(), sealing.clone(), anchor, &journal);
+        let ledger = setup.open().await.unwrap();
+        sealing.bind(&ledger);
         sealing.kek_stolen(&kek("k1"), &act(), &mut |_| ()).await.unwrap();
     }
 }

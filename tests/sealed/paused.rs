@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use shipbound::credentials::{Credential, CredentialAdmin, CredentialStore};
 use shipbound::grants::{Grant, Grants};
 use shipbound::jose::Algorithm;
@@ -151,8 +152,8 @@ async fn a_tenant_that_is_made_during_a_theft_is_not_under_the_stolen_kek() {
         }
     });
     seen.stopped.notified().await;
-    let after = scene.sealing(&["k2", "k1"]);
-    after.kek_stolen(&kek("k1"), &act(), &mut |_| ()).await.unwrap();
+    let after = scene.process(&["k2", "k1"]).await;
+    after.sealing.kek_stolen(&kek("k1"), &act(), &mut |_| ()).await.unwrap();
     seen.go_on.notify_one();
     let sealed = making.await.unwrap();
     assert_eq!(
@@ -170,4 +171,61 @@ async fn a_tenant_that_is_made_during_a_theft_is_not_under_the_stolen_kek() {
             .await
             .is_ok()
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_theft_goes_on_where_marking_was_killed_and_all_are_served_meanwhile() {
+    let scene = Scene::new(Kind::Postgres).await;
+    let first = scene.sealing(&["k1"]);
+    // More than one page of them.
+    let tenants: Vec<_> = (0..520).map(|number| owner(&format!("t{number}"))).collect();
+    let context = |of| SealContext::new(of, Table::Grants, 1);
+    let contexts: Vec<_> = tenants.iter().map(context).collect();
+    let seals = contexts.iter().map(|context| first.seal(context, b"v"));
+    let sealed: Vec<_> = join_all(seals).await.into_iter().map(Result::unwrap).collect();
+    let process = Arc::new(scene.process(&["k2", "k1"]).await);
+    let before = scene.world.raw("SELECT id FROM sb_data_keys ORDER BY id").await;
+    let last = before.last().unwrap();
+    let paused = Paused::after(
+        &scene,
+        &format!("SELECT id FROM sb_data_keys WHERE id = '{last}' FOR UPDATE"),
+    )
+    .await;
+    let stopped = tokio::spawn(async move {
+        let process = process;
+        process.sealing.kek_stolen(&kek("k1"), &act(), &mut |_| ()).await
+    });
+    waiting(&scene, 1).await;
+    let tainted = "SELECT COUNT(*) FROM sb_data_keys WHERE state = 'tainted'";
+    assert_eq!(scene.world.number(tainted).await, 500);
+    let other = scene.sealing(&["k2", "k1"]);
+    assert_eq!(other.kek_state(&kek("k1")).await.unwrap(), Some(KekState::Retiring));
+    let opens = contexts.iter().zip(&sealed);
+    let opened = join_all(opens.map(|(context, sealed)| other.open(context, sealed))).await;
+    assert!(opened.iter().all(Result::is_ok));
+    let late = owner("late");
+    other.seal(&context(&late), b"v").await.unwrap();
+    assert_eq!(
+        scene
+            .world
+            .raw("SELECT kek FROM sb_data_keys WHERE tenant = 'late'")
+            .await,
+        ["k2"]
+    );
+    stopped.abort();
+    assert!(stopped.await.unwrap_err().is_cancelled());
+    paused.commit().await;
+
+    let next = scene.process(&["k2", "k1"]).await;
+    let ended = next.sealing.kek_stolen(&kek("k1"), &act(), &mut |_| ()).await.unwrap();
+    // The late one was marked as well, being there when it began anew.
+    assert_eq!((ended.done, ended.left), (before.len() as u64 + 1, 0));
+    assert_eq!(
+        next.sealing.kek_state(&kek("k1")).await.unwrap(),
+        Some(KekState::Compromised)
+    );
+    let left = scene.world.raw("SELECT id FROM sb_data_keys").await;
+    assert!(left.iter().all(|id| !before.contains(id)));
+    let acts = "SELECT COUNT(*) FROM sb_acts WHERE what = 'kek-stolen'";
+    assert_eq!(scene.world.number(acts).await, 1);
 }

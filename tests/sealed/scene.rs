@@ -9,7 +9,7 @@ use shipbound::keys::{Authority, RecordedKeys};
 use shipbound::owner::ConnectionId;
 use shipbound::store::anchor::EpochAnchor;
 use shipbound::store::seal::{KekProvider, SealedKeys, Sealer};
-use shipbound::store::sql::{Database, LedgerSetup, Sealing, SqlCredentialStore, SqlGrantStore, SqlKeyRecords};
+use shipbound::store::sql::{Database, Ledger, LedgerSetup, Sealing, SqlCredentialStore, SqlGrantStore, SqlKeyRecords};
 
 use crate::provider::Provider;
 use crate::world::{Kind, World, deployment};
@@ -21,8 +21,10 @@ pub(crate) struct Scene {
 /// What one process has.
 pub(crate) struct Process {
     pub(crate) sealing: Arc<Sealing>,
+    pub(crate) ledger: Ledger,
     pub(crate) credentials: Arc<SqlCredentialStore>,
     pub(crate) grants: Arc<SqlGrantStore>,
+    pub(crate) records: Arc<SqlKeyRecords>,
     pub(crate) holder: Arc<SealedKeys>,
     pub(crate) keys: RecordedKeys<SqlKeyRecords, SealedKeys>,
 }
@@ -52,7 +54,11 @@ impl Scene {
 
     /// Another process, whose provider has these KEKs.
     pub(crate) async fn process(&self, names: &[&str]) -> Process {
-        let database = self.world.database();
+        self.process_on(self.world.database(), names).await
+    }
+
+    /// The same, with this access to the database.
+    pub(crate) async fn process_on(&self, database: Database, names: &[&str]) -> Process {
         let sealing = Arc::new(self.sealing_of(&database, Arc::new(Provider::new(names))));
         let sealer: Arc<dyn Sealer> = sealing.clone();
         let anchor: Arc<dyn EpochAnchor> = self.world.anchor.clone();
@@ -66,8 +72,10 @@ impl Scene {
         Process {
             credentials: Arc::new(SqlCredentialStore::new(sealing.clone(), &ledger)),
             grants: Arc::new(SqlGrantStore::new(sealing.clone(), &ledger)),
-            keys: RecordedKeys::new(records, holder.clone(), clock, Authority::default()),
+            keys: RecordedKeys::new(records.clone(), holder.clone(), clock, Authority::default()),
             sealing,
+            ledger,
+            records,
             holder,
         }
     }

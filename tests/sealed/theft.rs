@@ -10,11 +10,11 @@ use shipbound::keys::{KeyError, KeySpec, KeyStore, Purpose};
 use shipbound::store::seal::{
     KekProvider, SealContext, SealError, Sealer, Table, WrapContext, Wrapped, data_key_of, open,
 };
-use shipbound::store::sql::{Exposed, KekState, Resealed, SealingError};
+use shipbound::store::sql::{Database, Exposed, KekState, Resealed, SealingError};
 
 use crate::provider::{kek, keks};
 use crate::scene::{Process, Scene, act, connection};
-use crate::world::{deployment, owner};
+use crate::world::{Kind, deployment, owner};
 
 const AT: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
@@ -71,8 +71,8 @@ async fn everything_is_under_new_data_keys_and_the_stolen_kek_opens_nothing(scen
         .kek_stolen(&kek("k1"), &act(), &mut |_: Resealed| ())
         .await
         .unwrap();
-    // Three tenants with three values each, and the ledger's secret of the deployment itself.
-    assert_eq!((ended.done, ended.left, ended.values, ended.refused), (4, 0, 10, 0));
+    // Three tenants with three values each, and the deployment itself, whose ledger has another secret.
+    assert_eq!((ended.done, ended.left, ended.values, ended.refused), (4, 0, 9, 0));
     assert_eq!(
         after.sealing.kek_state(&kek("k1")).await.unwrap(),
         Some(KekState::Compromised)
@@ -202,7 +202,10 @@ async fn a_theft_is_answered_beside_writers_and_by_two_at_once(scene: Scene) {
     }
     let stolen = |process: Process| {
         tokio::spawn(async move {
+            // All of it: a ledger goes with the stores.
+            let process = process;
             let ended = process.sealing.kek_stolen(&kek("k1"), &act(), &mut |_| ()).await;
+            drop(process.ledger);
             ended.map(|ended| (ended.left, ended.refused))
         })
     };
@@ -278,7 +281,26 @@ async fn changed_rows_stop_nothing_behind_them(scene: Scene) {
         .kek_stolen(&stolen, &act(), &mut |so_far| last = so_far)
         .await;
     assert!(matches!(ended, Err(SealingError::Broken(_))));
-    // Of t0 all but its credential, all of t2, and the ledger's secret.
-    assert_eq!((last.done, last.left, last.values, last.refused), (3, 1, 6, 1));
+    // Of t0 all but its credential, and all of t2.
+    assert_eq!((last.done, last.left, last.values, last.refused), (3, 1, 5, 1));
     all_is_there(&scene, &scene.process(&["k2"]).await, "t2").await;
+}
+
+on_both!(one_connection_is_enough_where_the_chains_secret_is_another);
+async fn one_connection_is_enough_where_the_chains_secret_is_another(scene: Scene) {
+    let database = match scene.world.kind {
+        Kind::Sqlite => Database::sqlite(scene.world.path()),
+        Kind::Postgres | Kind::Bounced => Database::postgres(scene.world.direct()),
+    };
+    let database = database.connections(1).build().unwrap();
+    let (narrow, acme) = (scene.process_on(database, &["k1", "k2"]).await, connection("acme"));
+    let put = async |secret| {
+        let credential = Credential::new("id", secret);
+        narrow.credentials.put_credential(&acme, credential, &act()).await
+    };
+    put("one").await.unwrap();
+    let thief = scene.process(&["k2", "k1"]).await;
+    thief.sealing.kek_stolen(&kek("k1"), &act(), &mut |_| ()).await.unwrap();
+    // The credential before it is buried, under a secret that this process has to open first.
+    put("two").await.unwrap();
 }

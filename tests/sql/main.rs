@@ -25,6 +25,7 @@ macro_rules! on_all {
 }
 
 mod connections;
+mod forged;
 mod keys;
 mod leader;
 mod ledger;

@@ -7,8 +7,9 @@ use shipbound::keys::{KeyError, KeyRecords, KeyStore, Purpose, Retired};
 use shipbound::store::anchor::{Anchored, EpochAnchor};
 use shipbound::store::sql::{LedgerError, Rollback};
 
+use crate::forged::{forged, octets_of};
 use crate::keys::active_key;
-use crate::world::{Kind, World, owner};
+use crate::world::{World, owner};
 
 async fn a_key_that_ended_elsewhere_stops_though_its_old_row_is_put_back(world: World) {
     let (here, there) = (world.keys().await, world.keys().await);
@@ -98,41 +99,7 @@ on_all!(the_chore_finds_a_chain_that_is_behind_its_anchor);
 
 /// The chain's secret, which a test's sealer does not hide.
 fn secret_of(sealed: &str) -> Vec<u8> {
-    let hex = sealed.rsplit('|').next().unwrap();
-    let octet = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
-    (0..hex.len()).step_by(2).map(octet).collect()
-}
-
-/// One more row, as somebody writes it who knows `secret`.
-async fn forged(world: &World, secret: &[u8], kind: &str, digest: &str) {
-    let (encode, literal) = match world.kind {
-        Kind::Sqlite => ("hex(mac)", "x'"),
-        Kind::Postgres | Kind::Bounced => ("encode(mac, 'hex')", "'\\x"),
-    };
-    let n = world.number("SELECT CAST(n AS TEXT) FROM sb_ledger_heads").await + 1;
-    let mac = world
-        .raw(&format!("SELECT {encode} FROM sb_ledger_heads"))
-        .await
-        .remove(0);
-    let mut row = secret_of(&mac);
-    row.extend(n.to_be_bytes());
-    for part in [kind, digest] {
-        row.extend((part.len() as u64).to_be_bytes());
-        row.extend(part.as_bytes());
-    }
-    let mut keyed = <hmac::Hmac<sha2::Sha256> as hmac::KeyInit>::new_from_slice(secret).unwrap();
-    hmac::Mac::update(&mut keyed, &row);
-    let hex: String = hmac::Mac::finalize(keyed)
-        .into_bytes()
-        .iter()
-        .map(|octet| format!("{octet:02x}"))
-        .collect();
-    world
-        .raw(&format!(
-            "INSERT INTO sb_ledger (deployment, n, kind, digest, mac) VALUES ('default', {n}, '{kind}', '{digest}', {literal}{hex}'); \
-             UPDATE sb_ledger_heads SET n = {n}, mac = {literal}{hex}'"
-        ))
-        .await;
+    octets_of(sealed.rsplit('|').next().unwrap())
 }
 
 async fn an_epoch_that_nobody_accepted_is_refused(world: World) {

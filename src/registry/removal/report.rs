@@ -85,6 +85,8 @@ pub enum Step {
     Memory,
     /// The tenant's salt is erased when this was its last connection, so that fingerprints of it say nothing any more.
     Fingerprints,
+    /// The tenant's data key is erased where nothing of any of its connections is sealed with it any more.
+    DataKey,
     /// The connection is written down as removed.
     Tombstone,
 }
@@ -100,6 +102,7 @@ impl Step {
             Self::Credential => "credential",
             Self::Memory => "memory",
             Self::Fingerprints => "fingerprints",
+            Self::DataKey => "data_key",
             Self::Tombstone => "tombstone",
         }
     }

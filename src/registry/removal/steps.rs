@@ -48,6 +48,12 @@ impl Remover {
             return removal;
         }
         removal.steps.push(self.fingerprints(connection).await);
+        let data_key = self.data_key(record).await;
+        let is_erased = data_key.remained == 0;
+        removal.steps.push(data_key);
+        if !is_erased {
+            return removal;
+        }
         let ended = self.registry.end_removal(record).await;
         let tombstone = StepReport::new(Step::Tombstone).taken(ended.map(|()| true).map_err(|_error| "registry"));
         removal.finished = tombstone.remained == 0;
@@ -125,6 +131,11 @@ impl Remover {
     async fn credential(&self, record: &ConnectionRecord) -> StepReport {
         let removed = self.credentials.remove_credential(&record.connection, &record.act);
         StepReport::new(Step::Credential).taken(self.in_time(removed).await)
+    }
+
+    async fn data_key(&self, record: &ConnectionRecord) -> StepReport {
+        let erased = self.credentials.erase_data_key(&record.connection, &record.act);
+        StepReport::new(Step::DataKey).taken(self.in_time(erased).await)
     }
 
     async fn destroyed(&self, connection: &ConnectionId) -> StepReport {

@@ -70,6 +70,7 @@ enum Written {
 impl SqlCredentialStore {
     /// Keeps credentials in the database of `sealing`, where `ledger` is as well.
     pub fn new(sealing: Arc<Sealing>, ledger: &Ledger) -> Self {
+        sealing.bind(ledger);
         Self {
             sealing,
             ledger: ledger.clone(),
@@ -250,6 +251,20 @@ impl CredentialAdmin for SqlCredentialStore {
             Ok(true) => self.settle(&owner, "remove-credential", act).await.map(|()| true),
             Err(error) => Err(self.failed(error)),
         }
+    }
+
+    async fn erase_data_key(&self, connection: &ConnectionId, act: &Act) -> Result<bool, CredentialError> {
+        if !self.is_ours(connection) {
+            return Ok(false);
+        }
+        let owner = Owner::Connection(connection.clone());
+        let erased = self.sealing.erase(&self.ledger, &owner, act).await.map_err(of_sql)?;
+        // Also after nothing was done: perhaps it is a repeat, after one that could not raise the anchor.
+        self.ledger.settle().await.map_err(|_| CredentialError::Unavailable)?;
+        if erased {
+            self.sealing.tell(Some(&owner), "erase-data-key", act);
+        }
+        Ok(erased)
     }
 }
 

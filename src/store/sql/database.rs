@@ -164,7 +164,7 @@ impl Database {
         };
         Ok(Tx {
             database: self.clone(),
-            _permit: permit,
+            permit: Some(permit),
             connection: Some(connection),
         })
     }
@@ -188,7 +188,8 @@ pub(crate) struct Tx {
     database: Database,
     /// Not there while a statement runs, and after one failed.
     connection: Option<Connection>,
-    _permit: OwnedSemaphorePermit,
+    /// Not there after the end.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Tx {
@@ -242,14 +243,19 @@ impl Tx {
 
     /// Ends the transaction with nothing done; its connection serves again.
     pub(crate) async fn rollback(mut self) {
-        let Some(mut connection) = self.connection.take() else {
-            return;
-        };
-        let limit = self.database.0.limits.statement;
-        let ended = self.database.in_time(limit, connection.script("ROLLBACK".into())).await;
-        if let Ok(Ok(())) = ended {
-            self.give_back(connection);
+        self.abandon().await;
+    }
+
+    /// The same for who has only borrowed it: what follows needs a connection. Its owner's next statement fails.
+    pub(crate) async fn abandon(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            let limit = self.database.0.limits.statement;
+            let ended = self.database.in_time(limit, connection.script("ROLLBACK".into())).await;
+            if let Ok(Ok(())) = ended {
+                self.give_back(connection);
+            }
         }
+        self.permit = None;
     }
 
     fn give_back(&self, connection: Connection) {

@@ -103,6 +103,7 @@ struct Next {
 impl SqlGrantStore {
     /// Keeps grants in the database of `sealing`, where `ledger` is as well.
     pub fn new(sealing: Arc<Sealing>, ledger: &Ledger) -> Self {
+        sealing.bind(ledger);
         Self {
             sealing,
             ledger: ledger.clone(),

@@ -52,6 +52,7 @@ impl SqlStores {
         let sealing = Arc::new(sealing);
         let setup = LedgerSetup::new(database, deployment, sealing.clone(), anchor, journal);
         let ledger = setup.open().await?;
+        sealing.bind(&ledger);
         Ok(Self {
             keys: SqlKeyStore::sealed(database, &ledger, sealing.clone()),
             credentials: Arc::new(SqlCredentialStore::new(sealing.clone(), &ledger)),

@@ -11,6 +11,7 @@ use crate::jose::Thumbprint;
 use crate::keys::KeyId;
 use crate::owner::{DeploymentId, Owner};
 use crate::store::anchor::Anchored;
+use crate::store::seal::DataKeyId;
 use crate::store::sql::columns::hex;
 
 /// Something that ends for good, by a kind and a digest.
@@ -68,6 +69,14 @@ impl Dead {
         Self { kind, digest }
     }
 
+    /// A data key: nothing more is sealed under it.
+    pub(crate) fn data_key(id: DataKeyId) -> Self {
+        Self {
+            kind: DATA_KEY,
+            digest: id.as_uuid().to_string(),
+        }
+    }
+
     /// The epoch that a restored backup begins.
     pub(super) fn epoch(number: u64) -> Self {
         Self {
@@ -104,6 +113,8 @@ impl Dead {
 /// The digest of a key is its thumbprint, as it stands in the table of keys, so that a statement can look for it.
 const KEY: &str = "key";
 const KEY_ID: &str = "key-id";
+/// The digest of a data key is its id, as it stands in the table of data keys, so that a statement can look for it.
+const DATA_KEY: &str = "data-key";
 const CONSENT: &str = "consent";
 pub(super) const EPOCH: &str = "epoch";
 pub(super) const SECRET: &str = "secret";

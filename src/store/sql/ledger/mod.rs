@@ -17,7 +17,7 @@ mod setup;
 
 use std::fmt;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -124,6 +124,16 @@ impl Rollback {
 #[derive(Clone)]
 pub struct Ledger(Arc<Inner>);
 
+/// A ledger for what the ledger itself has: it goes with the last store that follows it.
+#[derive(Default)]
+pub(super) struct WeakLedger(Weak<Inner>);
+
+impl WeakLedger {
+    pub(super) fn get(&self) -> Option<Ledger> {
+        self.0.upgrade().map(Ledger)
+    }
+}
+
 struct Inner {
     setup: LedgerSetup,
     known: RwLock<Arc<Known>>,
@@ -148,6 +158,10 @@ impl Ledger {
     /// The deployment whose chain it is.
     pub fn deployment(&self) -> &DeploymentId {
         &self.0.setup.deployment
+    }
+
+    pub(super) fn downgrade(&self) -> WeakLedger {
+        WeakLedger(Arc::downgrade(&self.0))
     }
 
     /// How far this process has followed the chain.
@@ -197,7 +211,7 @@ impl Ledger {
 
     /// What authenticates the rows up to this head: opened anew where it was sealed anew.
     async fn known(&self, head: &setup::Head) -> Result<Arc<Known>, LedgerError> {
-        let before = Arc::clone(&self.0.known.read().unwrap_or_else(PoisonError::into_inner));
+        let before = self.known_now();
         if before.sealed == head.secret {
             return Ok(before);
         }
@@ -210,15 +224,25 @@ impl Ledger {
         Ok(known)
     }
 
+    fn known_now(&self) -> Arc<Known> {
+        Arc::clone(&self.0.known.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Ends `dead` in the transaction of the caller, who calls [`settle`](Self::settle) after its commit and before it answers.
-    /// Holds a lock on the end of the chain until then: do it last.
+    /// Holds a lock on the end of the chain until then: do it last, and within [`again`](super::again).
     pub(crate) async fn bury(&self, tx: &mut Tx, dead: &Dead) -> Result<(), SqlError> {
         const NEXT: &str =
             "UPDATE sb_ledger_heads SET n = n + 1 WHERE deployment = $1 RETURNING n - 1, mac, secret, n - 1";
         self.in_force()?;
         let rows = tx.rows(NEXT, &[self.deployment().as_str().into()]).await?;
         let head = setup::Head::of(rows.first().ok_or(SqlError::RolledBack)?)?;
-        let known = self.known(&head).await.map_err(LedgerError::into_sql)?;
+        let known = self.known_now();
+        if known.sealed != head.secret {
+            // Opening it may take a connection, and all that there are may be in transactions that wait for one more.
+            tx.abandon().await;
+            self.known(&head).await.map_err(LedgerError::into_sql)?;
+            return Err(SqlError::Contended);
+        }
         self.append(tx, &head, &known, dead).await
     }
 

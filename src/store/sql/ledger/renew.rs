@@ -14,8 +14,8 @@ use crate::crypto;
 const TRIES: usize = 8;
 
 impl Ledger {
-    /// Draws a new secret, which authenticates the rows of the chain from now on: for when a KEK was stolen, and with it perhaps
-    /// the secret. The first row under it binds all rows before it, so none has to be written anew; who knows the old secret can
+    /// Draws a new secret, which authenticates the rows of the chain from now on: for when somebody has read the one before. Where a KEK
+    /// was stolen [`Sealing::kek_stolen`](crate::store::sql::Sealing::kek_stolen) does it. The first row under it binds all rows before it, so none has to be written anew; who knows the old secret can
     /// add nothing behind that row, and the anchor finds a chain that leaves it out.
     ///
     /// Called again, also after a kill, it draws one more: no harm, 32 octets and a row.
@@ -39,6 +39,12 @@ impl Ledger {
             }
         }
         Err(DatabaseError::Unavailable.into())
+    }
+
+    /// The secret as it stands in the database.
+    pub(crate) async fn sealed_secret(&self) -> Result<String, SqlError> {
+        let head = self.0.setup.head().await?;
+        head.map(|head| head.secret).ok_or_else(|| self.gone())
     }
 
     /// `false`: somebody has sealed the secret anew meanwhile.

@@ -8,16 +8,20 @@ use super::{PROVIDER_LIMIT, Sealing};
 use crate::clock::within;
 use crate::owner::DeploymentId;
 use crate::store::seal::{DataKey, DataKeyId, KekError, KekId, SealError, WrapContext, Wrapped, data_key_of};
-use crate::store::sql::{SqlError, Tx, Value, again};
+use crate::store::sql::{Row, SqlError, Tx, Value, again};
 
 /// How often a data key is made when KEKs are rotated meanwhile.
 const TRIES: usize = 8;
 
-const ACTIVE: &str = "SELECT tenant, incarnation, id, kek, wrapped FROM sb_data_keys \
-    WHERE deployment = $1 AND tenant = $2 AND incarnation = $3 AND state = 'active'";
+/// Last, whether it has ended: then its row was put back.
+const ACTIVE: &str = "SELECT d.tenant, d.incarnation, d.id, d.kek, d.wrapped, CASE WHEN EXISTS (SELECT 1 FROM sb_ledger l \
+    WHERE l.deployment = d.deployment AND l.kind = 'data-key' AND l.digest = d.id) THEN 1 ELSE 0 END FROM sb_data_keys d \
+    WHERE d.deployment = $1 AND d.tenant = $2 AND d.incarnation = $3 AND d.state = 'active'";
 
 /// A KEK that was stolen opens what is being replaced because of that, and nothing else.
-const BY_ID: &str = "SELECT d.tenant, d.incarnation, d.id, d.kek, d.wrapped FROM sb_data_keys d \
+/// Last, whether it has ended.
+const BY_ID: &str = "SELECT d.tenant, d.incarnation, d.id, d.kek, d.wrapped, CASE WHEN EXISTS (SELECT 1 FROM sb_ledger l \
+    WHERE l.deployment = d.deployment AND l.kind = 'data-key' AND l.digest = d.id) THEN 1 ELSE 0 END FROM sb_data_keys d \
     JOIN sb_keks k ON k.deployment = d.deployment AND k.id = d.kek \
     WHERE d.deployment = $1 AND d.id = $2 \
     AND (k.state IN ('active', 'retiring') OR (k.state = 'compromised' AND d.state = 'tainted'))";
@@ -30,8 +34,8 @@ const INSERT: &str = "INSERT INTO sb_data_keys (deployment, tenant, incarnation,
     VALUES ($1, $2, $3, $4, $5, $6, 'active', $7) ON CONFLICT DO NOTHING";
 
 /// Locks the row, so that this transaction and one that replaces the data key come after each other.
-const USE_DATA_KEY: &str =
-    "UPDATE sb_data_keys SET state = 'active' WHERE deployment = $1 AND id = $2 AND state = 'active'";
+const USE_DATA_KEY: &str = "UPDATE sb_data_keys SET state = 'active' WHERE deployment = $1 AND id = $2 AND state = 'active' \
+    AND NOT EXISTS (SELECT 1 FROM sb_ledger l WHERE l.deployment = $1 AND l.kind = 'data-key' AND l.digest = $2)";
 
 /// Whether what is about to be written is sealed under a data key that is still in use; `true` for what was sealed by another
 /// means. In the writing transaction: a data key is deleted only after nothing is sealed under it, and nothing may follow.
@@ -46,8 +50,17 @@ pub(crate) async fn still_active(tx: &mut Tx, deployment: &DeploymentId, sealed:
 impl Sealing {
     /// The data key that the holder's values are sealed under, made where there is none.
     pub(super) async fn active(&self, holder: &Holder) -> Result<(DataKeyId, Arc<DataKey>), SealError> {
+        let mut ended = None;
         for _ in 0..TRIES {
             if let Some(written) = self.read_active(holder).await? {
+                if self.has_ended(written.id) {
+                    // The same row again: it was not replaced while it was read.
+                    if ended == Some(written.id) {
+                        return Err(self.put_back());
+                    }
+                    ended = Some(written.id);
+                    continue;
+                }
                 let key = self.unwrapped(&written).await?;
                 return Ok((written.id, key));
             }
@@ -58,6 +71,10 @@ impl Sealing {
 
     /// The holder's data key with this id.
     pub(super) async fn known(&self, holder: &Holder, id: DataKeyId) -> Result<Arc<DataKey>, SealError> {
+        // Everything under it was sealed anew before it ended. What is under it still was not written by this library.
+        if self.has_ended(id) {
+            return Err(SealError::Refused);
+        }
         if let Some(key) = self.held.get(holder, id, self.clock.monotonic()) {
             return Ok(key);
         }
@@ -67,8 +84,7 @@ impl Sealing {
             }
             let values = [self.deployment.as_str().into(), (*id.as_uuid()).into()];
             let rows = self.database.rows(BY_ID, &values).await.map_err(unavailable)?;
-            let written = rows.first().map(Written::read).transpose();
-            match written.map_err(|_| SealError::Refused)? {
+            match self.written(&rows)? {
                 Some(written) if written.holder == *holder => self.unwrap_and_hold(&written).await,
                 _ => Err(SealError::Refused),
             }
@@ -76,14 +92,21 @@ impl Sealing {
         self.flights.run(&(holder.clone(), Some(id)), read).await
     }
 
-    async fn read_active(&self, holder: &Holder) -> Result<Option<Written>, SealError> {
+    pub(super) async fn read_active(&self, holder: &Holder) -> Result<Option<Written>, SealError> {
         let [tenant, incarnation] = holder.values();
         let values = [self.deployment.as_str().into(), tenant, incarnation];
         let rows = self.database.rows(ACTIVE, &values).await.map_err(unavailable)?;
-        rows.first()
-            .map(Written::read)
-            .transpose()
-            .map_err(|_| SealError::Refused)
+        self.written(&rows)
+    }
+
+    /// The one data key that was looked for, unless it has ended.
+    fn written(&self, rows: &[Row]) -> Result<Option<Written>, SealError> {
+        let Some(row) = rows.first() else { return Ok(None) };
+        let written = Written::read(row).map_err(|_| SealError::Refused)?;
+        match row.int(5) {
+            Ok(0) => Ok(Some(written)),
+            _ => Err(self.put_back()),
+        }
     }
 
     /// Unwraps a data key, once for all who ask at a time.

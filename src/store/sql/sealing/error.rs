@@ -4,7 +4,7 @@ use thiserror::Error;
 
 use super::keks::KekState;
 use crate::store::seal::{DataKeyId, KekError, SealError};
-use crate::store::sql::{DatabaseError, SqlError};
+use crate::store::sql::{DatabaseError, LedgerError, SqlError};
 
 /// Why a KEK could not be rotated, or data keys not be wrapped anew. Whatever was done stays done: call it again.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -28,6 +28,14 @@ pub enum SealingError {
     /// the right deployment and database.
     #[error("the database does not know this KEK")]
     UnknownKek,
+    /// No ledger is bound, where it is written down which data keys have ended, or nobody has it any more. Nothing was done. User
+    /// action: open the stores with this sealing ([`SqlStores::open`](crate::store::sql::SqlStores::open)) or
+    /// [bind](crate::store::sql::Sealing::bind) a ledger, keep it, and call it again.
+    #[error("no ledger is bound")]
+    NoLedger,
+    /// The ledger. User action: see [`LedgerError`].
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
 }
 
 impl From<SealError> for SealingError {

@@ -52,6 +52,10 @@ impl Held {
         keys.insert(id, One { holder, key, used: now });
     }
 
+    pub(super) fn ids(&self) -> Vec<DataKeyId> {
+        self.keys().keys().copied().collect()
+    }
+
     pub(super) fn forget(&self, id: DataKeyId) {
         self.keys().remove(&id);
     }

@@ -82,7 +82,12 @@ impl Sealing {
     }
 
     /// The state of the next one where it is known already, and nothing was done; else `None`.
-    async fn replace_active(&self, old: &KekId, next: &KekId, act: &Act) -> Result<Option<KekState>, SqlError> {
+    pub(super) async fn replace_active(
+        &self,
+        old: &KekId,
+        next: &KekId,
+        act: &Act,
+    ) -> Result<Option<KekState>, SqlError> {
         let now = self.clock.now();
         let mut tx = self.database.begin().await?;
         let [deployment, id] = self.kek_values(old);

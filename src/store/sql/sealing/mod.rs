@@ -1,17 +1,20 @@
 //! Data keys of tenants in the database, wrapped under a KEK that is somewhere else.
 
 mod data_keys;
+mod ended;
+mod erase;
 mod error;
 mod flights;
 mod held;
 mod keks;
+mod mark;
 mod reseal;
 mod rewrap;
 mod rows;
 mod theft;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +24,7 @@ use self::flights::Flights;
 use self::held::Held;
 use self::rows::Holder;
 use super::Database;
+use super::ledger::WeakLedger;
 use crate::act::Act;
 use crate::chore::Chore;
 use crate::clock::{Clock, SystemClock};
@@ -44,7 +48,11 @@ const PROVIDER_LIMIT: Duration = Duration::from_secs(10);
 /// (both settable). One takes some 300 octets. However many ask at once, a tenant's data key is made and unwrapped once; whoever
 /// waited shares a failure. The provider is waited for at most 10 s.
 ///
-/// As a [`Chore`] of the upkeep it drops data keys that nobody uses; without one they go when there is no room.
+/// As a [`Chore`] of the upkeep it drops data keys that nobody uses, and those that have ended; without one they go when there is no
+/// room.
+///
+/// A data key that was deleted stands in the chain of a [`Ledger`](super::Ledger), so that its row is refused when somebody puts it
+/// back: nothing is sealed under it, and nothing opens that is. The stores bind their ledger, see [`bind`](Sealing::bind).
 ///
 /// # When a KEK is to be replaced
 ///
@@ -78,6 +86,8 @@ pub struct Sealing {
     clock: Arc<dyn Clock>,
     journal: Option<Journal>,
     held: Held,
+    /// Where it stands which data keys have ended.
+    ledger: RwLock<WeakLedger>,
     /// Making a holder's data key, and unwrapping one of his: what failed for one of them says nothing of another.
     flights: Flights<(Holder, Option<DataKeyId>)>,
 }
@@ -98,6 +108,7 @@ impl Sealing {
             clock: Arc::new(SystemClock::new()),
             journal: None,
             held: Held::new(Self::DEFAULT_LIMIT, Self::DEFAULT_IDLE),
+            ledger: RwLock::default(),
             flights: Flights::default(),
         }
     }
@@ -182,6 +193,7 @@ impl Chore for Sealing {
 
     async fn round(&self, _goes_on: &(dyn Fn() -> bool + Send + Sync)) {
         self.held.drop_idle(self.clock.monotonic());
+        self.drop_ended();
     }
 }
 

@@ -26,18 +26,12 @@ const GRANTS: &str = "SELECT deployment, owner, tenant, incarnation, carrier, en
     sealed, stage, consent, life, until, second_chance FROM sb_grants \
     WHERE deployment = $1 AND tenant = $2 AND incarnation = $3 AND sealed IS NOT NULL AND owner > $4 ORDER BY owner LIMIT $5";
 
-const HEAD: &str = "SELECT secret FROM sb_ledger_heads WHERE deployment = $1";
-
 const WRITE_KEY: &str = "UPDATE sb_keys SET material = $4 WHERE deployment = $1 AND id = $2 AND material = $3";
 
 const WRITE_CREDENTIAL: &str =
     "UPDATE sb_credentials SET sealed = $4 WHERE deployment = $1 AND owner = $2 AND sealed = $3";
 
 const WRITE_GRANT: &str = "UPDATE sb_grants SET sealed = $4 WHERE deployment = $1 AND owner = $2 AND sealed = $3";
-
-/// `$2` is the deployment once more: there is one row.
-const WRITE_HEAD: &str =
-    "UPDATE sb_ledger_heads SET secret = $4 WHERE deployment = $1 AND deployment = $2 AND secret = $3";
 
 /// A value as it stands in its row, with all that it belongs to.
 struct Standing {
@@ -111,7 +105,7 @@ fn key_of(row: &Row) -> Result<(Purpose, KeyState, Thumbprint), SqlError> {
 }
 
 impl Sealing {
-    /// Seals everything anew that is sealed under this data key.
+    /// Seals everything anew that is sealed under this data key, but for the secret of the ledger: who can read that needs another one.
     pub(super) async fn reseal(&self, written: &Written, old: &DataKey) -> Result<Found, SealingError> {
         let mut found = Found::default();
         for (table, read, write) in [
@@ -128,11 +122,6 @@ impl Sealing {
                 after = next;
                 self.reseal_page(table, write, written, old, &page, &mut found).await?;
             }
-        }
-        if written.holder.tenant().is_none() {
-            let head = self.head().await?;
-            self.reseal_page(Table::Ledger, WRITE_HEAD, written, old, &head, &mut found)
-                .await?;
         }
         Ok(found)
     }
@@ -158,21 +147,6 @@ impl Sealing {
         let malformed = u64::try_from(rows.len().saturating_sub(page.len())).unwrap_or(u64::MAX);
         let next = rows.last().map(|row| row.text(7).map(str::to_owned)).transpose()?;
         Ok((page, malformed, next))
-    }
-
-    async fn head(&self) -> Result<Vec<Standing>, SqlError> {
-        let rows = self.database.rows(HEAD, &[self.deployment.as_str().into()]).await?;
-        let standing = |row: &Row| {
-            Ok(Standing {
-                owner: Owner::Deployment(self.deployment.clone()),
-                place: self.deployment.as_str().to_owned(),
-                revision: 0,
-                sealed: row.text(0)?.to_owned(),
-                key: None,
-                stage: None,
-            })
-        };
-        rows.iter().map(standing).collect()
     }
 
     async fn reseal_page(
