@@ -52,10 +52,14 @@ impl Scene {
 
     /// Another process, whose provider has these KEKs.
     pub(crate) async fn process(&self, names: &[&str]) -> Process {
+        self.process_with(names, self.world.anchor.clone()).await
+    }
+
+    /// The same, with this anchor.
+    pub(crate) async fn process_with(&self, names: &[&str], anchor: Arc<dyn EpochAnchor>) -> Process {
         let database = self.world.database();
         let sealing = Arc::new(self.sealing_of(&database, Arc::new(Provider::new(names))));
         let sealer: Arc<dyn Sealer> = sealing.clone();
-        let anchor: Arc<dyn EpochAnchor> = self.world.anchor.clone();
         let setup = LedgerSetup::new(&database, &deployment(), sealer.clone(), anchor, &self.journal());
         let ledger = setup.open().await.unwrap();
         let clock: Arc<dyn Clock> = self.world.clock.clone();
