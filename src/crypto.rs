@@ -43,8 +43,14 @@ pub(crate) fn hkdf_sha256(secret: &[u8], salt: &[u8], info: &[u8]) -> Zeroizing<
 }
 
 /// A digest of length-prefixed parts, so that no two lists of parts have the same.
-#[derive(Default)]
 pub(crate) struct Digest(Vec<u8>);
+
+impl Default for Digest {
+    fn default() -> Self {
+        // Most are of an owner and little more.
+        Self(Vec::with_capacity(512))
+    }
+}
 
 impl Digest {
     pub(crate) fn count(&mut self, count: usize) {

@@ -53,19 +53,15 @@ impl Dead {
 
     /// One revision of a connection's settings.
     pub(crate) fn connection(owner: &Owner, revision: u64) -> Self {
-        Self::revision_of("connection", owner, revision)
+        Self::revision_of(CONNECTION, owner, revision)
     }
 
     /// That a connection's record reads so: no end, but what nobody else can write down either.
-    pub(crate) fn connection_reads(owner: &Owner, record: &[&str], numbers: &[u64]) -> Self {
-        let kind = "connection-reads";
-        let mut parts = crypto::Digest::default();
-        parts.text(kind);
-        owner.digest_into(&mut parts);
-        record.iter().for_each(|text| parts.text(text));
-        numbers.iter().for_each(|number| parts.bytes(&number.to_be_bytes()));
-        let digest = hex(&parts.finish());
-        Self { kind, digest }
+    pub(crate) fn connection_reads(digest: &Digested) -> Self {
+        Self {
+            kind: CONNECTION_READS,
+            digest: hex(&digest.0),
+        }
     }
 
     /// The epoch that a restored backup begins.
@@ -85,13 +81,9 @@ impl Dead {
     }
 
     fn revision_of(kind: &'static str, owner: &Owner, revision: u64) -> Self {
-        let mut parts = crypto::Digest::default();
-        parts.text(kind);
-        owner.digest_into(&mut parts);
-        parts.bytes(&revision.to_be_bytes());
         Self {
             kind,
-            digest: hex(&parts.finish()),
+            digest: hex(&Digested::revision_of(kind, owner, revision).0),
         }
     }
 
@@ -103,20 +95,65 @@ impl Dead {
 
 /// The digest of a key is its thumbprint, as it stands in the table of keys, so that a statement can look for it.
 const KEY: &str = "key";
+const CONNECTION: &str = "connection";
+const CONNECTION_READS: &str = "connection-reads";
 const KEY_ID: &str = "key-id";
 const CONSENT: &str = "consent";
 pub(super) const EPOCH: &str = "epoch";
 pub(super) const SECRET: &str = "secret";
 
 fn mark(kind: &str, digest: &str) -> u128 {
+    // What is a digest of its kind already needs no other one.
+    let is_digest = digest.len() == 64 && kind != KEY;
+    if let Some(Ok(mark)) = digest
+        .get(..32)
+        .filter(|_| is_digest)
+        .map(|half| u128::from_str_radix(half, 16))
+    {
+        return mark;
+    }
     let mut parts = crypto::Digest::default();
     parts.text(kind);
     parts.text(digest);
-    let octets = parts.finish();
-    octets
-        .iter()
-        .take(16)
-        .fold(0, |mark, octet| mark << 8 | u128::from(*octet))
+    first_half(&parts.finish())
+}
+
+fn first_half(digest: &[u8; 32]) -> u128 {
+    let half = digest.iter().take(16);
+    half.fold(0, |mark, octet| mark << 8 | u128::from(*octet))
+}
+
+/// The digest of something that may have ended, for a look that needs no text.
+pub(crate) struct Digested([u8; 32]);
+
+impl Digested {
+    /// That a connection's record reads so.
+    pub(crate) fn connection_reads(owner: &Owner, record: &[&str], numbers: &[u64]) -> Self {
+        let mut parts = crypto::Digest::default();
+        parts.text(CONNECTION_READS);
+        owner.digest_into(&mut parts);
+        record.iter().for_each(|text| parts.text(text));
+        numbers.iter().for_each(|number| parts.bytes(&number.to_be_bytes()));
+        Self(parts.finish())
+    }
+
+    /// One revision of a connection's settings.
+    pub(crate) fn connection(owner: &Owner, revision: u64) -> Self {
+        Self::revision_of(CONNECTION, owner, revision)
+    }
+
+    fn revision_of(kind: &'static str, owner: &Owner, revision: u64) -> Self {
+        let mut parts = crypto::Digest::default();
+        parts.text(kind);
+        owner.digest_into(&mut parts);
+        parts.bytes(&revision.to_be_bytes());
+        Self(parts.finish())
+    }
+
+    /// As [`Dead::mark`].
+    pub(super) fn mark(&self) -> u128 {
+        first_half(&self.0)
+    }
 }
 
 /// How many octets authenticate rows at a time.
