@@ -205,8 +205,8 @@ async fn what_was_sealed_under_a_data_key_that_is_gone_is_sealed_again(scene: Sc
     assert_eq!(read(&thief).await.unwrap(), "two");
 }
 
-/// A removal whose answer was lost with the anchor: the repeat answers when the anchor knows.
 on_both!(a_removal_is_answered_for_when_the_anchor_knows);
+/// A removal whose answer was lost with the anchor: the repeat answers when the anchor knows.
 async fn a_removal_is_answered_for_when_the_anchor_knows(scene: Scene) {
     let anchor = Arc::new(Stuck::default());
     let one = scene.process_with(&["k1"], anchor.clone()).await;

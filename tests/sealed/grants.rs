@@ -129,8 +129,8 @@ async fn what_stands_beside_a_refresh_token_cannot_be_changed(scene: Scene) {
     assert!(process.grants.load(&acme).await.unwrap().is_some());
 }
 
-/// A removal whose answer was lost with the anchor: the repeat answers when the anchor knows.
 on_both!(a_removal_is_answered_for_when_the_anchor_knows);
+/// A removal whose answer was lost with the anchor: the repeat answers when the anchor knows.
 async fn a_removal_is_answered_for_when_the_anchor_knows(scene: Scene) {
     let anchor = Arc::new(Stuck::default());
     let process = scene.process_with(&["k1"], anchor.clone()).await;

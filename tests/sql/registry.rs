@@ -171,8 +171,8 @@ async fn a_row_that_was_written_by_hand_is_refused(world: World) {
     assert!(world.told().contains(&"row put back"));
 }
 
-/// Malformed, or of a newer version: one connection stands still, the others go on.
 on_all!(a_row_that_cannot_be_read_costs_its_connection_alone);
+/// Malformed, or of a newer version: one connection stands still, the others go on.
 async fn a_row_that_cannot_be_read_costs_its_connection_alone(world: World) {
     let one = open(&world).await.unwrap();
     let record = one.add(&new("acme"), &act("signed up")).await.unwrap();
@@ -241,8 +241,8 @@ async fn a_row_that_cannot_be_read_costs_its_connection_alone(world: World) {
     );
 }
 
-/// Not even its connection can be read.
 on_all!(a_row_of_nobody_known_is_told_of_once_and_costs_its_tenant_alone);
+/// Not even its connection can be read.
 async fn a_row_of_nobody_known_is_told_of_once_and_costs_its_tenant_alone(world: World) {
     let one = open(&world).await.unwrap();
     let record = one.add(&new("acme"), &act("signed up")).await.unwrap();
@@ -271,8 +271,8 @@ async fn a_row_of_nobody_known_is_told_of_once_and_costs_its_tenant_alone(world:
     assert_eq!(told.count(), 2);
 }
 
-/// What processes write down of their tokens while a connection is removed is read back, and is nobody's act.
 on_all!(what_issuers_have_not_heard_of_is_in_the_record);
+/// What processes write down of their tokens while a connection is removed is read back, and is nobody's act.
 async fn what_issuers_have_not_heard_of_is_in_the_record(world: World) {
     let one = open(&world).await.unwrap();
     let record = one.add(&new("acme"), &act("signed up")).await.unwrap();
@@ -298,8 +298,8 @@ async fn what_issuers_have_not_heard_of_is_in_the_record(world: World) {
     assert_eq!(one.record(&record.connection).await.unwrap(), told);
 }
 
-/// A program of the version before does not drop what it does not know.
 on_all!(what_only_a_newer_version_knows_stays);
+/// A program of the version before does not drop what it does not know.
 async fn what_only_a_newer_version_knows_stays(world: World) {
     let one = open(&world).await.unwrap();
     let record = one.add(&new("acme"), &act("signed up")).await.unwrap();

@@ -87,7 +87,7 @@ fn merged(written: &Written<'_>, before: Option<&str>) -> Result<String, serde_j
 
 /// Whether the chain has the record as its row reads, and no end of it.
 pub(super) fn is_sound(record: &ConnectionRecord, row: &Row, seen: &Seen<'_>) -> Result<bool, SqlError> {
-    let owner = Owner::Connection(record.connection.clone());
+    let owner = Owner::from(record.connection.clone());
     Ok(seen.has(&reads(&owner, row, 7)?) && !seen.has(&Digested::connection(&owner, record.revision)))
 }
 
@@ -103,7 +103,9 @@ pub(super) fn reads(owner: &Owner, row: &Row, from: usize) -> Result<Digested, S
 
 /// The record in a row. An error says that not even its connection can be read; else the record says that it cannot.
 pub(super) fn record_of(row: &Row) -> Result<ConnectionRecord, SqlError> {
-    let connection = connection_of(row)?;
+    let Owner::Connection(connection) = owner_of(row, 0)? else {
+        return Err(SqlError::Malformed);
+    };
     let number = row.u64(10)?;
     let read = read(&connection, number, row);
     Ok(read.unwrap_or_else(|_unreadable| ConnectionRecord::unreadable(connection, number)))
@@ -129,13 +131,6 @@ fn read(connection: &ConnectionId, number: u64, row: &Row) -> Result<ConnectionR
         },
         ..record
     })
-}
-
-fn connection_of(row: &Row) -> Result<ConnectionId, SqlError> {
-    match owner_of(row, 0)? {
-        Owner::Connection(connection) => Ok(connection),
-        Owner::Deployment(_) => Err(SqlError::Malformed),
-    }
 }
 
 fn standing(text: &str) -> Result<Standing, SqlError> {

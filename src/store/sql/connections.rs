@@ -43,6 +43,13 @@ pub struct SqlConnections {
     told: Arc<Mutex<HashSet<u64>>>,
 }
 
+/// What was read.
+struct Found {
+    records: Vec<ConnectionRecord>,
+    /// The numbers of rows of which not even the connection can be read; 0 where the number cannot either.
+    of_nobody: Vec<u64>,
+}
+
 /// How many such rows are remembered. Beyond that they are told of anew.
 const MOST_TOLD: usize = 1_024;
 
@@ -63,8 +70,8 @@ impl SqlConnections {
         }
     }
 
-    /// Reads records, none of which has been buried, and the numbers of rows of which not even the connection can be read.
-    async fn read(&self, sql: &'static str, values: &[Value]) -> Result<(Vec<ConnectionRecord>, Vec<u64>), SqlError> {
+    /// Reads records, none of which has been buried.
+    async fn read(&self, sql: &'static str, values: &[Value]) -> Result<Found, SqlError> {
         for _ in 0..READS {
             // Whatever was buried before is known now, so a row that was put back is seen to be dead.
             self.followed().await?;
@@ -78,22 +85,24 @@ impl SqlConnections {
     }
 
     /// The records of rows; `None` where the chain does not have one of them as it reads.
-    #[expect(clippy::type_complexity, reason = "what `read` gives")]
-    fn sound(&self, rows: &[Row]) -> Result<Option<(Vec<ConnectionRecord>, Vec<u64>)>, SqlError> {
+    fn sound(&self, rows: &[Row]) -> Result<Option<Found>, SqlError> {
         let seen = self.ledger.seen();
-        let (mut records, mut of_nobody) = (Vec::with_capacity(rows.len()), Vec::new());
+        let mut found = Found {
+            records: Vec::with_capacity(rows.len()),
+            of_nobody: Vec::new(),
+        };
         for row in rows {
             let Ok(record) = record_of(row) else {
-                of_nobody.push(row.u64(NUMBER)?);
+                found.of_nobody.push(row.u64(NUMBER).unwrap_or(0));
                 continue;
             };
             // One that is not let through needs no proof.
             if record.standing != Standing::Unreadable && !is_sound(&record, row, &seen)? {
                 return Ok(None);
             }
-            records.push(record);
+            found.records.push(record);
         }
-        Ok(Some((records, of_nobody)))
+        Ok(Some(found))
     }
 
     fn tell(&self, of_nobody: &[u64]) {
@@ -260,7 +269,7 @@ impl ConnectionStore for SqlConnections {
     ) -> Result<Vec<ConnectionRecord>, ConnectionStoreError> {
         self.serves(deployment)?;
         let values = [deployment.as_str().into(), tenant.as_str().into()];
-        let (records, of_nobody) = self.read(OF_TENANT, &values).await?;
+        let Found { records, of_nobody } = self.read(OF_TENANT, &values).await?;
         match of_nobody.is_empty() {
             true => Ok(records),
             false => Err(ConnectionStoreError::Unreadable),
@@ -278,11 +287,11 @@ impl ConnectionStore for SqlConnections {
         let mut since = since;
         loop {
             let values = [deployment.as_str().into(), since.into(), most.into()];
-            let (records, of_nobody) = self.read(CHANGES, &values).await?;
+            let Found { records, of_nobody } = self.read(CHANGES, &values).await?;
             self.tell(&of_nobody);
             // A page of nothing that can be read is not the end.
             match of_nobody.last() {
-                Some(last) if records.is_empty() => since = *last,
+                Some(last) if records.is_empty() && *last > since => since = *last,
                 _ => return Ok(records),
             }
         }

@@ -160,25 +160,28 @@ impl Digested {
 pub(super) const LENGTH: usize = 32;
 
 /// What authenticates the rows: one secret after the other, each from the row on that begins it.
-pub(super) struct Secret(Zeroizing<Vec<u8>>);
+pub(super) struct Secret {
+    octets: Zeroizing<Vec<u8>>,
+    /// Of each, made once for all the rows that it authenticates.
+    keys: Vec<crypto::HmacKey>,
+}
 
 impl Secret {
     pub(super) fn new(octets: Zeroizing<Vec<u8>>) -> Option<Self> {
-        (!octets.is_empty() && octets.len().is_multiple_of(LENGTH)).then_some(Self(octets))
+        if octets.is_empty() || !octets.len().is_multiple_of(LENGTH) {
+            return None;
+        }
+        let keys = octets.chunks_exact(LENGTH).map(crypto::HmacKey::new).collect();
+        Some(Self { octets, keys })
     }
 
     pub(super) fn octets(&self) -> &[u8] {
-        &self.0
+        &self.octets
     }
 
     /// The number of the one that authenticates the newest rows.
     pub(super) fn last(&self) -> usize {
-        (self.0.len() / LENGTH).saturating_sub(1)
-    }
-
-    /// The secret with this number, counted from 0.
-    fn part(&self, number: usize) -> Option<&[u8]> {
-        self.0.chunks_exact(LENGTH).nth(number)
+        self.keys.len().saturating_sub(1)
     }
 
     /// Before the first row.
@@ -189,7 +192,7 @@ impl Secret {
         let at = Anchored {
             epoch: 1,
             rows: 0,
-            mac: crypto::hmac_sha256(self.part(0)?, &parts.finish()),
+            mac: self.keys.first()?.sign(&parts.finish()),
         };
         Some(Place { at, secret: 0 })
     }
@@ -204,14 +207,14 @@ impl Secret {
         };
         // Who knows the one before cannot write this row, nor any other way to it.
         let secret = before.secret.checked_add(usize::from(kind == SECRET))?;
-        let mut row = Vec::with_capacity(128);
+        let mut row = Vec::with_capacity(192);
         row.extend_from_slice(&before.at.mac);
         row.extend_from_slice(&rows.to_be_bytes());
         for part in [kind, digest] {
             row.extend_from_slice(&(part.len() as u64).to_be_bytes());
             row.extend_from_slice(part.as_bytes());
         }
-        let mac = crypto::hmac_sha256(self.part(secret)?, &row);
+        let mac = self.keys.get(secret)?.sign(&row);
         let at = Anchored { epoch, rows, mac };
         Some(Place { at, secret })
     }
