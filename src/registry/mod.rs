@@ -64,8 +64,7 @@
 //! # Rows that cannot be read
 //!
 //! A row that is malformed, or that a newer version has written, costs its connection alone:
-//! [`NotAdmitted::Unreadable`](crate::directory::NotAdmitted::Unreadable). It is listed as
-//! [`Standing::Unreadable`](crate::directory::Standing::Unreadable), with an event
+//! [`NotAdmitted::Unreadable`](crate::directory::NotAdmitted::Unreadable). It is listed as [`Standing::Unreadable`], with an event
 //! ([`EventKind::ConnectionUnreadable`]), and no act touches it.
 
 mod acts;

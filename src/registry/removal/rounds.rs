@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::{Either, join_all, select};
@@ -11,6 +12,7 @@ use futures_util::{StreamExt, stream};
 use super::Remover;
 use super::report::Removal;
 use crate::chore::Chore;
+use crate::directory::ConnectionRecord;
 use crate::owner::{CarrierId, ConnectionId, Environment};
 
 /// How many removals go on at a time at one carrier, in one environment.
@@ -88,7 +90,7 @@ impl Remover {
     }
 
     /// Goes on with these, some at a time; their reports in the same order.
-    pub(super) async fn run_all(&self, records: &[crate::directory::ConnectionRecord]) -> Vec<Removal> {
+    pub(super) async fn run_all(&self, records: &[ConnectionRecord]) -> Vec<Removal> {
         let each = records.iter().map(|record| self.run(record));
         stream::iter(each).buffered(AT_ONCE).collect().await
     }
@@ -111,7 +113,7 @@ impl Remover {
 
 #[async_trait]
 impl Chore for Remover {
-    fn every(&self) -> std::time::Duration {
+    fn every(&self) -> Duration {
         self.registry.every()
     }
 
