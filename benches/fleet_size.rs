@@ -87,6 +87,7 @@ async fn measure(dir: &Path) {
     let started = Instant::now();
     let registry = Arc::new(open(dir).await);
     let loaded = started.elapsed();
+    let allocations = heap.change().allocations as f64 / CONNECTIONS as f64;
     let idle = held(&heap) / CONNECTIONS as f64;
     let idle_resident = (self::resident() - resident) / CONNECTIONS as f64;
     assert_eq!(registry.len() as u64, CONNECTIONS);
@@ -116,6 +117,7 @@ async fn measure(dir: &Path) {
         loaded.as_millis(),
         ready.as_millis()
     );
+    println!("allocations of the start, for each connection: {allocations:.1}");
     println!("a connection that is listed: {idle:.0} octets of heap, {idle_resident:.0} resident");
     println!("with a lease of a 700-octet token and a key in memory: {calling:.0} octets of heap");
     assert!(
@@ -164,24 +166,35 @@ async fn fill(dir: &Path) {
         .unwrap();
     let (settings, changed_at): (String, i64) = (row.get(0), row.get(1));
     let last = u64::try_from(row.get::<i64, _>(2)).unwrap();
+    let mut chain = Chain::read(&mut database).await;
     let numbers: Vec<_> = (1..CONNECTIONS).collect();
     let mut script = "BEGIN".to_owned();
     for batch in numbers.chunks(500) {
-        script.push_str("; INSERT INTO sb_connections VALUES ");
-        let row = |number: &u64| {
+        let (mut rows, mut links) = (Vec::new(), Vec::new());
+        for number in batch {
             let tenant = format!("tenant-{number}");
-            let (owner, changed) = (owner_key(&tenant), last + number);
-            format!(
+            let (owner, changed) = (hex(&digest(&owner_parts(&tenant))), last + number);
+            rows.push(format!(
                 "('default','{owner}','{tenant}','00000000-0000-0000-0000-000000000000','carrier','production','main',\
                  'active',0,'{settings}',{changed},{changed_at})"
-            )
-        };
-        script.push_str(&batch.iter().map(row).collect::<Vec<_>>().join(","));
+            ));
+            let read = [0, changed, u64::try_from(changed_at).unwrap()].map(u64::to_be_bytes);
+            let mut parts: Vec<&[u8]> = vec![b"connection-reads"];
+            let owner = owner_parts(&tenant);
+            parts.extend(owner);
+            parts.extend([b"active", settings.as_bytes()]);
+            parts.extend(read.iter().map(|number| &number[..]));
+            links.push(chain.link(&hex(&digest(&parts))));
+        }
+        for (table, rows) in [("sb_connections", rows), ("sb_ledger", links)] {
+            let _ = write!(script, "; INSERT INTO {table} VALUES {}", rows.join(","));
+        }
     }
-    let newest = last + CONNECTIONS;
+    let (newest, n, mac) = (last + CONNECTIONS, chain.rows, hex(&chain.mac));
     let _ = write!(
         script,
-        "; UPDATE sb_counters SET value = {newest} WHERE name = 'connections'; COMMIT"
+        "; UPDATE sb_counters SET value = {newest} WHERE name = 'connections'; \
+         UPDATE sb_ledger_heads SET n = {n}, mac = X'{mac}'; COMMIT"
     );
     sqlx::raw_sql(AssertSqlSafe(script))
         .execute(&mut database)
@@ -190,24 +203,76 @@ async fn fill(dir: &Path) {
     database.close().await.unwrap();
 }
 
-/// By which a connection's row is found. What is read back is compared with it, so that a mistake here does not go unseen.
-fn owner_key(tenant: &str) -> String {
-    let mut parts = Sha256::new();
-    let nil = [0; 16];
-    let each: [&[u8]; 7] = [
+/// The chain of the ledger, whose secret stands in the clear here. What is wrong with it does not go unseen: the registry reads no
+/// row that the chain does not have.
+struct Chain {
+    secret: Vec<u8>,
+    rows: u64,
+    mac: Vec<u8>,
+}
+
+impl Chain {
+    async fn read(database: &mut sqlx::SqliteConnection) -> Self {
+        let head = sqlx::raw_sql("SELECT n, mac, secret FROM sb_ledger_heads");
+        let head = head.fetch_one(database).await.unwrap();
+        Self {
+            secret: octets(&head.get::<String, _>(2)),
+            rows: u64::try_from(head.get::<i64, _>(0)).unwrap(),
+            mac: head.get(1),
+        }
+    }
+
+    /// The row that says how a connection's record reads.
+    fn link(&mut self, digest: &str) -> String {
+        const KIND: &str = "connection-reads";
+        self.rows += 1;
+        let mut row = self.mac.clone();
+        row.extend(self.rows.to_be_bytes());
+        for part in [KIND, digest] {
+            row.extend((part.len() as u64).to_be_bytes());
+            row.extend(part.as_bytes());
+        }
+        self.mac = hmac(&self.secret, &row);
+        format!("('default',{},'{KIND}','{digest}',X'{}')", self.rows, hex(&self.mac))
+    }
+}
+
+/// HMAC-SHA-256 (RFC 2104), under a key of at most one block.
+fn hmac(key: &[u8], text: &[u8]) -> Vec<u8> {
+    let padded = |pad: u8| -> Vec<u8> { (0..64).map(|at| key.get(at).unwrap_or(&0) ^ pad).collect() };
+    let inner = Sha256::digest([&padded(0x36), text].concat());
+    Sha256::digest([&padded(0x5c), &inner[..]].concat()).to_vec()
+}
+
+/// What tells a connection from others.
+fn owner_parts(tenant: &str) -> [&[u8]; 7] {
+    [
         b"connection",
         b"default",
         tenant.as_bytes(),
-        &nil,
+        &[0; 16],
         b"carrier",
         b"production",
         b"main",
-    ];
-    for part in each {
-        parts.update((part.len() as u64).to_be_bytes());
-        parts.update(part);
+    ]
+}
+
+fn digest(parts: &[&[u8]]) -> Vec<u8> {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
     }
-    parts.finalize().iter().map(|octet| format!("{octet:02x}")).collect()
+    digest.finalize().to_vec()
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+fn octets(hex: &str) -> Vec<u8> {
+    let octet = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+    (0..hex.len()).step_by(2).map(octet).collect()
 }
 
 fn file(dir: &Path) -> PathBuf {
@@ -238,12 +303,11 @@ struct Glass;
 #[async_trait]
 impl Sealer for Glass {
     async fn seal(&self, _context: &SealContext<'_>, value: &[u8]) -> Result<String, SealError> {
-        Ok(value.iter().map(|octet| format!("{octet:02x}")).collect())
+        Ok(hex(value))
     }
 
     async fn open(&self, _context: &SealContext<'_>, sealed: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let octet = |at: usize| u8::from_str_radix(&sealed[at..at + 2], 16).unwrap();
-        Ok((0..sealed.len()).step_by(2).map(octet).collect::<Vec<u8>>().into())
+        Ok(octets(sealed).into())
     }
 }
 

@@ -44,6 +44,12 @@ impl Act {
         Ok(Self(Arc::new([actor.into(), reason.into(), ticket.into()])))
     }
 
+    /// Of a record whose act cannot be read.
+    pub(crate) fn unreadable() -> Self {
+        let unknown = || "unreadable".into();
+        Self(Arc::new([unknown(), unknown(), unknown()]))
+    }
+
     /// Who.
     pub fn actor(&self) -> &str {
         let [actor, _, _] = &*self.0;

@@ -23,6 +23,22 @@ pub(crate) fn hmac_sha256(key: &[u8], data: &[u8]) -> [u8; 32] {
     backend::hmac_sha256(key, data)
 }
 
+/// A key of HMAC-SHA-256 for many messages. Wiped when it is dropped.
+#[cfg(feature = "sql")]
+pub(crate) struct HmacKey(backend::HmacKey);
+
+#[cfg(feature = "sql")]
+impl HmacKey {
+    pub(crate) fn new(key: &[u8]) -> Self {
+        Self(backend::HmacKey::new(key))
+    }
+
+    /// [`hmac_sha256`] under this key.
+    pub(crate) fn sign(&self, data: &[u8]) -> [u8; 32] {
+        self.0.sign(data)
+    }
+}
+
 /// The first half of [`hmac_sha256`], where 128 bits are enough.
 pub(crate) fn hmac_sha256_128(key: &[u8], data: &[u8]) -> [u8; 16] {
     let digest = hmac_sha256(key, data);
@@ -43,8 +59,14 @@ pub(crate) fn hkdf_sha256(secret: &[u8], salt: &[u8], info: &[u8]) -> Zeroizing<
 }
 
 /// A digest of length-prefixed parts, so that no two lists of parts have the same.
-#[derive(Default)]
 pub(crate) struct Digest(Vec<u8>);
+
+impl Default for Digest {
+    fn default() -> Self {
+        // Most are of an owner and little more.
+        Self(Vec::with_capacity(512))
+    }
+}
 
 impl Digest {
     pub(crate) fn count(&mut self, count: usize) {
@@ -97,6 +119,23 @@ mod backend {
         out
     }
 
+    /// What the key makes of its two pads is computed once.
+    #[cfg(feature = "sql")]
+    pub(super) struct HmacKey(hmac::Key);
+
+    #[cfg(feature = "sql")]
+    impl HmacKey {
+        pub(super) fn new(key: &[u8]) -> Self {
+            Self(hmac::Key::new(hmac::HMAC_SHA256, key))
+        }
+
+        pub(super) fn sign(&self, data: &[u8]) -> [u8; 32] {
+            let mut out = [0; 32];
+            fill(&mut out, hmac::sign(&self.0, data).as_ref());
+            out
+        }
+    }
+
     /// Both sides are 32 octets long: SHA-256 has no other length.
     fn fill(out: &mut [u8; 32], from: &[u8]) {
         debug_assert_eq!(from.len(), out.len());
@@ -113,6 +152,21 @@ mod backend {
 
     pub(super) fn sha256(data: &[u8]) -> [u8; 32] {
         Sha256::digest(data).into()
+    }
+
+    /// The key itself: the states of these crates are not wiped.
+    #[cfg(feature = "sql")]
+    pub(super) struct HmacKey(zeroize::Zeroizing<Vec<u8>>);
+
+    #[cfg(feature = "sql")]
+    impl HmacKey {
+        pub(super) fn new(key: &[u8]) -> Self {
+            Self(key.to_vec().into())
+        }
+
+        pub(super) fn sign(&self, data: &[u8]) -> [u8; 32] {
+            hmac_sha256(&self.0, data)
+        }
     }
 
     pub(super) fn hmac_sha256(key: &[u8], data: &[u8]) -> [u8; 32] {
@@ -160,6 +214,19 @@ mod tests {
             )),
             "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54"
         );
+    }
+
+    #[cfg(feature = "sql")]
+    #[test]
+    fn a_key_for_many_messages_signs_each_as_a_key_for_one() {
+        let key = HmacKey::new(b"Jefe");
+        for message in [
+            &b"what do ya want for nothing?"[..],
+            b"",
+            b"what do ya want for nothing?",
+        ] {
+            assert_eq!(key.sign(message), hmac_sha256(b"Jefe", message));
+        }
     }
 
     #[test]

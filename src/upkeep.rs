@@ -247,8 +247,10 @@ impl Worker {
         let mut under_way = FuturesUnordered::new();
         let mut goes_on = true;
         loop {
-            under_way.extend(left.take().into_iter().map(|slot| async move {
-                guarded(slot.bring_home(&pipeline.source)).await;
+            under_way.extend(left.take().into_iter().map(|left| async move {
+                guarded(left.slot.bring_home(&pipeline.source)).await;
+                // It is under way until here.
+                drop(left);
             }));
             if !goes_on && under_way.is_empty() {
                 return;

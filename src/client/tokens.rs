@@ -12,7 +12,7 @@ use futures_util::future::join_all;
 use crate::clock::{Monotonic, within};
 use crate::error::{Awaited, Error, ErrorKind};
 use crate::exchange::connection::Connection;
-use crate::grants::{GrantError, Rotation};
+use crate::grants::{Claim, GrantError, Rotation};
 use crate::journal::EventKind;
 use crate::owner::{ConnectionId, Tenant};
 use crate::pause::doubled;
@@ -38,7 +38,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 /// How often the issuer is told again of one token: for some fourteen hours.
 const MOST_TRIES: u32 = 24;
 
-/// How much longer than a claim may wait for its turn a grant store may take to write.
+/// How long a grant store may take to write, after what else is waited for.
 const STORE: Duration = Duration::from_secs(1);
 
 /// Tokens that this process does not use any more and that the issuer is still to be told of.
@@ -95,8 +95,8 @@ impl Token {
 }
 
 impl Revoked {
-    /// Gives what is given up for it.
-    fn add(&self, tenant: &Tenant, token: Token, connection: &Arc<Connection>) -> Vec<Told> {
+    /// Gives its number, and what is given up for it.
+    fn add(&self, tenant: &Tenant, token: Token, connection: &Arc<Connection>) -> (u64, Vec<Told>) {
         let mut waiting = self.lock();
         let mut given_up = Vec::new();
         if waiting.tenants.len() >= MOST_TENANTS && !waiting.tenants.contains_key(tenant) {
@@ -121,7 +121,7 @@ impl Revoked {
             connection: Arc::clone(connection),
             tries: 0,
         });
-        given_up
+        (number, given_up)
     }
 
     fn of(&self, tenant: &Tenant) -> Vec<Told> {
@@ -130,6 +130,12 @@ impl Revoked {
             .tenants
             .get(tenant)
             .map_or_else(Vec::new, |of| of.tokens.clone())
+    }
+
+    fn has(&self, tenant: &Tenant, number: u64) -> bool {
+        let waiting = self.lock();
+        let of = waiting.tenants.get(tenant);
+        of.is_some_and(|of| of.tokens.iter().any(|told| told.number == number))
     }
 
     fn remove(&self, tenant: &Tenant, number: u64) {
@@ -169,6 +175,25 @@ impl Revoked {
     }
 }
 
+/// What becomes of a refresh token that the issuer could not be told of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Untold {
+    /// Nobody uses it any more: it ends here, and waits in memory.
+    Ends,
+    /// It stays in its store, where a kill loses nothing.
+    Stays,
+}
+
+/// The right to end a consent, and the number under which its refresh token waits.
+struct Claimed {
+    claim: Claim,
+    number: u64,
+}
+
+fn failed(error: GrantError) -> Error {
+    Error::before(ErrorKind::Grant(error))
+}
+
 /// What became of the tokens of a connection that is removed.
 #[derive(Debug)]
 pub(crate) struct Ended {
@@ -180,30 +205,56 @@ pub(crate) struct Ended {
 impl Pipeline {
     /// Ends what the tenant's connection has, since that is removed.
     pub(crate) async fn end(&self, tenant: &Tenant) -> Ended {
-        let told = self.revoke(tenant).await;
+        // No call goes out any more, so the refresh token may stay in its store until the issuer knows.
+        let told = self.revoke_with(tenant, Untold::Stays).await;
         Ended {
             told,
             waiting: self.revoked.of(tenant).len(),
         }
     }
 
+    /// Whether this process has tokens of the tenant's connection, or asks for one.
+    pub(crate) fn holds(&self, tenant: &Tenant) -> bool {
+        let tokens = &self.parts.tokens;
+        tokens.holds(&self.scope, tenant)
+            || tokens.under_way(&self.scope.connection(tenant)) > 0
+            || !self.revoked.of(tenant).is_empty()
+    }
+
+    /// The issuer is not told any more of the tokens that wait for it.
+    pub(crate) fn give_up(&self, tenant: &Tenant) {
+        for told in self.revoked.of(tenant) {
+            self.revoked.remove(tenant, told.number);
+            self.given_up(&told);
+        }
+    }
+
     /// Forgets what this process has of the tenant's connection: token, binding, nonces.
     pub(crate) fn purge(&self, tenant: &Tenant) {
-        let slot = self.parts.tokens.slot(&self.scope, tenant);
-        slot.connection.unbind();
-        self.parts.tokens.remove(&self.scope, tenant);
+        if let Some(slot) = self.parts.tokens.remove(&self.scope, tenant) {
+            slot.connection.unbind();
+        }
     }
 
     /// Ends what the tenant's connection has: here at once, then at the issuer.
     pub(super) async fn revoke(&self, tenant: &Tenant) -> Result<Revocation, Error> {
+        self.revoke_with(tenant, Untold::Ends).await
+    }
+
+    async fn revoke_with(&self, tenant: &Tenant, untold: Untold) -> Result<Revocation, Error> {
         let slot = self.parts.tokens.slot(&self.scope, tenant);
         // Nobody uses the token from here on, whatever becomes of the rest (RFC 7009 2).
         self.clear(tenant, &slot);
-        let ended = self.end_consent(tenant, &slot.connection).await;
-        // A token that was asked for while the consent ended does not outlive it.
+        let consent = self.claim_consent(tenant, &slot.connection).await;
+        // A token that was asked for before the consent was claimed does not outlive it.
         self.clear(tenant, &slot);
-        // The issuer hears of what there is, though the consent could not be ended.
+        // The issuer hears of what there is, though the consent could not be had.
         let told = self.tell(tenant).await;
+        let ended = match consent {
+            Ok(Some(claimed)) => self.end_consent(tenant, claimed, untold).await,
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
         ended.and(told)
     }
 
@@ -215,10 +266,10 @@ impl Pipeline {
     }
 
     /// Has the token wait until the issuer is told of it.
-    fn wait(&self, tenant: &Tenant, token: Token, connection: &Arc<Connection>) {
-        for told in self.revoked.add(tenant, token, connection) {
-            self.given_up(&told);
-        }
+    fn wait(&self, tenant: &Tenant, token: Token, connection: &Arc<Connection>) -> u64 {
+        let (number, given_up) = self.revoked.add(tenant, token, connection);
+        given_up.iter().for_each(|told| self.given_up(told));
+        number
     }
 
     fn given_up(&self, told: &Told) {
@@ -264,29 +315,46 @@ impl Pipeline {
         Ok(outcome)
     }
 
-    /// Ends what the shipper consented to, where tokens come from that. The refresh token then waits for its revocation.
-    async fn end_consent(&self, tenant: &Tenant, connection: &Arc<Connection>) -> Result<(), Error> {
+    /// Claims what the shipper consented to, where tokens come from that. The refresh token then waits for its revocation; who is
+    /// killed before the issuer has answered leaves it in its store.
+    async fn claim_consent(&self, tenant: &Tenant, connection: &Arc<Connection>) -> Result<Option<Claimed>, Error> {
         if self.source.grants.is_none() {
-            return Ok(());
+            return Ok(None);
         }
-        let failed = |error| Error::before(ErrorKind::Grant(error));
         let grants = self.source.grants()?;
         let deadline = self.parts.clock.monotonic() + self.limits.token_exchange;
-        let ended = async {
+        let claimed = async {
             let claim = grants.claim(&connection.id, Rotation::PreviousStays, deadline).await;
             let claim = match claim {
                 Ok(claim) => claim,
-                Err(GrantError::Missing | GrantError::NeedsConsent) => return Ok(()),
+                Err(GrantError::Missing | GrantError::NeedsConsent) => return Ok(None),
                 Err(error) => return Err(failed(error)),
             };
             let token = claim.refresh_token().map_err(failed)?.clone();
-            // Before the store forgets it: who gives up waiting here loses nothing.
-            self.wait(tenant, Token::Refresh(token), connection);
-            claim.end().await.map_err(failed)
+            let number = self.wait(tenant, Token::Refresh(token), connection);
+            Ok(Some(Claimed { claim, number }))
         };
-        // A store that does not answer keeps nobody from hearing of the access token.
+        self.stored(deadline, claimed).await
+    }
+
+    /// Ends the consent of a claim, of whose refresh token the issuer was told or not.
+    async fn end_consent(&self, tenant: &Tenant, claimed: Claimed, untold: Untold) -> Result<(), Error> {
+        let Claimed { claim, number } = claimed;
+        let deadline = self.parts.clock.monotonic();
+        if untold == Untold::Stays && self.revoked.has(tenant, number) {
+            let released = self.stored(deadline, async { claim.release().await.map_err(failed) });
+            released.await?;
+            // It is in the store, for whoever tells the issuer next.
+            self.revoked.remove(tenant, number);
+            return Ok(());
+        }
+        self.stored(deadline, async { claim.end().await.map_err(failed) }).await
+    }
+
+    /// Waits for a grant store. One that does not answer keeps nobody from hearing of the access token.
+    async fn stored<T>(&self, deadline: Monotonic, asked: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let late = || Err(Error::before(ErrorKind::Deadline(Awaited::Credential)));
-        within(&*self.parts.clock, deadline + STORE, ended)
+        within(&*self.parts.clock, deadline + STORE, asked)
             .await
             .unwrap_or_else(late)
     }

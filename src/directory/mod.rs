@@ -18,7 +18,7 @@ use crate::owner::{ConnectionId, Region, Tenant};
 pub use self::memory::MemoryConnections;
 pub use self::personal::PiiPolicy;
 pub(crate) use self::records::is_same_place;
-pub use self::records::{ConnectionRecord, ConnectionStore, ConnectionStoreError, Settings};
+pub use self::records::{ConnectionRecord, ConnectionStore, ConnectionStoreError, Settings, Untold};
 
 /// How a connection stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,16 +32,19 @@ pub enum Standing {
     Removing,
     /// It was removed, which is final. Its record is kept, so that none of an older state brings it back.
     Removed,
+    /// Its record cannot be read by this version, so its calls are refused. Others go on.
+    Unreadable,
 }
 
 impl Standing {
-    /// `active`, `suspended`, `removing` or `removed`.
+    /// `active`, `suspended`, `removing`, `removed` or `unreadable`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",
             Self::Suspended => "suspended",
             Self::Removing => "removing",
             Self::Removed => "removed",
+            Self::Unreadable => "unreadable",
         }
     }
 }
@@ -84,6 +87,7 @@ impl Listing {
             Standing::Suspended => Err(NotAdmitted::Suspended),
             Standing::Removing => Err(NotAdmitted::Removing),
             Standing::Removed => Err(NotAdmitted::Unknown),
+            Standing::Unreadable => Err(NotAdmitted::Unreadable),
         }
     }
 }
@@ -106,6 +110,10 @@ pub enum NotAdmitted {
     /// one with [`Client::tenant`](crate::Client::tenant), if that is who is meant.
     #[error("the tenant's id belongs to another incarnation now")]
     Incarnation,
+    /// This version cannot read the connection's record, or one of its tenant's. User action: mend the row, or call with the newer
+    /// version that has written it.
+    #[error("the connection's record cannot be read")]
+    Unreadable,
     /// It cannot be told whether the connection may call: its store does not answer, or has not for too long. User action: mend
     /// the registry's store; calls go on by themselves.
     #[error("it cannot be told whether the connection may call")]
@@ -120,6 +128,7 @@ impl NotAdmitted {
             Self::Suspended => "connection_suspended",
             Self::Removing => "connection_removing",
             Self::Incarnation => "connection_incarnation",
+            Self::Unreadable => "connection_unreadable",
             Self::Unavailable => "connection_unavailable",
         }
     }
@@ -179,6 +188,7 @@ mod tests {
             (Standing::Suspended, NotAdmitted::Suspended),
             (Standing::Removing, NotAdmitted::Removing),
             (Standing::Removed, NotAdmitted::Unknown),
+            (Standing::Unreadable, NotAdmitted::Unreadable),
         ] {
             listing.standing = standing;
             assert_eq!(listing.admit(&connection(Uuid::max())), Err(refused));

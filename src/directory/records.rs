@@ -34,6 +34,16 @@ impl Settings {
     }
 }
 
+/// What the issuers have not heard of while a connection is removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Untold {
+    /// Processes, as random numbers, that have tokens of it and still tell. At most 256; others are not waited for.
+    pub telling: Vec<u64>,
+    /// How many tokens no issuer was told of, nor will be.
+    pub lost: u64,
+}
+
 /// What is known of a connection. No secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -51,10 +61,12 @@ pub struct ConnectionRecord {
     /// The store's number of its last change: larger than those of all changes before, of any connection. 0 until it is
     /// written.
     pub number: u64,
-    /// When it was last changed.
+    /// When somebody last changed it.
     pub changed_at: Timestamp,
     /// Who changed it last, and why.
     pub act: Act,
+    /// Of a connection that is removed: what the issuers have not heard of.
+    pub untold: Untold,
 }
 
 impl ConnectionRecord {
@@ -69,6 +81,24 @@ impl ConnectionRecord {
             number: 0,
             changed_at: at,
             act,
+            untold: Untold::default(),
+        }
+    }
+
+    /// What a store gives for a row that it cannot read, of which it knows no more: malformed, or written by a newer version.
+    /// The connection is [`Standing::Unreadable`].
+    pub fn unreadable(connection: ConnectionId, number: u64) -> Self {
+        let record = Self::new(
+            connection,
+            Settings::default(),
+            None,
+            Timestamp::UNIX_EPOCH,
+            Act::unreadable(),
+        );
+        Self {
+            standing: Standing::Unreadable,
+            number,
+            ..record
         }
     }
 
@@ -105,6 +135,10 @@ pub enum ConnectionStoreError {
     /// The store does not answer, or not as it should. What was to be written may be written. User action: mend the store.
     #[error("the store of connections is not available")]
     Unavailable,
+    /// One of the tenant's rows cannot be read so far that it is known whose it is: malformed, or written by a newer version.
+    /// Nothing was written. User action: mend the row, or let processes of the newer version do it.
+    #[error("a row of the tenant's cannot be read")]
+    Unreadable,
     /// The store shows an older state than it has shown before: a row or a dump was put back. User action: if nobody restored a
     /// backup, treat it as an attack on the database.
     #[error("the state of the store of connections was rolled back")]
@@ -131,6 +165,9 @@ pub enum ConnectionStoreError {
 /// - **One at a place**: at most one record that is not [`Standing::Removed`] for a deployment, tenant's id, carrier,
 ///   environment and account.
 /// - **Final**: a removed record is never replaced.
+/// - **One by one**: a row that cannot be read costs its connection alone. It is [`ConnectionRecord::unreadable`], counts as one that
+///   was not removed, and is never written over. Where not even its connection is known, [`changes`](Self::changes) leaves it
+///   out, and what is asked about its tenant is [`ConnectionStoreError::Unreadable`].
 #[async_trait]
 pub trait ConnectionStore: fmt::Debug + Send + Sync {
     /// Writes a new record, if `seen` is still the largest number among the records of its tenant's id (0: there are none).
@@ -159,7 +196,7 @@ pub trait ConnectionStore: fmt::Debug + Send + Sync {
     ) -> Result<Vec<ConnectionRecord>, ConnectionStoreError>;
 
     /// At most `most` records of the deployment whose number is larger than `since`, in the order of their numbers, removed ones
-    /// among them. From 0 on: all there are, in pages.
+    /// among them. From 0 on: all there are, in pages. An empty answer says that there are no more.
     ///
     /// # Errors
     /// [`ConnectionStoreError`].

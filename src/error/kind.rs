@@ -343,7 +343,7 @@ impl ErrorKind {
             | Self::BelowMinimum
             | Self::CompanionRefused
             | Self::Unauthorized => Culprit::Configuration,
-            Self::Connection(NotAdmitted::Unavailable) => Culprit::CredentialStore,
+            Self::Connection(NotAdmitted::Unreadable | NotAdmitted::Unavailable) => Culprit::CredentialStore,
             Self::Connection(_) => Culprit::Configuration,
             Self::CoolingDown { culprit, .. } => *culprit,
             Self::Credential(error) if error.is_missing() => Culprit::Configuration,
@@ -396,6 +396,9 @@ impl ErrorKind {
             }
             Self::Connection(NotAdmitted::Incarnation) => {
                 "call for the tenant's present incarnation, if that is who is meant"
+            }
+            Self::Connection(NotAdmitted::Unreadable) => {
+                "mend the connection's row, or call with the version that wrote it"
             }
             Self::Connection(NotAdmitted::Unavailable) => "mend the registry's store",
             Self::MethodRefused => "use another method",

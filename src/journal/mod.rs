@@ -110,6 +110,12 @@ pub enum EventKind {
         /// Why, as a short name.
         code: &'static str,
     },
+    /// A record of the store of connections cannot be read: malformed, or written by a newer version. Its connection does not call;
+    /// where not even that is known, the event names none. Told once by each process.
+    ConnectionUnreadable {
+        /// The number of the record's last change.
+        number: u64,
+    },
     /// The store of connections does not answer. Those that are known go on meanwhile.
     ConnectionsUnavailable,
     /// The store of connections has not answered for too long: no connection's calls are let through until it does.

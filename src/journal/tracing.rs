@@ -137,6 +137,9 @@ impl Sink for TracingSink {
             EventKind::RemovalUnfinished { step, code } => {
                 warn!(target: "shipbound", tenant, carrier, environment, account, step, code, "a removal is not finished");
             }
+            EventKind::ConnectionUnreadable { number } => {
+                error!(target: "shipbound", tenant, carrier, environment, account, number, "a connection's record cannot be read");
+            }
             EventKind::ConnectionsUnavailable => {
                 warn!(target: "shipbound", "the store of connections does not answer");
             }

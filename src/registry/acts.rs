@@ -13,6 +13,9 @@ use crate::owner::{AccountId, CarrierId, ConnectionId, Environment, Region, Tena
 /// How often an act begins anew because others were first.
 const TRIES: usize = 16;
 
+/// How many processes are waited for that tell issuers of one connection's tokens.
+const MOST_TELLING: usize = 256;
+
 /// How many records one tenant's id may have, removed connections among them.
 const MOST_OF_ONE: usize = 1024;
 
@@ -78,8 +81,8 @@ impl Registry {
     /// Gives its record, with the tenant's [incarnation](super#incarnations).
     ///
     /// # Errors
-    /// [`RegistryError::Exists`], [`RegistryError::Removing`], [`RegistryError::TooMany`] (1024 of one tenant),
-    /// [`RegistryError::Contended`], [`RegistryError::Store`]: added or not; a second try says [`RegistryError::Exists`] then.
+    /// [`RegistryError::Exists`], [`RegistryError::Removing`], [`RegistryError::Unreadable`],
+    /// [`RegistryError::TooMany`] (1024 of one tenant), [`RegistryError::Contended`], [`RegistryError::Store`]: added or not; a second try says [`RegistryError::Exists`] then.
     pub async fn add(&self, new: &NewConnection, act: &Act) -> Result<ConnectionRecord, RegistryError> {
         for _ in 0..TRIES {
             let known = self.of_tenant(&new.tenant).await?;
@@ -87,6 +90,7 @@ impl Registry {
             let mut there = known.iter().filter(|record| record.is_at(&at_first));
             match there.find(|record| record.standing != Standing::Removed) {
                 Some(record) if record.standing == Standing::Removing => return Err(RegistryError::Removing),
+                Some(record) if record.standing == Standing::Unreadable => return Err(RegistryError::Unreadable),
                 Some(_) => return Err(RegistryError::Exists),
                 None => {}
             }
@@ -109,7 +113,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::Changed`] when somebody was first, [`RegistryError::Removing`], [`RegistryError::Unknown`],
-    /// [`RegistryError::Store`].
+    /// [`RegistryError::Unreadable`], [`RegistryError::Store`].
     pub async fn change(
         &self,
         record: &ConnectionRecord,
@@ -129,14 +133,14 @@ impl Registry {
     /// keys and credentials stay. One that is suspended stays so, with the act that suspended it.
     ///
     /// # Errors
-    /// [`RegistryError::Unknown`], [`RegistryError::Removing`], [`RegistryError::Contended`], [`RegistryError::Store`]:
-    /// suspended or not; repeat it.
+    /// [`RegistryError::Unknown`], [`RegistryError::Removing`], [`RegistryError::Unreadable`], [`RegistryError::Contended`],
+    /// [`RegistryError::Store`]: suspended or not; repeat it.
     pub async fn suspend(&self, connection: &ConnectionId, act: &Act) -> Result<ConnectionRecord, RegistryError> {
         for _ in 0..TRIES {
             let record = self.record(connection).await?;
             is_there(&record)?;
             if record.standing == Standing::Suspended {
-                self.book.take(&record);
+                self.take(&record);
                 return Ok(record);
             }
             let next = self.standing(&record, Standing::Suspended, act);
@@ -152,7 +156,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError::Changed`] when somebody was first, or the record shows no suspended connection;
-    /// [`RegistryError::Removing`], [`RegistryError::Unknown`], [`RegistryError::Store`].
+    /// [`RegistryError::Removing`], [`RegistryError::Unknown`], [`RegistryError::Unreadable`], [`RegistryError::Store`].
     pub async fn resume(&self, record: &ConnectionRecord, act: &Act) -> Result<ConnectionRecord, RegistryError> {
         is_there(record)?;
         if record.standing != Standing::Suspended {
@@ -172,9 +176,13 @@ impl Registry {
     ) -> Result<ConnectionRecord, RegistryError> {
         for _ in 0..TRIES {
             let record = self.record(connection).await?;
-            if is_there(&record).is_err() {
-                self.book.take(&record);
-                return Ok(record);
+            match is_there(&record) {
+                Ok(()) => {}
+                Err(unreadable @ RegistryError::Unreadable) => return Err(unreadable),
+                Err(_begun) => {
+                    self.take(&record);
+                    return Ok(record);
+                }
             }
             let next = self.standing(&record, Standing::Removing, act);
             if let Some(done) = self.replace(&record, next, ConnectionChange::Removing).await? {
@@ -192,11 +200,45 @@ impl Registry {
         }
         // Another process may have done it.
         let now = self.record(&record.connection).await?;
-        self.book.take(&now);
+        self.take(&now);
         match now.standing {
             Standing::Removed => Ok(()),
             _ => Err(RegistryError::Contended),
         }
+    }
+
+    /// Writes down whether this process tells the issuers of tokens of a connection that is removed, and of how many more none
+    /// was told. That is no act: who began the removal, and when, stays. Gives the record as it stands.
+    pub(super) async fn write_untold(
+        &self,
+        record: &ConnectionRecord,
+        tells: bool,
+        lost: u64,
+    ) -> Result<ConnectionRecord, RegistryError> {
+        let mut record = record.clone();
+        for _ in 0..TRIES {
+            let mut next = ConnectionRecord {
+                revision: record.revision.saturating_add(1),
+                ..record.clone()
+            };
+            let telling = &mut next.untold.telling;
+            telling.retain(|process| *process != self.process);
+            if tells && telling.len() < MOST_TELLING {
+                telling.push(self.process);
+            }
+            next.untold.lost = next.untold.lost.saturating_add(lost);
+            if record.standing != Standing::Removing || next.untold == record.untold {
+                return Ok(record);
+            }
+            let written = self.in_time(self.store.replace(record.revision, &next)).await?;
+            if let Some(number) = written {
+                let next = ConnectionRecord { number, ..next };
+                self.take(&next);
+                return Ok(next);
+            }
+            record = self.record(&record.connection).await?;
+        }
+        Err(RegistryError::Contended)
     }
 
     fn placed(&self, new: &NewConnection, tenant: Tenant) -> ConnectionId {
@@ -227,7 +269,7 @@ impl Registry {
     }
 
     fn done(&self, change: ConnectionChange, record: ConnectionRecord) -> ConnectionRecord {
-        self.book.take(&record);
+        self.take(&record);
         self.asked.forget(&record.connection);
         self.note(change, &record);
         record
@@ -239,6 +281,7 @@ fn is_there(record: &ConnectionRecord) -> Result<(), RegistryError> {
         Standing::Active | Standing::Suspended => Ok(()),
         Standing::Removing => Err(RegistryError::Removing),
         Standing::Removed => Err(RegistryError::Unknown),
+        Standing::Unreadable => Err(RegistryError::Unreadable),
     }
 }
 

@@ -88,35 +88,35 @@ impl Book {
         (entry.standing != Standing::Removed).then(|| entry.listing())
     }
 
-    /// Takes a record that was read or written; `true` where it told something new of a connection that was known.
-    pub(super) fn take(&self, record: &ConnectionRecord) -> bool {
+    /// Takes a record that was read or written. Gives the connection that was known here and has ended with it.
+    pub(super) fn take(&self, record: &ConnectionRecord) -> Option<ConnectionId> {
         if *record.connection.deployment() != self.deployment {
-            return false;
+            return None;
         }
-        let Some((hash, shard)) = self.shard(&record.connection) else {
-            return false;
-        };
+        let (hash, shard) = self.shard(&record.connection)?;
         let entry = self.entry(record);
         let mut table = shard.write();
-        match table.find_mut(hash, |known| known.is_at(&record.connection)) {
-            Some(known) if known.number >= record.number => return false,
-            Some(known) => *known = entry,
+        let before = match table.find_mut(hash, |known| known.is_at(&record.connection)) {
+            Some(known) if known.number >= record.number => return None,
+            Some(known) => std::mem::replace(known, entry),
             // Whatever has happened up to here was seen, so what is not there was removed.
-            None if record.number <= self.followed() => return false,
+            None if record.number <= self.followed() => return None,
             None => {
                 table.insert_unique(hash, entry, |entry| hash_of(&self.hasher, &entry.connection));
                 if record.standing == Standing::Removed {
                     self.ended.fetch_add(1, Ordering::AcqRel);
                 }
-                return false;
+                return None;
             }
-        }
+        };
         drop(table);
         if record.standing == Standing::Removed {
             self.ended.fetch_add(1, Ordering::AcqRel);
         }
         self.move_on();
-        true
+        // Its place may have been given to another before its end was read.
+        let has_ended = record.standing == Standing::Removed || before.connection != record.connection;
+        (has_ended && before.standing != Standing::Removed).then_some(before.connection)
     }
 
     /// All changes up to `number` have been taken.
@@ -301,7 +301,7 @@ mod tests {
         book.take(&record(5, Standing::Active));
         assert_eq!(book.at(&place).unwrap().standing, Standing::Suspended);
         // Removed, and forgotten when everything before is known to have been taken.
-        book.take(&record(8, Standing::Removed));
+        assert_eq!(book.take(&record(8, Standing::Removed)), Some(place.clone()));
         book.take(&record(7, Standing::Active));
         assert_eq!(book.at(&place), None);
         book.follow(8);

@@ -22,6 +22,10 @@ pub enum RegistryError {
     /// The connection is being removed. User action: wait until it is removed; then it may be added anew.
     #[error("the connection is being removed")]
     Removing,
+    /// This version cannot read the connection's record, so nothing is done with it. User action: mend the row, or do it with the newer
+    /// version that has written it.
+    #[error("the connection's record cannot be read")]
+    Unreadable,
     /// Others kept changing the tenant's connections. Nothing was done. User action: repeat.
     #[error("the tenant's connections keep changing")]
     Contended,

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::{Registry, STORE};
 use crate::chore::Chore;
 use crate::clock::{Monotonic, within};
-use crate::directory::{ConnectionStoreError, Directory, Listing, NotAdmitted, Standing};
+use crate::directory::{ConnectionRecord, ConnectionStoreError, Directory, Listing, NotAdmitted, Standing};
 use crate::journal::EventKind;
 use crate::owner::{ConnectionId, Tenant};
 
@@ -23,19 +23,37 @@ const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 /// How many such connections are remembered.
 const MOST_UNKNOWN: usize = 4_096;
 
-/// When the store last told all there is: in milliseconds of monotonic time.
+/// For how long callers do not look again after a look in vain.
+const IN_VAIN_FOR: Duration = Duration::from_secs(1);
+
+/// When the store last told all there is, and until when nobody looks after it did not: in milliseconds of monotonic time.
 #[derive(Debug, Default)]
-pub(super) struct Freshness(AtomicU64);
+pub(super) struct Freshness {
+    at: AtomicU64,
+    in_vain_until: AtomicU64,
+}
 
 impl Freshness {
     fn at(&self) -> Monotonic {
-        Monotonic::from_origin(Duration::from_millis(self.0.load(Ordering::Acquire)))
+        Monotonic::from_origin(Duration::from_millis(self.at.load(Ordering::Acquire)))
     }
 
     fn since(&self, now: Monotonic) {
-        let millis = u64::try_from(now.since_origin().as_millis()).unwrap_or(u64::MAX);
-        self.0.fetch_max(millis, Ordering::AcqRel);
+        self.at.fetch_max(millis(now), Ordering::AcqRel);
     }
+
+    fn in_vain(&self, now: Monotonic) {
+        self.in_vain_until
+            .fetch_max(millis(now + IN_VAIN_FOR), Ordering::AcqRel);
+    }
+
+    fn was_in_vain(&self, now: Monotonic) -> bool {
+        millis(now) < self.in_vain_until.load(Ordering::Acquire)
+    }
+}
+
+fn millis(now: Monotonic) -> u64 {
+    u64::try_from(now.since_origin().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Connections that the store did not have a moment ago.
@@ -91,18 +109,34 @@ impl Registry {
         self.follow_alone().await
     }
 
-    /// For callers who come together: the first one's look serves those who have waited for it.
-    async fn follow_if_stale(&self) -> Result<(), ConnectionStoreError> {
-        let _alone = self.following.lock().await;
-        match self.is_stale() {
-            true => self.follow_alone().await,
-            false => Ok(()),
+    /// For callers who come together: the first one's look serves those who have waited for it, also where it was in vain.
+    async fn follow_if_stale(&self) -> Result<(), NotAdmitted> {
+        let looked = async {
+            let _alone = self.following.lock().await;
+            if !self.is_stale() {
+                return true;
+            }
+            !self.freshness.was_in_vain(self.clock.monotonic()) && self.follow_alone().await.is_ok()
+        };
+        let now = self.clock.monotonic();
+        if self.freshness.was_in_vain(now) {
+            return Err(NotAdmitted::Unavailable);
+        }
+        match within(&*self.clock, now + STORE, looked).await {
+            Some(true) => Ok(()),
+            _ => {
+                self.freshness.in_vain(self.clock.monotonic());
+                Err(NotAdmitted::Unavailable)
+            }
         }
     }
 
     async fn follow_alone(&self) -> Result<(), ConnectionStoreError> {
         let begun = self.clock.monotonic();
-        self.take_changes().await?;
+        self.take_changes().await.inspect_err(|_error| {
+            // Before the next one has its turn.
+            self.freshness.in_vain(self.clock.monotonic());
+        })?;
         let ends = self.store.ends();
         if self.ends.swap(ends, Ordering::AcqRel) != ends {
             self.suspend_what_is_over().await?;
@@ -137,15 +171,24 @@ impl Registry {
             for record in &page {
                 // What ended before this process began is nothing that it has to know.
                 if !(at_start && record.standing == Standing::Removed) {
-                    self.book.take(record);
+                    self.take(record);
+                }
+                if record.standing == Standing::Unreadable {
+                    let number = record.number;
+                    self.journal
+                        .record(&record.connection, || EventKind::ConnectionUnreadable { number });
                 }
             }
-            if let Some(last) = page.last() {
-                self.book.follow(last.number);
-            }
-            if page.len() < PAGE {
-                return Ok(());
-            }
+            // A store may have left out what it cannot read, so a page that is not full is not the last one.
+            let Some(last) = page.last() else { return Ok(()) };
+            self.book.follow(last.number);
+        }
+    }
+
+    /// Takes a record that was read or written.
+    pub(super) fn take(&self, record: &ConnectionRecord) {
+        if let Some(ended) = self.book.take(record) {
+            self.ended.add(ended);
         }
     }
 
@@ -159,7 +202,10 @@ impl Registry {
         if *connection.deployment() != self.deployment || self.asked.is_unknown(&place, self.clock.monotonic()) {
             return Err(NotAdmitted::Unknown);
         }
-        let unavailable = |_failed| NotAdmitted::Unavailable;
+        let refused = |error| match error {
+            ConnectionStoreError::Unreadable => NotAdmitted::Unreadable,
+            _ => NotAdmitted::Unavailable,
+        };
         let _turn = within(&*self.clock, self.clock.monotonic() + STORE, self.asking.acquire())
             .await
             .ok_or(NotAdmitted::Unavailable)?;
@@ -168,10 +214,8 @@ impl Registry {
             return Ok(listing);
         }
         let asked = self.store.of_tenant(&self.deployment, connection.tenant().id());
-        let records = self.in_time(asked).await.map_err(unavailable)?;
-        records.iter().for_each(|record| {
-            self.book.take(record);
-        });
+        let records = self.in_time(asked).await.map_err(refused)?;
+        records.iter().for_each(|record| self.take(record));
         self.book.at(connection).ok_or_else(|| {
             self.asked.add(place, self.clock.monotonic());
             NotAdmitted::Unknown
@@ -188,10 +232,7 @@ impl Directory for Registry {
 
     async fn find(&self, connection: &ConnectionId) -> Result<Listing, NotAdmitted> {
         if self.is_stale() {
-            let followed = within(&*self.clock, self.clock.monotonic() + STORE, self.follow_if_stale()).await;
-            if !matches!(followed, Some(Ok(()))) {
-                return Err(NotAdmitted::Unavailable);
-            }
+            self.follow_if_stale().await?;
         }
         match self.known(connection) {
             Some(listing) => Ok(listing),

@@ -57,10 +57,19 @@
 //!
 //! When the store does not answer, the connections that are known go on. After 15 minutes (settable) without an answer none does,
 //! since one of them may have been suspended: [`NotAdmitted::Unavailable`](crate::directory::NotAdmitted::Unavailable). Tokens
-//! at hand are refused then as well where the chore runs; else when they end.
+//! at hand are refused then as well where the chore runs; else when they end. So a process that is cut off from the store goes
+//! on calling for that long with what it knows, also for a connection that was suspended or removed meanwhile: its keys and
+//! tokens stop by their own rules, and a removal does not wait for it. Set [`RegistryBuilder::stale_after`] to what that may cost.
+//!
+//! # Rows that cannot be read
+//!
+//! A row that is malformed, or that a newer version has written, costs its connection alone:
+//! [`NotAdmitted::Unreadable`](crate::directory::NotAdmitted::Unreadable). It is listed as [`Standing::Unreadable`], with an event
+//! ([`EventKind::ConnectionUnreadable`]), and no act touches it.
 
 mod acts;
 mod book;
+mod ended;
 mod error;
 mod follow;
 mod removal;
@@ -75,11 +84,13 @@ use tokio::sync::Semaphore;
 #[cfg(doc)]
 use crate::act::Act;
 use crate::clock::{Clock, SystemClock, within};
+use crate::crypto;
 use crate::directory::{ConnectionRecord, ConnectionStore, ConnectionStoreError, Standing};
 use crate::journal::{ConnectionChange, EventKind, Journal};
 use crate::owner::{ConnectionId, DeploymentId, TenantId};
 
 use self::book::Book;
+use self::ended::{Announced, Ended};
 use self::follow::{Asked, Freshness};
 
 pub use self::acts::NewConnection;
@@ -113,6 +124,10 @@ pub struct Registry {
     following: tokio::sync::Mutex<()>,
     asking: Semaphore,
     asked: Asked,
+    ended: Ended,
+    announced: Announced,
+    /// What this process is called in records: a number that no other has.
+    process: u64,
 }
 
 /// Builds a [`Registry`].
@@ -186,9 +201,32 @@ impl Registry {
         within(&*self.clock, deadline, asked).await.unwrap_or(late)
     }
 
-    /// The connections that are known to be removed at the moment.
+    /// The connections that are known to be removed at the moment, and those whose end was learned of since.
     fn removing(&self) -> Vec<ConnectionId> {
-        self.book.removing()
+        let mut removing = self.book.removing();
+        removing.extend(self.ended.all());
+        removing
+    }
+
+    /// Nothing is left of a removed connection in this process; whether it waited for that.
+    fn left(&self, connection: &ConnectionId) -> bool {
+        self.announced.set(connection, false);
+        self.ended.done(connection)
+    }
+
+    /// Something is left of it.
+    fn take_up(&self, connection: ConnectionId) {
+        self.ended.add(connection);
+    }
+
+    /// Whether this process has written into the record of a removal that it has tokens.
+    fn has_announced(&self, connection: &ConnectionId) -> bool {
+        self.announced.has(connection)
+    }
+
+    /// It has, or has taken it out again.
+    fn announced(&self, connection: &ConnectionId, is_announced: bool) {
+        self.announced.set(connection, is_announced);
     }
 
     /// Whether other processes change the store too, and how long they take to see a change.
@@ -257,7 +295,7 @@ impl RegistryBuilder {
     /// The registry, with all connections that there are.
     ///
     /// # Errors
-    /// [`RegistryError::Store`]: nothing is known then. Try again when the store answers.
+    /// [`RegistryError::Store`]: nothing is known then. Try again when the store answers. [`RegistryError::Randomness`].
     pub async fn open(self) -> Result<Registry, RegistryError> {
         let Self {
             store,
@@ -267,6 +305,8 @@ impl RegistryBuilder {
             follow_every,
             stale_after,
         } = self;
+        let mut process = [0; 8];
+        crypto::random(&mut process).map_err(|_failed| RegistryError::Randomness)?;
         let registry = Registry {
             book: Book::new(deployment.clone()),
             deployment,
@@ -281,6 +321,9 @@ impl RegistryBuilder {
             following: tokio::sync::Mutex::default(),
             asking: Semaphore::new(ASKED_AT_ONCE),
             asked: Asked::default(),
+            ended: Ended::default(),
+            announced: Announced::default(),
+            process: u64::from_be_bytes(process),
         };
         registry.follow().await?;
         Ok(registry)

@@ -130,21 +130,30 @@ impl TokenCache {
         drop(replaced);
     }
 
-    /// Takes the connection's slot out, with its token.
-    pub(crate) fn remove(&self, scope: &Arc<Scope>, tenant: &Tenant) {
+    /// Whether the connection has a token here, or one is asked for.
+    pub(crate) fn holds(&self, scope: &Arc<Scope>, tenant: &Tenant) -> bool {
         let hash = scope.hash(tenant, &self.hasher);
-        let Some(shard) = self.shard(hash) else { return };
+        let Some(shard) = self.shard(hash) else { return false };
+        let table = shard.read();
+        let entry = table.find(hash, |entry| entry.is(hash, scope, tenant));
+        entry.is_some_and(|entry| !entry.slot.is_empty())
+    }
+
+    /// Takes the connection's slot out, with its token.
+    pub(crate) fn remove(&self, scope: &Arc<Scope>, tenant: &Tenant) -> Option<Arc<Slot>> {
+        let hash = scope.hash(tenant, &self.hasher);
+        let shard = self.shard(hash)?;
         let removed = {
             let mut table = shard.write();
             let found = table.find_entry(hash, |entry| entry.is(hash, scope, tenant));
             found.ok().map(|found| found.remove().0)
         };
-        if let Some(removed) = removed {
-            self.connections.fetch_sub(1, Ordering::Relaxed);
-            // Calls that have the token already do not begin anew with it.
-            let dropped = removed.slot.clear();
-            drop((removed, dropped));
-        }
+        let removed = removed?;
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        // Calls that have the token already do not begin anew with it.
+        let dropped = removed.slot.clear();
+        drop((removed.lease, dropped));
+        Some(removed.slot)
     }
 
     /// How much of this connection is under way.

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::slot::Slot;
+use crate::exchange::connection::UnderWay;
 
 /// How many slots wait to be looked at; beyond that the oldest is left to itself.
 const MOST: usize = 4096;
@@ -20,8 +21,15 @@ pub(crate) struct LeftFlights {
     /// How many look after them.
     watchers: AtomicUsize,
     /// Held, so that a slot that gives way to others in the cache is still brought home.
-    slots: Mutex<VecDeque<Arc<Slot>>>,
+    slots: Mutex<VecDeque<Left>>,
     told: Notify,
+}
+
+/// A slot whose flight was left.
+pub(crate) struct Left {
+    pub(crate) slot: Arc<Slot>,
+    /// From before its last caller went on: whoever removes the connection waits for what the flight brings.
+    _begun: UnderWay,
 }
 
 impl LeftFlights {
@@ -30,13 +38,16 @@ impl LeftFlights {
             return;
         }
         let mut slots = self.lock();
-        if slots.iter().any(|waiting| Arc::ptr_eq(waiting, slot)) {
+        if slots.iter().any(|waiting| Arc::ptr_eq(&waiting.slot, slot)) {
             return;
         }
         if slots.len() >= MOST {
             slots.pop_front();
         }
-        slots.push_back(Arc::clone(slot));
+        slots.push_back(Left {
+            slot: Arc::clone(slot),
+            _begun: slot.connection.begin(),
+        });
         drop(slots);
         self.told.notify_one();
     }
@@ -53,12 +64,12 @@ impl LeftFlights {
     }
 
     /// What was added, without flights that somebody drives by now: whoever leaves such a one adds its slot again.
-    pub(crate) fn take(&self) -> Vec<Arc<Slot>> {
+    pub(crate) fn take(&self) -> Vec<Left> {
         let slots = std::mem::take(&mut *self.lock());
-        slots.into_iter().filter(|slot| !slot.is_awaited()).collect()
+        slots.into_iter().filter(|left| !left.slot.is_awaited()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Arc<Slot>>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Left>> {
         self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

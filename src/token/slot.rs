@@ -188,6 +188,12 @@ impl Slot {
         drop(dropped);
     }
 
+    /// Whether there is neither a lease nor a flight.
+    pub(crate) fn is_empty(&self) -> bool {
+        let state = self.lock();
+        state.lease.is_none() && state.flight.is_none()
+    }
+
     /// The lease, whatever its state.
     pub(crate) fn held(&self) -> Option<Arc<Lease>> {
         self.lock().lease.clone()

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use shipbound::ErrorKind;
 use shipbound::chore::Chore;
-use shipbound::directory::NotAdmitted;
+use shipbound::directory::{Directory, NotAdmitted};
 use shipbound::journal::EventKind;
 
 use crate::stores::Flaky;
@@ -80,9 +80,51 @@ async fn while_the_store_is_down_known_connections_go_on_and_then_none() {
         1
     );
     assert_eq!(world.events(|kind| matches!(kind, EventKind::ConnectionsStale)), 1);
-    // It heals with the first call after the store does.
+    // It heals within a second after the store does.
     store.down.store(false, Ordering::SeqCst);
+    world.clock.advance(Duration::from_secs(1));
     assert_eq!(world.ship("acme").await.unwrap(), 201);
+}
+
+#[tokio::test]
+async fn callers_who_come_together_share_a_look_also_one_in_vain() {
+    let store = Flaky::default();
+    let world = world_on(store.clone()).await;
+    let connection = world.add("acme").await.connection;
+    let find = |many: usize| {
+        let each = (0..many).map(|_| {
+            let (registry, connection) = (world.registry.clone(), connection.clone());
+            tokio::spawn(async move { registry.find(&connection).await })
+        });
+        let each: Vec<_> = each.collect();
+        let looked = store.looked.clone();
+        async move {
+            let before = looked.load(Ordering::SeqCst);
+            let mut found = Vec::new();
+            for one in each {
+                found.push(one.await.unwrap());
+            }
+            (found, looked.load(Ordering::SeqCst) - before)
+        }
+    };
+    world.registry.round(&|| true).await;
+    world.clock.advance(Duration::from_secs(16 * 60));
+    store.down.store(true, Ordering::SeqCst);
+    let (found, looks) = find(5_000).await;
+    assert!(found.iter().all(|found| *found == Err(NotAdmitted::Unavailable)));
+    assert_eq!(looks, 1);
+    // Within a second nobody looks again, and then one does.
+    world.clock.advance(Duration::from_millis(999));
+    assert_eq!(find(10).await.1, 0);
+    world.clock.advance(Duration::from_millis(1));
+    assert_eq!(find(10).await.1, 1);
+    store.down.store(false, Ordering::SeqCst);
+    world.clock.advance(Duration::from_secs(1));
+    let (found, looks) = find(5_000).await;
+    assert!(found.iter().all(Result::is_ok));
+    assert_eq!(looks, 1);
+    // Nobody looks while what is known is fresh.
+    assert_eq!(find(10).await.1, 0);
 }
 
 #[tokio::test]

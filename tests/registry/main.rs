@@ -4,8 +4,10 @@
 mod acts;
 mod fleet;
 mod killed;
+mod others;
 mod reborn;
 mod regions;
 mod removal;
+mod side_by_side;
 mod stores;
 mod world;

@@ -11,17 +11,18 @@ use shipbound::binding::dpop::Dpop;
 use shipbound::carriers::CarrierProfile;
 use shipbound::clock::{Clock, ManualClock, Timestamp};
 use shipbound::credentials::{CredentialAdmin, MemoryCredentials};
-use shipbound::directory::{ConnectionRecord, ConnectionStore, MemoryConnections};
+use shipbound::directory::{ConnectionRecord, ConnectionStore, MemoryConnections, Standing};
 use shipbound::grants::{Grant, Grants, MemoryGrants};
 use shipbound::journal::fingerprint::{Fingerprints, MemorySalts};
 use shipbound::journal::memory::MemorySink;
 use shipbound::journal::{EventKind, Journal, Sink};
 use shipbound::keys::{Authority, LocalKeys, MemoryKeyRecords, RecordedKeys};
 use shipbound::owner::{CarrierId, ConnectionId, Environment, Tenant, TenantId};
-use shipbound::registry::{NewConnection, Registry, Remover};
+use shipbound::registry::{NewConnection, Registry, RegistryError, Removal, Remover};
 use shipbound::sandbox::{Canned, Sandbox};
 use shipbound::token::TokenAt;
 use shipbound::{Client, Error, Parts};
+use tokio::task::JoinHandle;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
@@ -72,21 +73,15 @@ pub(crate) async fn world_on(store: impl ConnectionStore + 'static) -> World {
         clock.clone(),
         Authority::default(),
     );
-    process(clock, Arc::new(sandbox), Arc::new(keys), Arc::default(), store).await
+    process(clock, Arc::new(sandbox), Arc::new(keys), Default::default(), store).await
 }
 
 impl World {
     /// Another process of the same deployment over `store`.
     pub(crate) async fn another(&self, store: impl ConnectionStore + 'static) -> Self {
         let (sandbox, keys) = (Arc::clone(&self.sandbox), Arc::clone(&self.keys));
-        process(
-            Arc::clone(&self.clock),
-            sandbox,
-            keys,
-            Arc::clone(&self.credentials),
-            store,
-        )
-        .await
+        let stores = (Arc::clone(&self.credentials), Arc::clone(&self.grants));
+        process(Arc::clone(&self.clock), sandbox, keys, stores, store).await
     }
 
     /// Adds a connection, and the credential of the tenant's client.
@@ -110,6 +105,11 @@ impl World {
         let grants = Grants::new(self.grants.clone(), self.clock.clone());
         let refresh_token = self.sandbox.refresh_token(connection.tenant().id());
         grants.put(connection, Grant::new(refresh_token, NOW)).await.unwrap();
+        self.consenting()
+    }
+
+    /// The same client, of another process.
+    pub(crate) fn consenting(&self) -> Client {
         Client::builder(self.profile.clone().by_consent(), &self.parts)
             .binding(Dpop::es256())
             .build()
@@ -131,8 +131,26 @@ impl World {
     }
 
     pub(crate) fn remover(&self) -> Remover {
+        self.remover_without().client(&self.client)
+    }
+
+    pub(crate) fn remover_without(&self) -> Remover {
         let (keys, credentials) = (self.keys.clone(), self.credentials.clone());
-        Remover::new(self.registry.clone(), &self.parts, keys, credentials).client(&self.client)
+        Remover::new(self.registry.clone(), &self.parts, keys, credentials)
+    }
+
+    /// Begins a removal that goes on by itself.
+    pub(crate) async fn begin(&self, connection: &ConnectionId) -> JoinHandle<Result<Removal, RegistryError>> {
+        let (remover, connection) = (self.remover(), connection.clone());
+        let registry = self.registry.clone();
+        let removing = {
+            let connection = connection.clone();
+            tokio::spawn(async move { remover.remove(&connection, &act("left")).await })
+        };
+        while registry.record(&connection).await.unwrap().standing == Standing::Active {
+            tokio::task::yield_now().await;
+        }
+        removing
     }
 
     pub(crate) fn events(&self, wanted: impl Fn(&EventKind) -> bool) -> usize {
@@ -164,7 +182,7 @@ async fn process(
     clock: Arc<ManualClock>,
     sandbox: Arc<Sandbox>,
     keys: Arc<Keys>,
-    credentials: Arc<MemoryCredentials>,
+    (credentials, grants): (Arc<MemoryCredentials>, Arc<MemoryGrants>),
     store: impl ConnectionStore + 'static,
 ) -> World {
     let custom = CarrierProfile::custom(
@@ -174,7 +192,6 @@ async fn process(
         TokenAt::Issuer("https://auth.carrier.example".into()),
     );
     let profile = sandbox.profile(custom);
-    let grants = Arc::new(MemoryGrants::new());
     let (sink, salts) = (Arc::new(MemorySink::default()), Arc::new(MemorySalts::new()));
     let shared: Arc<dyn Clock> = clock.clone();
     let sinks: [Arc<dyn Sink>; 1] = [sink.clone()];

@@ -1,16 +1,18 @@
 //! Credentials in the database.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use shipbound::chore::Chore;
 use shipbound::conformance::{self, CredentialStores, OpenCredentials};
 use shipbound::credentials::{Credential, CredentialAdmin, CredentialError, CredentialStore};
 use shipbound::journal::EventKind;
+use shipbound::store::anchor::EpochAnchor;
 use shipbound::store::seal::{MAX_VALUE, SealContext, Sealer, Table};
 
 use crate::scene::{Process, Scene, act, connection};
-use crate::world::owner;
+use crate::world::{Stuck, owner};
 
 on_both!(it_is_a_credential_store);
 async fn it_is_a_credential_store(scene: Scene) {
@@ -201,4 +203,29 @@ async fn what_was_sealed_under_a_data_key_that_is_gone_is_sealed_again(scene: Sc
     let process = scene.process(&["k1", "k2"]).await;
     put(&process, "two").await;
     assert_eq!(read(&thief).await.unwrap(), "two");
+}
+
+on_both!(a_removal_is_answered_for_when_the_anchor_knows);
+/// A removal whose answer was lost with the anchor: the repeat answers when the anchor knows.
+async fn a_removal_is_answered_for_when_the_anchor_knows(scene: Scene) {
+    let anchor = Arc::new(Stuck::default());
+    let one = scene.process_with(&["k1"], anchor.clone()).await;
+    let connection = connection("acme");
+    let credential = Credential::new("id", "secret");
+    one.credentials
+        .put_credential(&connection, credential, &act())
+        .await
+        .unwrap();
+    let before = anchor.read().await.unwrap().unwrap().rows;
+    anchor.stuck.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let removed = one.credentials.remove_credential(&connection, &act()).await;
+        assert_eq!(removed, Err(CredentialError::Unavailable));
+    }
+    assert_eq!(scene.world.raw("SELECT owner FROM sb_credentials").await.len(), 0);
+    assert_eq!(anchor.read().await.unwrap().unwrap().rows, before);
+    anchor.stuck.store(false, Ordering::SeqCst);
+    let removed = one.credentials.remove_credential(&connection, &act()).await;
+    assert_eq!(removed, Ok(false));
+    assert_eq!(anchor.read().await.unwrap().unwrap().rows, before + 1);
 }

@@ -1,14 +1,17 @@
 //! Refresh tokens in the database.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt;
 use shipbound::chore::Chore;
 use shipbound::clock::{Clock, Timestamp};
 use shipbound::conformance::{self, GrantStores, OpenGrants};
 use shipbound::grants::{Grant, GrantError, GrantStore, Grants, Rotation};
+use shipbound::store::anchor::EpochAnchor;
 
 use crate::scene::{Process, Scene, connection};
+use crate::world::Stuck;
 
 const AT: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
@@ -124,4 +127,23 @@ async fn what_stands_beside_a_refresh_token_cannot_be_changed(scene: Scene) {
         scene.world.raw(PUT_BACK).await;
     }
     assert!(process.grants.load(&acme).await.unwrap().is_some());
+}
+
+on_both!(a_removal_is_answered_for_when_the_anchor_knows);
+/// A removal whose answer was lost with the anchor: the repeat answers when the anchor knows.
+async fn a_removal_is_answered_for_when_the_anchor_knows(scene: Scene) {
+    let anchor = Arc::new(Stuck::default());
+    let process = scene.process_with(&["k1"], anchor.clone()).await;
+    let grants = grants(&scene, &process);
+    grants.put(&connection("acme"), Grant::new("r1", AT)).await.unwrap();
+    let before = anchor.read().await.unwrap().unwrap().rows;
+    anchor.stuck.store(true, Ordering::SeqCst);
+    for _ in 0..2 {
+        let removed = grants.remove(&connection("acme")).await;
+        assert_eq!(removed, Err(GrantError::Unavailable));
+    }
+    assert_eq!(anchor.read().await.unwrap().unwrap().rows, before);
+    anchor.stuck.store(false, Ordering::SeqCst);
+    assert_eq!(grants.remove(&connection("acme")).await, Ok(false));
+    assert!(anchor.read().await.unwrap().unwrap().rows > before);
 }

@@ -54,14 +54,23 @@ impl Scene {
 
     /// Another process, whose provider has these KEKs.
     pub(crate) async fn process(&self, names: &[&str]) -> Process {
-        self.process_on(self.world.database(), names).await
+    pub(crate) async fn process(&self, names: &[&str]) -> Process {
+        self.process_of(self.world.database(), names, self.world.anchor.clone()).await
     }
 
     /// The same, with this access to the database.
     pub(crate) async fn process_on(&self, database: Database, names: &[&str]) -> Process {
+        self.process_of(database, names, self.world.anchor.clone()).await
+    }
+
+    /// The same, with this anchor.
+    pub(crate) async fn process_with(&self, names: &[&str], anchor: Arc<dyn EpochAnchor>) -> Process {
+        self.process_of(self.world.database(), names, anchor).await
+    }
+
+    async fn process_of(&self, database: Database, names: &[&str], anchor: Arc<dyn EpochAnchor>) -> Process {
         let sealing = Arc::new(self.sealing_of(&database, Arc::new(Provider::new(names))));
         let sealer: Arc<dyn Sealer> = sealing.clone();
-        let anchor: Arc<dyn EpochAnchor> = self.world.anchor.clone();
         let setup = LedgerSetup::new(&database, &deployment(), sealer.clone(), anchor, &self.journal());
         let ledger = setup.open().await.unwrap();
         let clock: Arc<dyn Clock> = self.world.clock.clone();

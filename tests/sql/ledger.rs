@@ -2,11 +2,11 @@
 
 use shipbound::act::Act;
 use shipbound::keys::{KeyError, KeyState, KeyStore, Purpose, Retired};
-use shipbound::store::anchor::{AnchorError, Anchored, EpochAnchor};
+use shipbound::store::anchor::EpochAnchor;
 use shipbound::store::sql::{LedgerError, Rollback};
 
 use crate::keys::active_key;
-use crate::world::{Keys, World, owner};
+use crate::world::{Keys, Stuck, World, owner};
 
 async fn compromise(keys: &Keys, tenant: &str) {
     let key = active_key(keys, tenant).await;
@@ -354,27 +354,6 @@ async fn a_copy_of_the_file_that_is_put_back_is_found() {
         world.ledger().await.unwrap_err(),
         LedgerError::RolledBack(Rollback::Behind)
     );
-}
-
-/// An anchor that cannot be raised while it is told so.
-#[derive(Debug, Default)]
-struct Stuck {
-    anchor: shipbound::store::anchor::MemoryAnchor,
-    stuck: std::sync::atomic::AtomicBool,
-}
-
-#[async_trait::async_trait]
-impl EpochAnchor for Stuck {
-    async fn read(&self) -> Result<Option<Anchored>, AnchorError> {
-        self.anchor.read().await
-    }
-
-    async fn raise(&self, to: &Anchored) -> Result<(), AnchorError> {
-        if self.stuck.load(std::sync::atomic::Ordering::SeqCst) {
-            return Err(AnchorError::Unavailable);
-        }
-        self.anchor.raise(to).await
-    }
 }
 
 async fn nothing_is_answered_for_before_the_anchor_knows_of_it(world: World) {

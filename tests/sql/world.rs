@@ -1,7 +1,7 @@
 //! A database of one test, with as many processes on it as the test wants.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use shipbound::journal::memory::MemorySink;
 use shipbound::journal::{EventKind, Journal, Sink};
 use shipbound::keys::{Authority, LocalKeys, RecordedKeys};
 use shipbound::owner::{AccountId, CarrierId, ConnectionId, DeploymentId, Environment, Owner, TenantId};
-use shipbound::store::anchor::{EpochAnchor, MemoryAnchor};
+use shipbound::store::anchor::{AnchorError, Anchored, EpochAnchor, MemoryAnchor};
 use shipbound::store::seal::{SealContext, SealError, Sealer};
 use shipbound::store::sql::{Database, Ledger, LedgerError, LedgerSetup, SqlKeyRecords};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection as _, Row as _};
@@ -248,6 +248,27 @@ pub(crate) async fn postgres_rows(url: &str, sql: &str) -> Vec<String> {
     rows.iter()
         .map(|row| row.try_get_unchecked::<String, _>(0).unwrap_or_default())
         .collect()
+}
+
+/// An anchor that cannot be raised while it is told so.
+#[derive(Debug, Default)]
+pub(crate) struct Stuck {
+    anchor: MemoryAnchor,
+    pub(crate) stuck: AtomicBool,
+}
+
+#[async_trait]
+impl EpochAnchor for Stuck {
+    async fn read(&self) -> Result<Option<Anchored>, AnchorError> {
+        self.anchor.read().await
+    }
+
+    async fn raise(&self, to: &Anchored) -> Result<(), AnchorError> {
+        if self.stuck.load(Ordering::SeqCst) {
+            return Err(AnchorError::Unavailable);
+        }
+        self.anchor.raise(to).await
+    }
 }
 
 pub(crate) fn deployment() -> DeploymentId {

@@ -127,6 +127,29 @@ fn a_consent_ends_with_its_tokens() {
     assert!(setup.script.seen().is_empty());
 }
 
+/// Whoever is killed while it tells leaves the consent in its store, for who tells next.
+#[test]
+fn a_consent_does_not_end_before_the_issuer_has_answered() {
+    let setup = Setup::new();
+    let client = setup.build(revocable().by_consent(), dpop).unwrap();
+    setup.consent(&client, "r1");
+    let tenant = tenant();
+    let mut silent = client.revoke(&tenant);
+    assert!((&mut silent).now_or_never().is_none());
+    assert_eq!(told(&setup), ["r1"]);
+    assert!(matches!(setup.consented(&client), Some(GrantState::Claimed { .. })));
+    drop(silent);
+    let next = setup.build(revocable().by_consent(), dpop).unwrap();
+    setup.clock.advance(Duration::from_secs(60));
+    setup.script.add([Step::json(200, ""), Step::json(200, "")]);
+    assert_eq!(
+        next.revoke(&tenant).now_or_never().unwrap().unwrap(),
+        Revocation::Revoked
+    );
+    assert!(told(&setup).contains(&"r1".to_owned()));
+    assert!(matches!(setup.consented(&next), Some(GrantState::Ended)));
+}
+
 /// What the issuer was told of since the last look.
 fn told(setup: &Setup) -> Vec<String> {
     let seen = setup.script.seen();

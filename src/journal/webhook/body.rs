@@ -26,6 +26,7 @@ pub(super) fn is_alert(kind: &EventKind) -> bool {
         | EventKind::AnchorAdopted { .. }
         | EventKind::RestoreAccepted { .. }
         | EventKind::RemovalUnfinished { .. }
+        | EventKind::ConnectionUnreadable { .. }
         | EventKind::ConnectionsUnavailable
         | EventKind::ConnectionsStale
         | EventKind::AlertsUndelivered { .. }
@@ -146,6 +147,7 @@ fn describe(kind: &EventKind) -> (String, Map<String, Value>) {
         EventKind::RemovalUnfinished { step, code } => {
             ("connection.removal-unfinished", json!({"step": step, "code": code}))
         }
+        EventKind::ConnectionUnreadable { number } => ("connection.unreadable", json!({"number": number})),
         EventKind::ConnectionsUnavailable => ("connections.unavailable", json!({})),
         EventKind::ConnectionsStale => ("connections.stale", json!({})),
         EventKind::AlertsUndelivered { code } => ("alerts.undelivered", json!({"code": code})),

@@ -1,17 +1,17 @@
 //! Removing a connection: nothing of it is left that anybody could use.
 
 mod report;
+mod rounds;
 mod steps;
+mod telling;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use futures_util::{StreamExt, stream};
-
 use super::{Registry, RegistryError};
 use crate::act::Act;
+#[cfg(doc)]
 use crate::chore::Chore;
 use crate::client::Client;
 use crate::credentials::CredentialAdmin;
@@ -21,10 +21,9 @@ use crate::keys::KeyListing;
 use crate::owner::{ConnectionId, TenantId};
 use crate::parts::Parts;
 
-pub use self::report::{Removal, Step, StepReport};
+use self::rounds::Turns;
 
-/// How many removals go on at a time.
-const AT_ONCE: usize = 8;
+pub use self::report::{Removal, Step, StepReport};
 
 /// Removes connections, with all that they have.
 ///
@@ -34,7 +33,16 @@ const AT_ONCE: usize = 8;
 ///
 /// Each step may be repeated. A removal that could not be ended, or whose process ended, goes on with [`Remover::resume`]: by the
 /// next process, too. So a remover is a [`Chore`] that each process of a fleet runs in its
-/// [`Upkeep`](crate::upkeep::Upkeep), every 5 s; that is also how the tokens that other processes hold are revoked.
+/// [`Upkeep`](crate::upkeep::Upkeep), every 5 s. Removals of one carrier and environment go on eight at a time, those of others
+/// beside them.
+///
+/// # Tokens of other processes
+///
+/// Each process tells the issuers of the tokens that it has itself. A process that has some writes so into the connection's
+/// record: keys and credential, which it takes to tell, stay until none is left that tells, at most for
+/// [`revoke_within`](Self::revoke_within) from the removal's begin. Who was killed before it told is waited for as long, and is in the
+/// report as what remained. Not waited for is a process that does not run its remover, or that does not follow within twice
+/// the registry's interval since it is cut off from the store: when it learns of the end it drops its tokens, and tries to tell.
 ///
 /// ```no_run
 /// # use std::sync::Arc;
@@ -61,6 +69,7 @@ pub struct Remover {
     credentials: Arc<dyn CredentialAdmin>,
     drain: Duration,
     revoke_within: Duration,
+    turns: Turns,
 }
 
 impl Remover {
@@ -80,6 +89,7 @@ impl Remover {
             credentials,
             drain: Duration::from_secs(60),
             revoke_within: Duration::from_secs(10 * 60),
+            turns: Turns::default(),
         }
     }
 
@@ -97,8 +107,8 @@ impl Remover {
         self
     }
 
-    /// How long after the removal's begin an issuer that could not be told is told again, before the rest goes on without it: it
-    /// takes keys and credential to tell. Default: 10 minutes.
+    /// How long after the removal's begin an issuer that could not be told is told again, here and in other processes, before the
+    /// rest goes on without it: it takes keys and credential to tell. Default: 10 minutes. The same in each process of a fleet.
     #[must_use]
     pub fn revoke_within(mut self, span: Duration) -> Self {
         self.revoke_within = span;
@@ -108,7 +118,8 @@ impl Remover {
     /// Removes a connection. May be repeated, and by any number of processes at once; one that has begun goes on under the act
     /// that began it.
     ///
-    /// Takes as long as calls are waited for, and one request to the issuer for each token.
+    /// Takes as long as calls are waited for, and one request to the issuer for each token; in a fleet 15 s for other processes to
+    /// learn of it, and at most 15 s more for those that have tokens.
     ///
     /// # Errors
     /// [`RegistryError`] when it could not be written down that the connection is being removed: nothing was done then, or
@@ -141,47 +152,35 @@ impl Remover {
             }
             let mut begun = Vec::new();
             for record in new {
-                begun.push(self.registry.begin_removal(&record.connection, act).await?);
+                begun.push(match record.standing {
+                    // Whose report says so: the others are not to wait for it.
+                    Standing::Unreadable => record.clone(),
+                    _ => self.registry.begin_removal(&record.connection, act).await?,
+                });
             }
             records.append(&mut begun);
         }
-        let mut removals = Vec::new();
-        for record in &records {
-            removals.push(self.run(record).await);
-        }
-        Ok(removals)
+        Ok(self.run_all(&records).await)
     }
 
-    /// Goes on with the removals that this process knows to have begun, by whomever; the report of each.
+    /// Goes on with the removals that this process knows to have begun, by whomever; and with what this process still has of
+    /// connections that others have removed. The report of each.
     pub async fn resume(&self) -> Vec<Removal> {
         self.resume_while(&|| true).await
-    }
-
-    async fn resume_while(&self, goes_on: &(dyn Fn() -> bool + Send + Sync)) -> Vec<Removal> {
-        let each = self.registry.removing().into_iter().map(|connection| async move {
-            if !goes_on() {
-                return None;
-            }
-            // A store that does not answer does the next time.
-            let record = self.registry.record(&connection).await.ok()?;
-            Some(self.run(&record).await)
-        });
-        let removals: Vec<_> = stream::iter(each).buffer_unordered(AT_ONCE).collect().await;
-        removals.into_iter().flatten().collect()
     }
 
     async fn run(&self, record: &ConnectionRecord) -> Removal {
         let removal = match record.standing {
             Standing::Removing => self.steps(record).await,
-            // It was removed before; what this process still has of it goes as well.
-            _ => {
-                self.forget(&record.connection);
-                Removal {
-                    connection: record.connection.clone(),
-                    finished: record.standing == Standing::Removed,
-                    steps: Vec::new(),
-                }
-            }
+            Standing::Removed => self.left_over(record).await,
+            standing => Removal {
+                connection: record.connection.clone(),
+                finished: false,
+                steps: match standing {
+                    Standing::Unreadable => vec![StepReport::new(Step::Tombstone).remains(1, "unreadable")],
+                    _ => Vec::new(),
+                },
+            },
         };
         if !removal.finished {
             let last = removal
@@ -199,17 +198,6 @@ impl Remover {
             }
         }
         removal
-    }
-}
-
-#[async_trait]
-impl Chore for Remover {
-    fn every(&self) -> Duration {
-        self.registry.every()
-    }
-
-    async fn round(&self, goes_on: &(dyn Fn() -> bool + Send + Sync)) {
-        let _journaled = self.resume_while(goes_on).await;
     }
 }
 

@@ -11,7 +11,7 @@ pub struct Removal {
     /// Whether it is removed. Else it stays [`Removing`](crate::directory::Standing::Removing), no call goes out for it, and the
     /// removal goes on with the next [`Remover::resume`](super::Remover::resume).
     pub finished: bool,
-    /// What was done, in this order. Of a connection that had been removed before: nothing.
+    /// What was done, in this order. Of a connection that had been removed before: what this process still had of it, if anything.
     pub steps: Vec<StepReport>,
 }
 
@@ -35,7 +35,8 @@ pub struct StepReport {
     pub step: Step,
     /// How many this run did away with.
     pub done: u64,
-    /// How many remained.
+    /// How many remained. Of tokens: also those of which other processes, or earlier runs, could not tell the issuer (`untold`), and
+    /// one for each process that had some and was not heard of again (`other_process`).
     pub remained: u64,
     /// Why something remained, as a short name: an [error's code](crate::Error::code), where there is one.
     pub code: Option<&'static str>,

@@ -6,10 +6,9 @@ use super::Remover;
 use super::report::{Removal, Step, StepReport};
 use crate::client::Client;
 use crate::clock::within;
-use crate::directory::ConnectionRecord;
+use crate::directory::{ConnectionRecord, Standing};
 use crate::keys::{KeyError, KeyFilter, KeyId, Retired};
 use crate::owner::{ConnectionId, Owner};
-use crate::token::revocation::Revocation;
 
 /// How often is looked whether calls have ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -20,20 +19,31 @@ const STORE: Duration = Duration::from_secs(10);
 /// How many keys are listed at a time.
 const PAGE: usize = 64;
 
-/// How much longer than they take to follow other processes are waited for: their clocks differ.
-const GRACE: Duration = Duration::from_secs(1);
+/// How much longer than they take to follow other processes are waited for: their clocks differ, and what they write takes its time.
+const GRACE: Duration = Duration::from_secs(5);
 
 impl Remover {
     pub(super) async fn steps(&self, record: &ConnectionRecord) -> Removal {
         let connection = &record.connection;
+        self.announce(record).await;
         let mut removal = Removal {
             connection: connection.clone(),
             finished: false,
             steps: vec![self.calls(record).await],
         };
-        let (tokens, is_over) = self.tokens(record).await;
+        let told = self.tell(record).await;
+        let (tokens, record) = self.told_by_all(record, told).await;
         removal.steps.push(tokens);
-        if !is_over {
+        let Some(record) = &record else {
+            return removal;
+        };
+        if record.standing == Standing::Removed {
+            // Somebody else has done the rest.
+            self.registry.take(record);
+            removal.steps.push(self.forget(connection));
+            removal.steps.push(self.fingerprints(connection).await);
+            self.registry.left(connection);
+            removal.finished = true;
             return removal;
         }
         let stored = [
@@ -58,6 +68,33 @@ impl Remover {
         let tombstone = StepReport::new(Step::Tombstone).taken(ended.map(|()| true).map_err(|_error| "registry"));
         removal.finished = tombstone.remained == 0;
         removal.steps.push(tombstone);
+        if removal.finished {
+            self.registry.left(connection);
+        }
+        removal
+    }
+
+    /// Does away with what this process has of a connection that was removed: by others, while it did not follow.
+    pub(super) async fn left_over(&self, record: &ConnectionRecord) -> Removal {
+        let connection = &record.connection;
+        let mut removal = Removal {
+            connection: connection.clone(),
+            finished: true,
+            steps: Vec::new(),
+        };
+        if !self.registry.left(connection) && !self.holds(connection) {
+            self.forget(connection);
+            return removal;
+        }
+        // Keys and credential are gone where this process was not waited for: then the report, and an event, say that the issuer
+        // was not told.
+        removal.steps.push(self.tell(record).await.step);
+        removal.steps.push(self.forget(connection));
+        let fingerprints = self.fingerprints(connection).await;
+        if fingerprints.code == Some("registry") {
+            self.registry.take_up(connection.clone());
+        }
+        removal.steps.push(fingerprints);
         removal
     }
 
@@ -93,31 +130,6 @@ impl Remover {
             .of(connection)
             .map(|client| client.pipeline().parts.tokens.under_way(connection));
         each.max().unwrap_or(0)
-    }
-
-    /// Tells the issuers. Second: whether the rest may go on, since all know or there is no use in trying longer.
-    async fn tokens(&self, record: &ConnectionRecord) -> (StepReport, bool) {
-        let mut step = StepReport::new(Step::Tokens);
-        let mut is_over = true;
-        let mut is_served = false;
-        for client in self.of(&record.connection) {
-            is_served = true;
-            let ended = client.pipeline().end(record.connection.tenant()).await;
-            match ended.told {
-                Ok(Revocation::LocalOnly) => step = step.remains(1, "issuer_revokes_nothing"),
-                Ok(Revocation::Nothing) => {}
-                Ok(_revoked) => step.done += 1,
-                Err(error) => {
-                    step = step.remains(u64::try_from(ended.waiting).unwrap_or(u64::MAX).max(1), error.code());
-                    is_over &= error.is_for_good();
-                }
-            }
-        }
-        if !is_served {
-            step = step.remains(1, "no_client");
-        }
-        let last = record.changed_at + self.revoke_within;
-        (step, is_over || last <= self.parts.clock.now())
     }
 
     async fn grant(&self, connection: &ConnectionId) -> StepReport {
@@ -179,7 +191,7 @@ impl Remover {
         }
     }
 
-    fn of<'a>(&'a self, connection: &'a ConnectionId) -> impl Iterator<Item = &'a Client> {
+    pub(super) fn of<'a>(&'a self, connection: &'a ConnectionId) -> impl Iterator<Item = &'a Client> {
         self.clients.iter().filter(|client| client.serves(connection))
     }
 

@@ -1,20 +1,19 @@
 //! Connections in a database.
 
+use std::collections::HashSet;
 use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
+use super::connection_rows::{is_sound, reads, record_of, row_of};
 use super::database::{Database, Tx, again};
 use super::error::SqlError;
-use super::ledger::{Dead, Ledger, LedgerError};
+use super::ledger::{Dead, Digested, Ledger, LedgerError};
 use super::value::{Row, Value};
-use super::{next_number, owner_key, owner_of, owner_values, write_act};
-use crate::act::Act;
-use crate::clock::Timestamp;
-use crate::directory::PiiPolicy;
-use crate::directory::{ConnectionRecord, ConnectionStore, ConnectionStoreError, Settings, Standing};
-use crate::owner::{ConnectionId, DeploymentId, Owner, Region, TenantId};
+use super::{next_number, owner_key, owner_values, write_act};
+use crate::directory::{ConnectionRecord, ConnectionStore, ConnectionStoreError, Standing};
+use crate::owner::{ConnectionId, DeploymentId, Owner, TenantId};
 
 /// How often what was read is read again because somebody changed it meanwhile.
 const READS: usize = 4;
@@ -23,7 +22,8 @@ const READS: usize = 4;
 ///
 /// Each act is written down in the transaction of what it did. How a record reads is written into the ledger, and so is each
 /// revision that was replaced: a row that somebody writes by hand, or an old one that is put back, of a connection before it was
-/// suspended or removed, is [`ConnectionStoreError::RolledBack`], and so is one that is deleted and added anew.
+/// suspended or removed, is [`ConnectionStoreError::RolledBack`], and so is one that is deleted and added anew. A row that cannot be
+/// read costs its connection alone, whoever wrote it; what only a newer version knows of a row stays when it is written anew.
 ///
 /// ```no_run
 /// use shipbound::registry::Registry;
@@ -39,20 +39,19 @@ const READS: usize = 4;
 pub struct SqlConnections {
     database: Database,
     ledger: Ledger,
+    /// Rows of nobody known that were told of.
+    told: Arc<Mutex<HashSet<u64>>>,
 }
 
-/// What stands in the column `settings`, as JSON.
-#[derive(Serialize, Deserialize)]
-struct Written<'a> {
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    region: Option<&'a str>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
-    personal_paths: Option<&'a str>,
-    // What people wrote may need escapes, so it is not borrowed.
-    actor: String,
-    reason: String,
-    ticket: String,
+/// What was read.
+struct Found {
+    records: Vec<ConnectionRecord>,
+    /// The numbers of rows of which not even the connection can be read; 0 where the number cannot either.
+    of_nobody: Vec<u64>,
 }
+
+/// How many such rows are remembered. Beyond that they are told of anew.
+const MOST_TOLD: usize = 1_024;
 
 impl SqlConnections {
     /// The connections of the ledger's deployment in `database`, which has been migrated.
@@ -60,6 +59,7 @@ impl SqlConnections {
         Self {
             database: database.clone(),
             ledger: ledger.clone(),
+            told: Arc::default(),
         }
     }
 
@@ -71,29 +71,50 @@ impl SqlConnections {
     }
 
     /// Reads records, none of which has been buried.
-    async fn read(&self, sql: &'static str, values: &[Value]) -> Result<Vec<ConnectionRecord>, SqlError> {
+    async fn read(&self, sql: &'static str, values: &[Value]) -> Result<Found, SqlError> {
         for _ in 0..READS {
             // Whatever was buried before is known now, so a row that was put back is seen to be dead.
             self.followed().await?;
             let rows = self.database.rows(sql, values).await?;
-            let records: Vec<_> = rows.iter().map(record_of).collect::<Result<_, _>>()?;
-            let is_sound = |(record, row): (&ConnectionRecord, &Row)| {
-                let owner = Owner::Connection(record.connection.clone());
-                Ok::<_, SqlError>(
-                    self.ledger.has_seen_end(&reads(&owner, row, 7)?)
-                        && !self.ledger.has_seen_end(&Dead::connection(&owner, record.revision)),
-                )
-            };
-            let mut sound = true;
-            for read in records.iter().zip(&rows) {
-                sound = sound && is_sound(read)?;
-            }
-            if sound {
-                return Ok(records);
+            if let Some(read) = self.sound(&rows)? {
+                return Ok(read);
             }
             // Or it was replaced, or written, after the chain was followed.
         }
         Err(self.ledger.put_back())
+    }
+
+    /// The records of rows; `None` where the chain does not have one of them as it reads.
+    fn sound(&self, rows: &[Row]) -> Result<Option<Found>, SqlError> {
+        let seen = self.ledger.seen();
+        let mut found = Found {
+            records: Vec::with_capacity(rows.len()),
+            of_nobody: Vec::new(),
+        };
+        for row in rows {
+            let Ok(record) = record_of(row) else {
+                found.of_nobody.push(row.u64(NUMBER).unwrap_or(0));
+                continue;
+            };
+            // One that is not let through needs no proof.
+            if record.standing != Standing::Unreadable && !is_sound(&record, row, &seen)? {
+                return Ok(None);
+            }
+            found.records.push(record);
+        }
+        Ok(Some(found))
+    }
+
+    fn tell(&self, of_nobody: &[u64]) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        for number in of_nobody {
+            if told.len() >= MOST_TOLD {
+                told.clear();
+            }
+            if told.insert(*number) {
+                self.ledger.unreadable(*number);
+            }
+        }
     }
 
     async fn followed(&self) -> Result<(), SqlError> {
@@ -115,6 +136,7 @@ impl SqlConnections {
             record.connection.tenant().id().as_str().into(),
         ];
         let rows = tx.rows(OF_TENANT, &of_tenant).await?;
+        // Where one cannot be told from the new one, nothing is added.
         let known: Vec<_> = rows.iter().map(record_of).collect::<Result<_, _>>()?;
         let newest = known.iter().map(|known| known.number).max().unwrap_or(0);
         let taken = known.iter().any(|known| {
@@ -125,12 +147,12 @@ impl SqlConnections {
             tx.rollback().await;
             return Ok(None);
         }
-        let row = row_of(record, number)?;
+        let row = row_of(record, number, None)?;
         let mut values = owner_values(&owner).to_vec();
         values.extend(row.clone());
         tx.run(INSERT, &values).await?;
         self.note(&mut tx, record, "connection.added").await?;
-        let reads = reads(&owner, &Row(row.to_vec()), 0)?;
+        let reads = Dead::connection_reads(&reads(&owner, &Row(row.to_vec()), 0)?);
         self.ledger.bury(&mut tx, &reads).await?;
         tx.commit().await?;
         self.ledger.settle().await.map_err(|_error| SqlError::Unknown)?;
@@ -152,7 +174,12 @@ impl SqlConnections {
             tx.rollback().await;
             return Ok(None);
         }
-        let row = row_of(next, number)?;
+        let before = tx.rows(BEFORE, &values).await?;
+        let Some(before) = before.first() else {
+            tx.rollback().await;
+            return Ok(None);
+        };
+        let row = row_of(next, number, Some(before.text(0)?))?;
         values.extend(row.clone());
         if tx.run(REPLACE, &values).await? == 0 {
             tx.rollback().await;
@@ -163,10 +190,15 @@ impl SqlConnections {
             Standing::Suspended => "connection.suspended",
             Standing::Removing => "connection.removing",
             Standing::Removed => "connection.removed",
+            Standing::Unreadable => return Err(SqlError::Malformed),
         };
-        self.note(&mut tx, next, what).await?;
+        // What a process writes down of its tokens is nobody's act.
+        let is_act = before.int(1)? != next.changed_at.unix_micros() || before.text(2)? != next.standing.as_str();
+        if is_act {
+            self.note(&mut tx, next, what).await?;
+        }
         self.ledger.bury(&mut tx, &dead).await?;
-        let reads = reads(&owner, &Row(row.to_vec()), 0)?;
+        let reads = Dead::connection_reads(&reads(&owner, &Row(row.to_vec()), 0)?);
         self.ledger.bury(&mut tx, &reads).await?;
         tx.commit().await?;
         // Written, and not answered for before the anchor knows.
@@ -181,6 +213,9 @@ impl SqlConnections {
     }
 }
 
+/// The column of the number of a record's last change.
+const NUMBER: usize = 10;
+
 /// Under which name the changes of connections are numbered.
 const COUNTER: &str = "connections";
 
@@ -191,6 +226,9 @@ const INSERT: &str = "INSERT INTO sb_connections (deployment, owner, tenant, inc
 const REPLACE: &str = "UPDATE sb_connections SET state = $4, revision = $5, settings = $6, changed = $7, changed_at = $8 \
                        WHERE deployment = $1 AND owner = $2 AND revision = $3 AND state <> 'removed'";
 
+const BEFORE: &str = "SELECT settings, changed_at, state FROM sb_connections \
+                      WHERE deployment = $1 AND owner = $2 AND revision = $3";
+
 const OF_TENANT: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account, state, revision, \
                          settings, changed, changed_at FROM sb_connections WHERE deployment = $1 AND tenant = $2";
 
@@ -198,95 +236,11 @@ const CHANGES: &str = "SELECT deployment, owner, tenant, incarnation, carrier, e
                        settings, changed, changed_at FROM sb_connections WHERE deployment = $1 AND changed > $2 \
                        ORDER BY changed LIMIT $3";
 
-/// `state, revision, settings, changed, changed_at`.
-fn row_of(record: &ConnectionRecord, number: u64) -> Result<[Value; 5], SqlError> {
-    let written = Written {
-        region: record.region.as_ref().map(Region::as_str),
-        personal_paths: record.settings.personal_paths.map(policy_name),
-        actor: record.act.actor().to_owned(),
-        reason: record.act.reason().to_owned(),
-        ticket: record.act.ticket().to_owned(),
-    };
-    let settings = serde_json::to_string(&written).map_err(|_error| SqlError::Malformed)?;
-    Ok([
-        record.standing.as_str().into(),
-        record.revision.into(),
-        settings.into(),
-        number.into(),
-        record.changed_at.unix_micros().into(),
-    ])
-}
-
-/// That the columns `state, revision, settings, changed, changed_at`, which begin at `from`, read so.
-fn reads(owner: &Owner, row: &Row, from: usize) -> Result<Dead, SqlError> {
-    let numbers = [row.u64(from + 1)?, row.u64(from + 3)?, row.u64(from + 4)?];
-    Ok(Dead::connection_reads(
-        owner,
-        &[row.text(from)?, row.text(from + 2)?],
-        &numbers,
-    ))
-}
-
-fn record_of(row: &Row) -> Result<ConnectionRecord, SqlError> {
-    let connection = connection_of(row)?;
-    let written: Written<'_> = serde_json::from_str(row.text(9)?).map_err(|_error| SqlError::Malformed)?;
-    let act = Act::new(&written.actor, &written.reason, &written.ticket).map_err(|_error| SqlError::Malformed)?;
-    let region = written.region.map(Region::new).transpose();
-    let settings = Settings {
-        personal_paths: written.personal_paths.map(policy).transpose()?,
-    };
-    let at = Timestamp::from_unix_micros(row.int(11)?);
-    let mut record = ConnectionRecord::new(
-        connection,
-        settings,
-        region.map_err(|_error| SqlError::Malformed)?,
-        at,
-        act,
-    );
-    record.standing = standing(row.text(7)?)?;
-    record.revision = row.u64(8)?;
-    record.number = row.u64(10)?;
-    Ok(record)
-}
-
-fn connection_of(row: &Row) -> Result<ConnectionId, SqlError> {
-    match owner_of(row, 0)? {
-        Owner::Connection(connection) => Ok(connection),
-        Owner::Deployment(_) => Err(SqlError::Malformed),
-    }
-}
-
-fn standing(text: &str) -> Result<Standing, SqlError> {
-    let all = [
-        Standing::Active,
-        Standing::Suspended,
-        Standing::Removing,
-        Standing::Removed,
-    ];
-    all.into_iter()
-        .find(|one| one.as_str() == text)
-        .ok_or(SqlError::Malformed)
-}
-
-fn policy_name(policy: PiiPolicy) -> &'static str {
-    match policy {
-        PiiPolicy::Allow => "allow",
-        PiiPolicy::Warn => "warn",
-        PiiPolicy::Refuse => "refuse",
-    }
-}
-
-fn policy(text: &str) -> Result<PiiPolicy, SqlError> {
-    let all = [PiiPolicy::Allow, PiiPolicy::Warn, PiiPolicy::Refuse];
-    all.into_iter()
-        .find(|one| policy_name(*one) == text)
-        .ok_or(SqlError::Malformed)
-}
-
 impl From<SqlError> for ConnectionStoreError {
     fn from(error: SqlError) -> Self {
         match error {
             SqlError::RolledBack => Self::RolledBack,
+            SqlError::Malformed => Self::Unreadable,
             _ => Self::Unavailable,
         }
     }
@@ -315,7 +269,11 @@ impl ConnectionStore for SqlConnections {
     ) -> Result<Vec<ConnectionRecord>, ConnectionStoreError> {
         self.serves(deployment)?;
         let values = [deployment.as_str().into(), tenant.as_str().into()];
-        Ok(self.read(OF_TENANT, &values).await?)
+        let Found { records, of_nobody } = self.read(OF_TENANT, &values).await?;
+        match of_nobody.is_empty() {
+            true => Ok(records),
+            false => Err(ConnectionStoreError::Unreadable),
+        }
     }
 
     async fn changes(
@@ -326,8 +284,17 @@ impl ConnectionStore for SqlConnections {
     ) -> Result<Vec<ConnectionRecord>, ConnectionStoreError> {
         self.serves(deployment)?;
         let most = i64::try_from(most).unwrap_or(i64::MAX);
-        let values = [deployment.as_str().into(), since.into(), most.into()];
-        Ok(self.read(CHANGES, &values).await?)
+        let mut since = since;
+        loop {
+            let values = [deployment.as_str().into(), since.into(), most.into()];
+            let Found { records, of_nobody } = self.read(CHANGES, &values).await?;
+            self.tell(&of_nobody);
+            // A page of nothing that can be read is not the end.
+            match of_nobody.last() {
+                Some(last) if records.is_empty() && *last > since => since = *last,
+                _ => return Ok(records),
+            }
+        }
     }
 
     fn ends(&self) -> u64 {
@@ -336,7 +303,7 @@ impl ConnectionStore for SqlConnections {
 
     fn has_seen_end(&self, connection: &ConnectionId, revision: u64) -> bool {
         let owner = Owner::Connection(connection.clone());
-        self.ledger.has_seen_end(&Dead::connection(&owner, revision))
+        self.ledger.seen().has(&Digested::connection(&owner, revision))
     }
 }
 

@@ -7,6 +7,7 @@
 mod acts;
 mod columns;
 mod connection;
+mod connection_rows;
 mod connections;
 mod counters;
 mod credentials;

@@ -54,19 +54,15 @@ impl Dead {
 
     /// One revision of a connection's settings.
     pub(crate) fn connection(owner: &Owner, revision: u64) -> Self {
-        Self::revision_of("connection", owner, revision)
+        Self::revision_of(CONNECTION, owner, revision)
     }
 
     /// That a connection's record reads so: no end, but what nobody else can write down either.
-    pub(crate) fn connection_reads(owner: &Owner, record: &[&str], numbers: &[u64]) -> Self {
-        let kind = "connection-reads";
-        let mut parts = crypto::Digest::default();
-        parts.text(kind);
-        owner.digest_into(&mut parts);
-        record.iter().for_each(|text| parts.text(text));
-        numbers.iter().for_each(|number| parts.bytes(&number.to_be_bytes()));
-        let digest = hex(&parts.finish());
-        Self { kind, digest }
+    pub(crate) fn connection_reads(digest: &Digested) -> Self {
+        Self {
+            kind: CONNECTION_READS,
+            digest: hex(&digest.0),
+        }
     }
 
     /// A data key: nothing more is sealed under it.
@@ -94,13 +90,9 @@ impl Dead {
     }
 
     fn revision_of(kind: &'static str, owner: &Owner, revision: u64) -> Self {
-        let mut parts = crypto::Digest::default();
-        parts.text(kind);
-        owner.digest_into(&mut parts);
-        parts.bytes(&revision.to_be_bytes());
         Self {
             kind,
-            digest: hex(&parts.finish()),
+            digest: hex(&Digested::revision_of(kind, owner, revision).0),
         }
     }
 
@@ -112,6 +104,8 @@ impl Dead {
 
 /// The digest of a key is its thumbprint, as it stands in the table of keys, so that a statement can look for it.
 const KEY: &str = "key";
+const CONNECTION: &str = "connection";
+const CONNECTION_READS: &str = "connection-reads";
 const KEY_ID: &str = "key-id";
 /// The digest of a data key is its id, as it stands in the table of data keys, so that a statement can look for it.
 const DATA_KEY: &str = "data-key";
@@ -120,39 +114,85 @@ pub(super) const EPOCH: &str = "epoch";
 pub(super) const SECRET: &str = "secret";
 
 fn mark(kind: &str, digest: &str) -> u128 {
+    // What is a digest of its kind already needs no other one.
+    let is_digest = digest.len() == 64 && kind != KEY;
+    if let Some(Ok(mark)) = digest
+        .get(..32)
+        .filter(|_| is_digest)
+        .map(|half| u128::from_str_radix(half, 16))
+    {
+        return mark;
+    }
     let mut parts = crypto::Digest::default();
     parts.text(kind);
     parts.text(digest);
-    let octets = parts.finish();
-    octets
-        .iter()
-        .take(16)
-        .fold(0, |mark, octet| mark << 8 | u128::from(*octet))
+    first_half(&parts.finish())
+}
+
+fn first_half(digest: &[u8; 32]) -> u128 {
+    let half = digest.iter().take(16);
+    half.fold(0, |mark, octet| mark << 8 | u128::from(*octet))
+}
+
+/// The digest of something that may have ended, for a look that needs no text.
+pub(crate) struct Digested([u8; 32]);
+
+impl Digested {
+    /// That a connection's record reads so.
+    pub(crate) fn connection_reads(owner: &Owner, record: &[&str], numbers: &[u64]) -> Self {
+        let mut parts = crypto::Digest::default();
+        parts.text(CONNECTION_READS);
+        owner.digest_into(&mut parts);
+        record.iter().for_each(|text| parts.text(text));
+        numbers.iter().for_each(|number| parts.bytes(&number.to_be_bytes()));
+        Self(parts.finish())
+    }
+
+    /// One revision of a connection's settings.
+    pub(crate) fn connection(owner: &Owner, revision: u64) -> Self {
+        Self::revision_of(CONNECTION, owner, revision)
+    }
+
+    fn revision_of(kind: &'static str, owner: &Owner, revision: u64) -> Self {
+        let mut parts = crypto::Digest::default();
+        parts.text(kind);
+        owner.digest_into(&mut parts);
+        parts.bytes(&revision.to_be_bytes());
+        Self(parts.finish())
+    }
+
+    /// As [`Dead::mark`].
+    pub(super) fn mark(&self) -> u128 {
+        first_half(&self.0)
+    }
 }
 
 /// How many octets authenticate rows at a time.
 pub(super) const LENGTH: usize = 32;
 
 /// What authenticates the rows: one secret after the other, each from the row on that begins it.
-pub(super) struct Secret(Zeroizing<Vec<u8>>);
+pub(super) struct Secret {
+    octets: Zeroizing<Vec<u8>>,
+    /// Of each, made once for all the rows that it authenticates.
+    keys: Vec<crypto::HmacKey>,
+}
 
 impl Secret {
     pub(super) fn new(octets: Zeroizing<Vec<u8>>) -> Option<Self> {
-        (!octets.is_empty() && octets.len().is_multiple_of(LENGTH)).then_some(Self(octets))
+        if octets.is_empty() || !octets.len().is_multiple_of(LENGTH) {
+            return None;
+        }
+        let keys = octets.chunks_exact(LENGTH).map(crypto::HmacKey::new).collect();
+        Some(Self { octets, keys })
     }
 
     pub(super) fn octets(&self) -> &[u8] {
-        &self.0
+        &self.octets
     }
 
     /// The number of the one that authenticates the newest rows.
     pub(super) fn last(&self) -> usize {
-        (self.0.len() / LENGTH).saturating_sub(1)
-    }
-
-    /// The secret with this number, counted from 0.
-    fn part(&self, number: usize) -> Option<&[u8]> {
-        self.0.chunks_exact(LENGTH).nth(number)
+        self.keys.len().saturating_sub(1)
     }
 
     /// Before the first row.
@@ -163,7 +203,7 @@ impl Secret {
         let at = Anchored {
             epoch: 1,
             rows: 0,
-            mac: crypto::hmac_sha256(self.part(0)?, &parts.finish()),
+            mac: self.keys.first()?.sign(&parts.finish()),
         };
         Some(Place { at, secret: 0 })
     }
@@ -178,14 +218,14 @@ impl Secret {
         };
         // Who knows the one before cannot write this row, nor any other way to it.
         let secret = before.secret.checked_add(usize::from(kind == SECRET))?;
-        let mut row = Vec::with_capacity(128);
+        let mut row = Vec::with_capacity(192);
         row.extend_from_slice(&before.at.mac);
         row.extend_from_slice(&rows.to_be_bytes());
         for part in [kind, digest] {
             row.extend_from_slice(&(part.len() as u64).to_be_bytes());
             row.extend_from_slice(part.as_bytes());
         }
-        let mac = crypto::hmac_sha256(self.part(secret)?, &row);
+        let mac = self.keys.get(secret)?.sign(&row);
         let at = Anchored { epoch, rows, mac };
         Some(Place { at, secret })
     }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thiserror::Error;
 
-pub(crate) use self::chain::Dead;
+pub(crate) use self::chain::{Dead, Digested};
 use self::chain::{Followed, Place, Secret};
 pub use self::restore::Restored;
 pub use self::setup::LedgerSetup;
@@ -328,6 +328,19 @@ impl Ledger {
         self.followed().dead.contains(&dead.mark())
     }
 
+    /// What this process has seen end, for many looks under one lock.
+    pub(crate) fn seen(&self) -> Seen<'_> {
+        Seen(self.followed())
+    }
+
+    /// Tells that the record with this number cannot be read so far that it is known whose it is.
+    pub(crate) fn unreadable(&self, number: u64) {
+        self.0
+            .setup
+            .journal
+            .record_at_large(EventKind::ConnectionUnreadable { number });
+    }
+
     /// Compares the head, which a store has read together with its rows, with what this process has seen.
     pub(crate) async fn look(&self, rows: u64, mac: &[u8]) -> Result<(), SqlError> {
         self.in_force()?;
@@ -375,6 +388,15 @@ impl Ledger {
             self.0.setup.tell(why);
         }
         LedgerError::RolledBack(why)
+    }
+}
+
+/// What a process has seen end. Nothing is followed while it is held.
+pub(crate) struct Seen<'a>(RwLockReadGuard<'a, Followed>);
+
+impl Seen<'_> {
+    pub(crate) fn has(&self, digest: &Digested) -> bool {
+        self.0.dead.contains(&digest.mark())
     }
 }
 
