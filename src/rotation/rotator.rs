@@ -46,8 +46,8 @@ struct Inner {
 }
 
 impl Rotator {
-    /// A rotator of the keys of `parts`, which are listed by `listing`: as a rule the same store. The journal, the clock and the
-    /// grants of `parts` are used too.
+    /// A rotator of the keys of `parts`, which are listed by `listing`: as a rule the same store. The journal, the clock, the
+    /// grants and the [directory](crate::parts::PartsBuilder::directory) of `parts` are used too.
     pub fn builder(parts: &Parts, listing: Arc<dyn KeyListing>) -> RotatorBuilder {
         RotatorBuilder {
             parts: parts.clone(),
@@ -184,6 +184,7 @@ impl RotatorBuilder {
                 keys: self.parts.keys,
                 listing: self.listing,
                 grants: self.parts.grants.map(|store| Grants::new(store, Arc::clone(&clock))),
+                directory: self.parts.directory,
                 journal: self.parts.journal,
                 clock,
                 policy: self.policy,

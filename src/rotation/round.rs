@@ -447,7 +447,7 @@ impl Round {
 impl Places {
     /// Remembers a due key that stays, so that it is not looked at again in each round.
     fn keep(&mut self, key: KeyId, outcome: &Outcome, now: Timestamp) {
-        if !matches!(outcome, Outcome::Held | Outcome::ByHand) {
+        if !matches!(outcome, Outcome::Held | Outcome::ByHand | Outcome::Removed) {
             self.kept.remove(&key);
             return;
         }

@@ -20,6 +20,9 @@ const STORE: Duration = Duration::from_secs(10);
 /// How many keys are listed at a time.
 const PAGE: usize = 64;
 
+/// How often keys are listed until there are none: who goes on making them is none of ours.
+const LISTINGS: usize = 8;
+
 /// How much longer than they take to follow other processes are waited for: their clocks differ.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -127,8 +130,20 @@ impl Remover {
         StepReport::new(Step::Credential).taken(self.in_time(removed).await)
     }
 
+    /// Destroys the connection's keys, until a listing has none: whoever was just making one may not have known of the removal.
     async fn destroyed(&self, connection: &ConnectionId) -> StepReport {
         let mut step = StepReport::new(Step::Keys);
+        for _listing in 0..LISTINGS {
+            let before = step.done;
+            step = self.destroyed_as_listed(connection, step).await;
+            if step.remained > 0 || step.done == before {
+                return step;
+            }
+        }
+        step.remains(1, "keys_are_made")
+    }
+
+    async fn destroyed_as_listed(&self, connection: &ConnectionId, mut step: StepReport) -> StepReport {
         let owner = Owner::Connection(connection.clone());
         let filter = KeyFilter::default().of_owner(connection.clone());
         let mut after: Option<KeyId> = None;
