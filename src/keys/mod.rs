@@ -60,7 +60,7 @@ pub use jwks::Jwks;
 pub use local::{Backend, LocalKey, RsaSize};
 pub use local_keys::LocalKeys;
 pub use memory_records::MemoryKeyRecords;
-pub use recorded::{Authority, RecordedKeys};
+pub use recorded::{Authority, KeyEnds, RecordedKeys};
 pub use records::{Change, KeyFilter, KeyListing, KeyRecord, KeyRecords, Material, Moved, StoredKey};
 pub use signature::Signature;
 pub use store::MemoryKeyStore;

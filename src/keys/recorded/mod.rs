@@ -8,7 +8,7 @@ mod signer;
 
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use futures_util::future::WeakShared;
@@ -26,6 +26,7 @@ use crate::jose::{Algorithm, Thumbprint};
 use crate::owner::Owner;
 
 pub use self::authority::Authority;
+pub use self::ending::KeyEnds;
 
 /// How often a record is read again that others keep changing.
 const ATTEMPTS: usize = 8;
@@ -83,6 +84,8 @@ struct Shared<R: ?Sized, H: ?Sized> {
     tidied: Mutex<Option<KeyId>>,
     /// How many keys could not be wiped in rounds since all were tried.
     unwiped: AtomicUsize,
+    /// Who is told of keys that are ended here.
+    told: OnceLock<Arc<dyn KeyEnds>>,
 }
 
 impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> RecordedKeys<R, H> {
@@ -100,7 +103,16 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Recorded
             looking: Mutex::default(),
             tidied: Mutex::default(),
             unwiped: AtomicUsize::new(0),
+            told: OnceLock::new(),
         }))
+    }
+
+    /// Tells `ends` of keys that [tidying](RecordedKeys::tidy) ends: a [`Journal`](crate::journal::Journal), say. Of keys that
+    /// somebody retires he tells by himself. Said once; later ones are not told. Default: nobody.
+    #[must_use]
+    pub fn telling(self, ends: Arc<dyn KeyEnds>) -> Self {
+        let _first_one_stays = self.0.told.set(ends);
+        self
     }
 
     /// Takes over a key that was made elsewhere, as a pending key of `owner`. When this returns `Ok` the key is durable.
