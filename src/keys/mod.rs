@@ -37,6 +37,7 @@ use crate::clock::Timestamp;
 use crate::jose::{Algorithm, Thumbprint};
 use crate::owner::Owner;
 
+mod draining;
 mod error;
 mod gate;
 mod handle;
@@ -50,6 +51,7 @@ mod records;
 mod signature;
 mod store;
 
+pub(crate) use draining::{HELD_FOR, drain};
 pub use error::{KeyError, KeyImportError};
 pub use gate::KeyState;
 pub use handle::{KeyHandle, Signer, Signing};
