@@ -226,6 +226,17 @@ pub trait KeyStore: fmt::Debug + Send + Sync {
         drain_until: Timestamp,
     ) -> Result<bool, KeyError>;
 
+    /// Lets a draining key sign until `drain_until`, where it would end earlier: a refresh token is bound to it, and can be used
+    /// with no other (RFC 9449 5). Handles follow. `Ok(true)`: it signs until then, or longer. `Ok(false)`: the owner has no such
+    /// key that drains. A store that wraps another one asks that one. Default: `Ok(false)`, for stores that cannot; what is bound
+    /// to a replaced key then ends when that has drained.
+    ///
+    /// # Errors
+    /// [`KeyError::StoreUnavailable`].
+    async fn prolong(&self, _owner: &Owner, _key: &KeyId, _drain_until: Timestamp) -> Result<bool, KeyError> {
+        Ok(false)
+    }
+
     /// Ends a key. When this has returned `Ok`, no handle of it in this process releases a signature any more. `Ok(false)`:
     /// the owner has no such key, or it had ended before.
     ///

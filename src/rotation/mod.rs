@@ -28,7 +28,8 @@
 //!
 //! The refresh token of a public client can be used with one key alone (RFC 9449 5), and what it brings is bound to that key. Such
 //! a key is not rotated before the grant ends or the shipper consents anew; [`KeyChange::HeldByGrant`](crate::journal::KeyChange)
-//! says so daily.
+//! says so daily. Where a consent was given just while its key was replaced, the old key drains for as long as the refresh token
+//! is bound to it, and up to two days longer: rounds prolong it, so one has to come within the last 12 hours of each such span.
 //!
 //! # Connections that are suspended or removed
 //!

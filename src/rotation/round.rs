@@ -30,7 +30,13 @@ const SHARE: Duration = Duration::from_secs(30);
 /// How far in the future a key must have been promoted before a clock is to blame.
 const AHEAD: Duration = Duration::from_secs(3600);
 
-/// How many keys that stay are remembered.
+/// How long before a draining key ends it is found out whether a refresh token is bound to it.
+const HOLD_BEFORE: Duration = Duration::from_secs(12 * 3600);
+
+/// From when on no consent can be stored any more that began before a key was replaced.
+const CONSENT: Duration = Duration::from_secs(3600);
+
+/// How many keys that stay are remembered, and how many that nothing is bound to.
 const MOST_KEPT: usize = 100_000;
 
 /// How long a key that stays is left alone: to find out costs a look at its grant.
@@ -62,6 +68,7 @@ pub(super) struct Looked {
 /// whose steps take for ever about hold up no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Pass {
+    Held,
     Drained,
     Stale,
     Due(Environment),
@@ -75,6 +82,8 @@ struct Places {
     of: HashMap<Pass, KeyId>,
     /// Due keys that stay, and when that was found out.
     kept: HashMap<KeyId, Timestamp>,
+    /// Draining keys that no refresh token is bound to, and until when they drain: none will be.
+    free: HashMap<KeyId, Timestamp>,
 }
 
 /// Who does rounds, and how.
@@ -165,6 +174,7 @@ impl Round {
         };
         // As the store's own tidying: a clock that is ahead for a while ends nothing.
         if self.even.now().is_some() {
+            self.hold_draining(bench, &share(7, true)).await;
             self.end_drained(bench, &share(6, true)).await;
             self.end_stale(bench, &share(5, true)).await;
         }
@@ -251,6 +261,34 @@ impl Round {
             }
         }
         lock(looked).for_forgotten = Some(now);
+    }
+
+    /// Draining keys that refresh tokens are bound to go on: consents that came while their keys were replaced.
+    async fn hold_draining(&self, bench: &Arc<Bench>, leave: &Leave<'_>) {
+        let now = self.clock.now();
+        let filter = KeyFilter::default()
+            .for_purpose(Purpose::Proof)
+            .in_state(KeyState::Draining)
+            .drained_before(now + HOLD_BEFORE);
+        self.each(bench, leave, Some(Pass::Held), filter, |key| async move {
+            let Some(until) = key.drain_until.filter(|until| now < *until) else {
+                return;
+            };
+            if key.state != KeyState::Draining || self.places().free.get(&key.id) == Some(&until) {
+                return;
+            }
+            // A consent may still be on its way that began before the key was replaced.
+            let is_settled = earlier(until, bench.policy.drain()) + CONSENT <= now;
+            match bench.hold(&key, None).await {
+                Ok(false) if is_settled => self.places().free(key.id, until),
+                Ok(_) => {}
+                Err((step, code)) => {
+                    let step = step.as_str();
+                    bench.tell(&key, KeyChange::RotationFailed { step, code }, None);
+                }
+            }
+        })
+        .await;
     }
 
     async fn end_drained(&self, bench: &Arc<Bench>, leave: &Leave<'_>) {
@@ -455,6 +493,15 @@ impl Places {
             self.kept.clear();
         }
         self.kept.insert(key, now);
+    }
+}
+
+impl Places {
+    fn free(&mut self, key: KeyId, until: Timestamp) {
+        if self.free.len() >= MOST_KEPT {
+            self.free.clear();
+        }
+        self.free.insert(key, until);
     }
 }
 

@@ -16,7 +16,9 @@ use crate::clock::{Clock, Timestamp, within};
 use crate::directory::Directory;
 use crate::grants::Grants;
 use crate::journal::{EventKind, Journal, KeyChange, KeyEvent};
-use crate::keys::{KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeySpec, KeyState, KeyStore, Purpose, Retired};
+use crate::keys::{
+    HELD_FOR, KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeySpec, KeyState, KeyStore, Purpose, Retired,
+};
 use crate::owner::Owner;
 
 use super::policy::{RotationPolicy, earlier, span};
@@ -223,10 +225,9 @@ impl Bench {
             });
         }
         if self.promote(&successor, Some(key.id), errand).await? {
-            if errand.why == Why::Routine && self.is_held(key).await.unwrap_or(false) {
-                // A consent came in between, and can be used until the key has drained.
-                let age = self.age(key);
-                self.tell(key, KeyChange::HeldByGrant { age }, errand.act.as_ref());
+            if errand.why == Why::Routine {
+                // A consent may have come in between. What cannot be found out now is by a later round, while the key drains.
+                let _found_later = self.hold(key, errand.act.as_ref()).await;
             }
             return Ok(Outcome::Rotated {
                 successor: successor.id,
@@ -374,6 +375,19 @@ impl Bench {
             Ok(bound) => Ok(bound.contains(&Confirmation::Jkt(key.jkt()))),
             Err(_unavailable) => Err((Step::Grant, "grants_unavailable")),
         }
+    }
+
+    /// Has a draining key go on signing where a refresh token is bound to it, and tells of that. `false` where none is.
+    pub(super) async fn hold(&self, key: &KeyRecord, act: Option<&Act>) -> Result<bool, Failed> {
+        if !self.is_held(key).await? {
+            return Ok(false);
+        }
+        let until = self.clock.now() + HELD_FOR;
+        self.tell(key, KeyChange::HeldByGrant { age: self.age(key) }, act);
+        // A store that cannot lets the key come to its end: that the consent ends with it has been told.
+        self.step(Step::Grant, self.keys.prolong(&key.owner, &key.id, until))
+            .await?;
+        Ok(true)
     }
 
     async fn step<T>(&self, step: Step, work: impl Future<Output = Result<T, KeyError>>) -> Result<T, Failed> {

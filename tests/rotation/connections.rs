@@ -119,7 +119,10 @@ async fn only_connections_that_are_there_get_new_keys() {
         // What is in foreign hands ends all the same, and nothing is left to do for a run that is resumed.
         let began = shipbound::clock::Clock::now(&*world.clock);
         for _ in 0..2 {
-            let run = rotator.resume(Selection::All, Why::Compromised, &act(), began).finish().await;
+            let run = rotator
+                .resume(Selection::All, Why::Compromised, &act(), began)
+                .finish()
+                .await;
             assert_eq!(run.failed, 0);
             for owner in &stay {
                 assert!(world.of(owner, KeyState::Active).await.is_empty(), "{owner:?}");
@@ -233,7 +236,10 @@ async fn nothing_is_made_while_it_cannot_be_told_whether_the_connection_is_there
     let blind = rotator(&world, Arc::new(world.keys()), Arc::new(Silent));
     round(&blind).await;
     let (step, code) = (Step::Connection, "connection_unavailable");
-    let told = KeyChange::RotationFailed { step: step.as_str(), code };
+    let told = KeyChange::RotationFailed {
+        step: step.as_str(),
+        code,
+    };
     assert_eq!(world.count(|change| *change == told), 1);
     assert_eq!(world.active(&acme).await.id, old.id());
     assert!(world.of(&acme, KeyState::Pending).await.is_empty());
@@ -246,7 +252,10 @@ async fn nothing_is_made_while_it_cannot_be_told_whether_the_connection_is_there
     let registry = registry(&world).await;
     add(&registry, "acme").await;
     let sighted = rotator(&world, Arc::new(world.keys()), registry);
-    let run = sighted.resume(Selection::All, Why::Compromised, &act(), began).finish().await;
+    let run = sighted
+        .resume(Selection::All, Why::Compromised, &act(), began)
+        .finish()
+        .await;
     assert_eq!((run.rotated, run.failed), (1, 0));
     world.active(&acme).await;
 }

@@ -403,6 +403,30 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> KeyStore
         self.0.replace(next, old, drain_until).await
     }
 
+    async fn prolong(&self, owner: &Owner, key: &KeyId, drain_until: Timestamp) -> Result<bool, KeyError> {
+        self.0.begin().await?;
+        for _attempt in 0..ATTEMPTS {
+            let stored = self.0.load(owner, key).await?;
+            let drains = |stored: &StoredKey| stored.record.state == KeyState::Draining;
+            let Some(stored) = stored.filter(|stored| drains(stored) && !self.0.is_drained(&stored.record)) else {
+                return Ok(false);
+            };
+            if stored.record.drain_until >= Some(drain_until) {
+                return Ok(true);
+            }
+            let next = KeyRecord {
+                drain_until: Some(drain_until),
+                ..next_of(&stored.record)
+            };
+            let change = self.0.carry(&stored, next).await?;
+            if self.0.change(owner, std::slice::from_ref(&change)).await? {
+                self.0.live.follow(&change.next.record);
+                return Ok(true);
+            }
+        }
+        Err(KeyError::StoreUnavailable)
+    }
+
     async fn retire(&self, owner: &Owner, key: &KeyId, to: Retired) -> Result<bool, KeyError> {
         // Whatever the store says, nothing signs here any more.
         self.0.live.close(owner, *key, to);
