@@ -63,8 +63,10 @@
 //! # }
 //! ```
 
+mod ages;
 #[cfg(feature = "mtls")]
 mod certificates;
+mod endings;
 mod forced;
 mod policy;
 mod rotator;

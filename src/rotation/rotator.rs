@@ -19,11 +19,12 @@ use crate::leader::Leadership;
 use crate::owner::Owner;
 use crate::parts::Parts;
 
+use super::ages::Looked;
 #[cfg(feature = "mtls")]
 use super::certificates;
 use super::forced::{Rotating, run};
 use super::policy::RotationPolicy;
-use super::round::{Looked, Round};
+use super::round::Round;
 use super::step::{Bench, Errand};
 use super::{Outcome, Selection, Why};
 
