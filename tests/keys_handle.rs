@@ -175,6 +175,26 @@ fn a_draining_key_ends_by_either_clock() {
 }
 
 #[test]
+fn a_draining_key_that_is_held_ends_later_by_either_clock_and_never_earlier() {
+    let start = Timestamp::from_unix_seconds(1_000);
+    let clock = Arc::new(ManualClock::at(start));
+    let as_clock: Arc<dyn Clock> = clock.clone();
+    let handle = active();
+    assert!(!handle.prolong(start.offset_seconds(60)), "it does not drain");
+    assert!(handle.drain(start.offset_seconds(60), &as_clock));
+    assert!(handle.prolong(start.offset_seconds(120)));
+    assert!(handle.prolong(start.offset_seconds(10)));
+    clock.advance(Duration::from_secs(119));
+    sign(&handle).unwrap();
+    clock.set_wall(start);
+    sign(&handle).unwrap();
+    clock.advance(Duration::from_secs(1));
+    assert_eq!(sign(&handle), closed(KeyState::Destroyed));
+    assert!(!handle.prolong(start.offset_seconds(900)), "it has ended");
+    assert_eq!(sign(&handle), closed(KeyState::Destroyed));
+}
+
+#[test]
 fn drained_into_the_past_is_over_at_once() {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::at(Timestamp::from_unix_seconds(1_000)));
     let handle = active();

@@ -7,6 +7,8 @@ mod support;
 mod alerts;
 #[path = "rotation/calls.rs"]
 mod calls;
+#[path = "rotation/connections.rs"]
+mod connections;
 #[path = "rotation/example.rs"]
 mod example;
 #[path = "rotation/forced.rs"]

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -22,10 +21,6 @@ use super::{
 
 /// The request header that carries a proof.
 const DPOP: HeaderName = HeaderName::from_static("dpop");
-
-/// How long the old key goes on signing when a key of another algorithm takes its place: as long as a token is trusted
-/// unless `Limits::longest_lifetime` says otherwise.
-const DRAIN: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How often the key store may have been quicker in another process before this one gives up.
 const PROMOTIONS: usize = 4;
@@ -142,7 +137,7 @@ impl Dpop {
                 )
                 .await?;
             made.check(&owner, Purpose::Proof)?;
-            let drained = context.clock.now() + DRAIN;
+            let drained = context.clock.now() + context.drain;
             if keys
                 .promote(&owner, &made.id(), active.as_ref().map(KeyHandle::id).as_ref(), drained)
                 .await?

@@ -15,6 +15,7 @@ mod tests;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
@@ -256,6 +257,9 @@ pub struct BindContext<'a> {
     pub keys: &'a dyn KeyStore,
     /// The clock.
     pub clock: &'a dyn Clock,
+    /// How long a key goes on signing that another takes the place of: as long as a token is trusted
+    /// ([`Limits::longest_lifetime`](crate::exchange::budget::Limits::longest_lifetime)), and five minutes.
+    pub drain: Duration,
     /// `dpop_signing_alg_values_supported` of the issuer (RFC 9449 5.1), where its metadata is known.
     pub algorithms: Option<&'a [String]>,
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use crate::act::Act;
 use crate::clock::Timestamp;
 use crate::jose::Thumbprint;
-use crate::keys::{KeyId, Purpose};
+use crate::keys::{KeyEnds, KeyId, KeyRecord, Purpose};
+
+use super::{EventKind, Journal};
 
 /// Something that happened to one key, or that is about to.
 #[derive(Clone, Debug)]
@@ -37,13 +39,15 @@ pub enum KeyChange {
         drain_until: Timestamp,
     },
     /// It is due, and a shipper's consent is bound to it (RFC 9449 5): it stays until that ends. Told daily. Told of a key that
-    /// drains: the consent came while another key was promoted, and ends when this one has drained. User action: let the
-    /// shipper consent anew, or rotate it as compromised, which ends the consent.
+    /// drains: the consent came while another key was promoted. It drains for as long as the consent lasts, where a
+    /// [`Rotator`](crate::rotation::Rotator) does rounds and the store can [prolong](crate::keys::KeyStore::prolong) it. User
+    /// action: let the shipper consent anew, or rotate it as compromised, which ends the consent.
     HeldByGrant {
         /// Time since it was promoted; zero where a consent was stored a moment too late to hold it.
         age: Duration,
     },
-    /// It is not needed any more and never signs again. Stores end drained keys by themselves too: one that was first tells nobody.
+    /// It is not needed any more and never signs again. Stores end drained keys by themselves too: told where they were given
+    /// [a journal](crate::keys::RecordedKeys::telling), as those in SQL are.
     Destroyed,
     /// It was ended as one in foreign hands.
     Compromised,
@@ -109,4 +113,18 @@ pub struct RotationRun {
     pub waiting: u64,
     /// Who wanted it; `None` where keys were due.
     pub act: Option<Act>,
+}
+
+impl KeyEnds for Journal {
+    fn destroyed(&self, key: &KeyRecord) {
+        self.record_of(&key.owner, || {
+            EventKind::Key(KeyEvent {
+                key: key.id,
+                purpose: key.purpose,
+                jkt: key.jkt(),
+                change: KeyChange::Destroyed,
+                act: None,
+            })
+        });
+    }
 }

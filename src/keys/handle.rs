@@ -1,14 +1,14 @@
 //! What signs: a key of one owner, as far as anybody outside its store gets to see it.
 
 use std::fmt;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use super::gate::{Gate, KeyState};
 use super::{KeyError, KeyId, Purpose, Retired, Signature};
-use crate::clock::{Clock, Monotonic, Timestamp};
+use crate::clock::{Clock, Timestamp};
 use crate::jose::{Algorithm, BadSignature, PublicJwk, Thumbprint};
 use crate::owner::Owner;
 
@@ -72,16 +72,44 @@ struct Inner {
     drain: OnceLock<Box<Drain>>,
 }
 
-/// When a draining key stops. Both clocks count, so that a wall clock that is set back does not prolong a key's life.
+/// When a draining key stops, in microseconds. Both clocks count, so that a wall clock that is set back does not prolong a key's
+/// life. Only ever later.
 struct Drain {
     clock: Arc<dyn Clock>,
-    wall: Timestamp,
-    monotonic: Monotonic,
+    wall: AtomicI64,
+    monotonic: AtomicU64,
 }
 
 impl Drain {
+    fn until(until: Timestamp, clock: &Arc<dyn Clock>) -> Self {
+        let drain = Self {
+            clock: Arc::clone(clock),
+            wall: AtomicI64::new(i64::MIN),
+            monotonic: AtomicU64::new(0),
+        };
+        drain.prolong(until);
+        drain
+    }
+
+    fn prolong(&self, until: Timestamp) {
+        let left = until.unix_micros().saturating_sub(self.clock.now().unix_micros());
+        let monotonic = self.monotonic_now().saturating_add(u64::try_from(left).unwrap_or(0));
+        // Who looks in between sees the earlier end of the two.
+        self.monotonic.fetch_max(monotonic, Ordering::SeqCst);
+        self.wall.fetch_max(until.unix_micros(), Ordering::SeqCst);
+    }
+
+    fn wall(&self) -> Timestamp {
+        Timestamp::from_unix_micros(self.wall.load(Ordering::SeqCst))
+    }
+
     fn is_over(&self) -> bool {
-        self.clock.now() >= self.wall || self.clock.monotonic() >= self.monotonic
+        self.clock.now() >= self.wall() || self.monotonic_now() >= self.monotonic.load(Ordering::SeqCst)
+    }
+
+    fn monotonic_now(&self) -> u64 {
+        let since = self.clock.monotonic().since_origin().as_micros();
+        u64::try_from(since).unwrap_or(u64::MAX)
     }
 }
 
@@ -225,14 +253,20 @@ impl KeyHandle {
         if self.0.gate.state() != KeyState::Active {
             return false;
         }
-        let now = clock.now();
-        let left = until.unix_micros().saturating_sub(now.unix_micros());
-        let _first_one_stays = self.0.drain.set(Box::new(Drain {
-            clock: Arc::clone(clock),
-            wall: until,
-            monotonic: clock.monotonic() + Duration::from_micros(u64::try_from(left).unwrap_or(0)),
-        }));
+        let _first_one_stays = self.0.drain.set(Box::new(Drain::until(until, clock)));
         self.0.gate.step(KeyState::Active, KeyState::Draining)
+    }
+
+    /// The draining key signs until `until`, where it would end earlier. `false` if the key does not drain: it then stays as it
+    /// is, and one whose time is over never signs again.
+    pub fn prolong(&self, until: Timestamp) -> bool {
+        if self.state() != KeyState::Draining {
+            return false;
+        }
+        if let Some(drain) = self.0.drain.get() {
+            drain.prolong(until);
+        }
+        self.state() == KeyState::Draining
     }
 
     /// Ends the key. Once this has returned, no clone of this handle releases a signature any more. `true` if this call
@@ -243,7 +277,7 @@ impl KeyHandle {
 
     /// Until when the key drains by the wall clock; `None` while it does not.
     pub(super) fn drain_until(&self) -> Option<Timestamp> {
-        self.0.drain.get().map(|drain| drain.wall)
+        self.0.drain.get().map(|drain| drain.wall())
     }
 
     /// The same key, for whoever finds handles that others hold and holds none itself.

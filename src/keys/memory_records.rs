@@ -29,6 +29,7 @@ const MOST_ENDED: usize = 10_000;
 #[derive(Default)]
 struct Kept {
     keys: BTreeMap<KeyId, Row>,
+    of: HashMap<Owner, BTreeSet<KeyId>>,
     active: HashMap<(Owner, Purpose), KeyId>,
     living: HashSet<Thumbprint>,
     dead: HashSet<Thumbprint>,
@@ -69,6 +70,17 @@ impl MemoryKeyRecords {
 }
 
 impl Kept {
+    fn forget(&mut self, id: &KeyId) {
+        let Some(row) = self.keys.remove(id) else { return };
+        let owner = &row.stored.record.owner;
+        if let Some(ids) = self.of.get_mut(owner) {
+            ids.remove(id);
+            if ids.is_empty() {
+                self.of.remove(owner);
+            }
+        }
+    }
+
     fn of(&self, owner: &Owner, id: &KeyId) -> Option<&Row> {
         self.keys.get(id).filter(|row| row.stored.record.owner == *owner)
     }
@@ -109,6 +121,9 @@ impl Kept {
         } else {
             self.unwiped.remove(&id);
         }
+        if !self.keys.contains_key(&id) {
+            self.of.entry(record.owner.clone()).or_default().insert(id);
+        }
         let row = Row {
             stored,
             number: self.number,
@@ -124,7 +139,7 @@ impl Kept {
         while self.wiped.len() > MOST_ENDED
             && let Some((_, oldest)) = self.wiped.pop_first()
         {
-            self.keys.remove(&oldest);
+            self.forget(&oldest);
         }
     }
 }
@@ -133,16 +148,20 @@ impl Kept {
 impl KeyListing for MemoryKeyRecords {
     async fn list(&self, filter: &KeyFilter, after: Option<KeyId>, most: usize) -> Result<Vec<KeyRecord>, KeyError> {
         let kept = self.kept();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        let records = kept
-            .keys
-            .range((from, Bound::Unbounded))
-            .map(|(_, row)| &row.stored.record);
-        Ok(records
-            .filter(|record| filter.takes(record))
-            .take(most)
-            .cloned()
-            .collect())
+        let behind = (after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded);
+        let page = |rows: &mut dyn Iterator<Item = &Row>| {
+            let records = rows.map(|row| &row.stored.record);
+            let taken = records.filter(|record| filter.takes(record));
+            taken.take(most).cloned().collect()
+        };
+        // An owner has few keys; to rotate each of many would look at all of them each time.
+        Ok(match &filter.owner {
+            Some(owner) => {
+                let ids = kept.of.get(owner).into_iter().flat_map(|ids| ids.range(behind));
+                page(&mut ids.filter_map(|id| kept.keys.get(id)))
+            }
+            None => page(&mut kept.keys.range(behind).map(|(_, row)| row)),
+        })
     }
 }
 

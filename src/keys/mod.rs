@@ -37,6 +37,7 @@ use crate::clock::Timestamp;
 use crate::jose::{Algorithm, Thumbprint};
 use crate::owner::Owner;
 
+mod draining;
 mod error;
 mod gate;
 mod handle;
@@ -50,6 +51,7 @@ mod records;
 mod signature;
 mod store;
 
+pub(crate) use draining::{HELD_FOR, drain};
 pub use error::{KeyError, KeyImportError};
 pub use gate::KeyState;
 pub use handle::{KeyHandle, Signer, Signing};
@@ -60,7 +62,7 @@ pub use jwks::Jwks;
 pub use local::{Backend, LocalKey, RsaSize};
 pub use local_keys::LocalKeys;
 pub use memory_records::MemoryKeyRecords;
-pub use recorded::{Authority, RecordedKeys};
+pub use recorded::{Authority, KeyEnds, RecordedKeys};
 pub use records::{Change, KeyFilter, KeyListing, KeyRecord, KeyRecords, Material, Moved, StoredKey};
 pub use signature::Signature;
 pub use store::MemoryKeyStore;
@@ -223,6 +225,17 @@ pub trait KeyStore: fmt::Debug + Send + Sync {
         replaces: Option<&KeyId>,
         drain_until: Timestamp,
     ) -> Result<bool, KeyError>;
+
+    /// Lets a draining key sign until `drain_until`, where it would end earlier: a refresh token is bound to it, and can be used
+    /// with no other (RFC 9449 5). Handles follow. `Ok(true)`: it signs until then, or longer. `Ok(false)`: the owner has no such
+    /// key that drains. A store that wraps another one asks that one. Default: `Ok(false)`, for stores that cannot; what is bound
+    /// to a replaced key then ends when that has drained.
+    ///
+    /// # Errors
+    /// [`KeyError::StoreUnavailable`].
+    async fn prolong(&self, _owner: &Owner, _key: &KeyId, _drain_until: Timestamp) -> Result<bool, KeyError> {
+        Ok(false)
+    }
 
     /// Ends a key. When this has returned `Ok`, no handle of it in this process releases a signature any more. `Ok(false)`:
     /// the owner has no such key, or it had ended before.

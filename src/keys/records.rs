@@ -34,7 +34,7 @@ pub struct KeyRecord {
     pub created_at: Timestamp,
     /// When it was promoted; `None` while it is pending, and for a key that ended so.
     pub activated_at: Option<Timestamp>,
-    /// Until when it signs beside its successor. Set when it is replaced.
+    /// Until when it signs beside its successor. Set when it is replaced, and later where a refresh token is bound to it.
     pub drain_until: Option<Timestamp>,
     /// When it was destroyed or found compromised.
     pub ended_at: Option<Timestamp>,

@@ -281,6 +281,11 @@ impl KeyStore for MemoryKeyStore {
         Ok(true)
     }
 
+    async fn prolong(&self, owner: &Owner, key: &KeyId, drain_until: Timestamp) -> Result<bool, KeyError> {
+        let handle = self.kept().find(owner, key);
+        Ok(handle.is_some_and(|handle| handle.prolong(drain_until)))
+    }
+
     async fn retire(&self, owner: &Owner, key: &KeyId, to: Retired) -> Result<bool, KeyError> {
         let mut kept = self.kept();
         let Some(handle) = kept.find(owner, key) else {

@@ -52,6 +52,8 @@ pub struct Finished {
     pub by_hand: u64,
     /// How many another process rotated first.
     pub overtaken: u64,
+    /// How many are of connections that are being removed, or are not listed.
+    pub removed: u64,
 }
 
 impl Finished {
@@ -62,6 +64,7 @@ impl Finished {
             Outcome::Held => &mut self.held,
             Outcome::ByHand => &mut self.by_hand,
             Outcome::Overtaken => &mut self.overtaken,
+            Outcome::Removed => &mut self.removed,
             Outcome::Failed { .. } => &mut self.failed,
         };
         *counter += 1;
@@ -83,7 +86,7 @@ impl Finished {
     }
 
     fn done(&self) -> u64 {
-        self.rotated + self.held + self.published + self.overtaken
+        self.rotated + self.held + self.published + self.by_hand + self.overtaken + self.removed
     }
 }
 

@@ -28,7 +28,16 @@
 //!
 //! The refresh token of a public client can be used with one key alone (RFC 9449 5), and what it brings is bound to that key. Such
 //! a key is not rotated before the grant ends or the shipper consents anew; [`KeyChange::HeldByGrant`](crate::journal::KeyChange)
-//! says so daily.
+//! says so daily. Where a consent was given just while its key was replaced, the old key drains for as long as the refresh token
+//! is bound to it, and up to two days longer: rounds prolong it, so one has to come within the last 12 hours of each such span.
+//!
+//! # Connections that are suspended or removed
+//!
+//! Where the parts have a [directory](crate::parts::PartsBuilder::directory) it is asked before a key is made or promoted, and
+//! again when one was made. Keys of a connection that is being removed, or that the directory does not list in this incarnation
+//! and deployment, get no successors ([`Outcome::Removed`]): a removal ends what there is, and nothing new comes after it. Keys
+//! of a suspended connection rotate like all others, since nothing is sent to the carrier for that, and none is too old when it
+//! is resumed. While the directory cannot tell, no key is made.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -54,12 +63,15 @@
 //! # }
 //! ```
 
+mod ages;
 #[cfg(feature = "mtls")]
 mod certificates;
+mod endings;
 mod forced;
 mod policy;
 mod rotator;
 mod round;
+mod served;
 mod step;
 
 use crate::clock::Timestamp;
@@ -107,6 +119,8 @@ pub enum Why {
 pub enum Step {
     /// Finding out which keys there are.
     List,
+    /// Finding out whether its connection is to have keys.
+    Connection,
     /// Finding out whether a refresh token is bound to the key.
     Grant,
     /// Making a successor.
@@ -122,10 +136,11 @@ pub enum Step {
 }
 
 impl Step {
-    /// `list`, `grant`, `create`, `promote`, `retire`, `certificate` or `any`.
+    /// `list`, `connection`, `grant`, `create`, `promote`, `retire`, `certificate` or `any`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::List => "list",
+            Self::Connection => "connection",
             Self::Grant => "grant",
             Self::Create => "create",
             Self::Promote => "promote",
@@ -158,6 +173,9 @@ pub enum Outcome {
     /// Issuers learn client-assertion keys [by hand](AssertionKeys::ByHand): it stays. User action: register a new key, and
     /// [promote](Rotator::promote) it.
     ByHand,
+    /// Its connection is being removed, or is not listed: it stays until its removal ends it, and gets no successor. User action:
+    /// none; of a connection that is to go on, [add](crate::registry::Registry::add) it.
+    Removed,
     /// Another process was first.
     Overtaken,
     /// It has ended, and needed no successor.

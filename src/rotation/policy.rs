@@ -7,17 +7,14 @@ use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::crypto::Digest;
-use crate::keys::{KeyId, KeyRecord, Purpose};
+use crate::exchange::budget::Limits;
+use crate::keys::{self, KeyId, KeyRecord, Purpose};
 use crate::owner::Environment;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A key is rotated at least this share of its life early, in percent, so that a round that is missed makes none too old.
 const EARLIEST: u8 = 1;
-
-/// How long the old key signs beyond the trusted lifetime of tokens: for token requests that are on their way while its
-/// successor is promoted, and for processes that hear of that a little later.
-const SETTLING: Duration = Duration::from_secs(5 * 60);
 
 /// Why a [`RotationPolicy`] cannot be built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
@@ -128,7 +125,7 @@ impl RotationPolicy {
     /// How long a key signs after its successor was promoted: the trusted lifetime of tokens, and five minutes for what is on
     /// its way by then.
     pub fn drain(&self) -> Duration {
-        self.trusted + SETTLING
+        keys::drain(self.trusted)
     }
 
     /// How long the public half of a client-assertion key is published before the key signs.
@@ -211,7 +208,7 @@ impl Default for RotationPolicy {
             development: Self::DEVELOPMENT,
             production: Self::PRODUCTION,
             jitter: 10,
-            trusted: DAY,
+            trusted: Limits::default().longest_lifetime,
             ahead: DAY,
             assertion_keys: AssertionKeys::default(),
             alerts: [Alert::ShareLeft(25), Alert::Left(7 * DAY), Alert::Left(DAY)].into(),
@@ -244,8 +241,8 @@ impl RotationPolicyBuilder {
     }
 
     /// How long tokens are trusted at most, as the clients'
-    /// [`Limits::longest_lifetime`](crate::exchange::budget::Limits::longest_lifetime) say: so long the old key goes on
-    /// signing. Default: 24 h.
+    /// [`Limits::longest_lifetime`](crate::exchange::budget::Limits::longest_lifetime) say, the longest of them: so long the
+    /// old key goes on signing. Default: theirs, 24 h.
     pub fn trusted_lifetime(mut self, ceiling: Duration) -> Self {
         self.0.trusted = ceiling;
         self

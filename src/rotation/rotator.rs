@@ -19,11 +19,12 @@ use crate::leader::Leadership;
 use crate::owner::Owner;
 use crate::parts::Parts;
 
+use super::ages::Looked;
 #[cfg(feature = "mtls")]
 use super::certificates;
 use super::forced::{Rotating, run};
 use super::policy::RotationPolicy;
-use super::round::{Looked, Round};
+use super::round::Round;
 use super::step::{Bench, Errand};
 use super::{Outcome, Selection, Why};
 
@@ -46,8 +47,8 @@ struct Inner {
 }
 
 impl Rotator {
-    /// A rotator of the keys of `parts`, which are listed by `listing`: as a rule the same store. The journal, the clock and the
-    /// grants of `parts` are used too.
+    /// A rotator of the keys of `parts`, which are listed by `listing`: as a rule the same store. The journal, the clock, the
+    /// grants and the [directory](crate::parts::PartsBuilder::directory) of `parts` are used too.
     pub fn builder(parts: &Parts, listing: Arc<dyn KeyListing>) -> RotatorBuilder {
         RotatorBuilder {
             parts: parts.clone(),
@@ -184,6 +185,7 @@ impl RotatorBuilder {
                 keys: self.parts.keys,
                 listing: self.listing,
                 grants: self.parts.grants.map(|store| Grants::new(store, Arc::clone(&clock))),
+                directory: self.parts.directory,
                 journal: self.parts.journal,
                 clock,
                 policy: self.policy,

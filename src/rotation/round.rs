@@ -1,4 +1,4 @@
-//! One round of what is due: drained keys end, old ones get successors, and somebody is told.
+//! One round of what is due, pass by pass: old keys get successors. What ends is in `endings`, who is told in `ages`.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,10 +9,11 @@ use uuid::Uuid;
 
 use crate::clock::{Clock, EvenClock, Monotonic, Timestamp, within};
 use crate::journal::{EventKind, KeyChange};
-use crate::keys::{KeyFilter, KeyId, KeyRecord, KeyState, Purpose, Retired};
+use crate::keys::{KeyFilter, KeyId, KeyRecord, KeyState};
 use crate::leader::Leadership;
 use crate::owner::Environment;
 
+use super::ages::Looked;
 use super::forced::{Finished, pages};
 use super::policy::{earlier, span};
 use super::step::{Bench, Errand};
@@ -30,7 +31,7 @@ const SHARE: Duration = Duration::from_secs(30);
 /// How far in the future a key must have been promoted before a clock is to blame.
 const AHEAD: Duration = Duration::from_secs(3600);
 
-/// How many keys that stay are remembered.
+/// How many keys that stay are remembered, and how many that nothing is bound to.
 const MOST_KEPT: usize = 100_000;
 
 /// How long a key that stays is left alone: to find out costs a look at its grant.
@@ -42,26 +43,14 @@ const LEAD_ANSWER: Duration = Duration::from_secs(10);
 /// A lead is prolonged when this much of its time has passed.
 const PROLONG: Duration = Duration::from_secs(30);
 
-/// How often alerts are looked for.
-const ALERTS: Duration = Duration::from_secs(3600);
-
-/// How long after its time a key may wait for its rotation before somebody is reminded of it.
-const PATIENCE: Duration = Duration::from_secs(3600);
-
 /// Between two reminders of the same.
-const DAILY: Duration = Duration::from_secs(86_400);
-
-/// When this process looked last. What was told before is not told again.
-#[derive(Debug, Default)]
-pub(super) struct Looked {
-    for_alerts: Option<Timestamp>,
-    for_forgotten: Option<Timestamp>,
-}
+pub(super) const DAILY: Duration = Duration::from_secs(86_400);
 
 /// What a round does, one after the other. Each goes on where it ended in the round before, and has a share of the time: keys
 /// whose steps take for ever about hold up no others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Pass {
+pub(super) enum Pass {
+    Held,
     Drained,
     Stale,
     Due(Environment),
@@ -70,18 +59,20 @@ enum Pass {
 
 /// What is remembered from one round to the next.
 #[derive(Default)]
-struct Places {
+pub(super) struct Places {
     /// Behind which key a pass goes on.
     of: HashMap<Pass, KeyId>,
     /// Due keys that stay, and when that was found out.
     kept: HashMap<KeyId, Timestamp>,
+    /// Draining keys that no refresh token is bound to, and until when they drain: none will be.
+    pub(super) free: HashMap<KeyId, Timestamp>,
 }
 
 /// Who does rounds, and how.
 pub(super) struct Round {
     leadership: Option<Arc<dyn Leadership>>,
     process: Uuid,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     at_once: usize,
     /// What durable ends go by.
     even: EvenClock,
@@ -90,7 +81,7 @@ pub(super) struct Round {
 }
 
 /// Whether a pass goes on: asked between keys.
-struct Leave<'a> {
+pub(super) struct Leave<'a> {
     round: &'a Round,
     every: Duration,
     until: Monotonic,
@@ -99,7 +90,7 @@ struct Leave<'a> {
 }
 
 impl Leave<'_> {
-    async fn goes_on(&self) -> bool {
+    pub(super) async fn goes_on(&self) -> bool {
         (self.goes_on)()
             && self.round.clock.monotonic() < self.until
             && (!self.needs_lead || self.round.leads(self.every).await == Some(true))
@@ -165,6 +156,7 @@ impl Round {
         };
         // As the store's own tidying: a clock that is ahead for a while ends nothing.
         if self.even.now().is_some() {
+            self.hold_draining(bench, &share(7, true)).await;
             self.end_drained(bench, &share(6, true)).await;
             self.end_stale(bench, &share(5, true)).await;
         }
@@ -197,11 +189,7 @@ impl Round {
         if counts.is_something() {
             bench.journal.record_at_large(counts.event(&errand));
         }
-        let before = lock(looked).for_alerts;
-        let leave = share(1, true);
-        if is_time(before, began) && leave.goes_on().await && self.alert(bench, &leave, before, began).await {
-            lock(looked).for_alerts = Some(began);
-        }
+        self.tell_ages(bench, &share(1, true), looked, began).await;
         if !goes_on() {
             self.resign().await;
         }
@@ -230,52 +218,6 @@ impl Round {
         let leads = within(&*self.clock, now + LEAD_ANSWER, led).await.and_then(Result::ok);
         *self.led() = (leads == Some(true)).then_some(now);
         leads
-    }
-
-    /// Tells of keys that are too old by a day and more, once a day, whoever leads: where nobody does, nobody else would.
-    async fn forgotten(&self, bench: &Arc<Bench>, leave: &Leave<'_>, looked: &Mutex<Looked>, now: Timestamp) {
-        let before = lock(looked).for_forgotten;
-        if !is_time(before, now) {
-            return;
-        }
-        for environment in [Environment::Sandbox, Environment::Production] {
-            let filter = KeyFilter::default()
-                .in_state(KeyState::Active)
-                .in_environment(environment)
-                .activated_before(just_after(earlier(now, bench.policy.maximum(environment) + DAILY)));
-            let all = self.each(bench, leave, None, filter, |key| async move {
-                tell_age(bench, &key, None, (before, now));
-            });
-            if !all.await {
-                return;
-            }
-        }
-        lock(looked).for_forgotten = Some(now);
-    }
-
-    async fn end_drained(&self, bench: &Arc<Bench>, leave: &Leave<'_>) {
-        let filter = KeyFilter::default()
-            .in_state(KeyState::Draining)
-            .drained_before(self.clock.now());
-        self.each(bench, leave, Some(Pass::Drained), filter, |key| async move {
-            if key.state == KeyState::Draining && key.drain_until.is_some_and(|until| until < bench.clock.now()) {
-                end(bench, &key).await;
-            }
-        })
-        .await;
-    }
-
-    /// Pending proof keys that nobody will use any more.
-    async fn end_stale(&self, bench: &Arc<Bench>, leave: &Leave<'_>) {
-        let filter = KeyFilter::default()
-            .for_purpose(Purpose::Proof)
-            .in_state(KeyState::Pending);
-        self.each(bench, leave, Some(Pass::Stale), filter, |key| async move {
-            if key.state == KeyState::Pending && bench.is_stale(&key) {
-                end(bench, &key).await;
-            }
-        })
-        .await;
     }
 
     async fn rotate(
@@ -317,53 +259,9 @@ impl Round {
         .await;
     }
 
-    /// Tells of keys that have come to an age since `before`; `false` when not all were looked at.
-    async fn alert(&self, bench: &Arc<Bench>, leave: &Leave<'_>, before: Option<Timestamp>, now: Timestamp) -> bool {
-        for environment in [Environment::Sandbox, Environment::Production] {
-            let life = bench.policy.maximum(environment);
-            let mut ages = bench.policy.alert_ages(life);
-            ages.push(life);
-            let active = KeyFilter::default()
-                .in_state(KeyState::Active)
-                .in_environment(environment);
-            let filters: Vec<_> = match before {
-                // The first look of this process: all that are old enough for any.
-                None => ages
-                    .first()
-                    .map(|first| active.activated_before(just_after(earlier(now, *first))))
-                    .into_iter()
-                    .collect(),
-                Some(before) => ages
-                    .iter()
-                    .map(|age| {
-                        let passed = active.clone().activated_before(just_after(earlier(now, *age)));
-                        match *age == life {
-                            // Those too old are told of every day.
-                            true => passed,
-                            false => passed.activated_since(earlier(before, *age)),
-                        }
-                    })
-                    .collect(),
-            };
-            let last = filters.len().saturating_sub(1);
-            for (index, filter) in filters.into_iter().enumerate() {
-                let band = before.map(|_| (index, index == last));
-                let all = self
-                    .each(bench, leave, None, filter, |key| async move {
-                        tell_age(bench, &key, band, (before, now));
-                    })
-                    .await;
-                if !all {
-                    return false;
-                }
-            }
-        }
-        true
-    }
-
     /// Does something for each key that the filter takes, from where `pass` ended the last time; `false` when it is to end
     /// before the last.
-    async fn each<F: Future<Output = ()>>(
+    pub(super) async fn each<F: Future<Output = ()>>(
         &self,
         bench: &Arc<Bench>,
         leave: &Leave<'_>,
@@ -435,7 +333,7 @@ impl Round {
         true
     }
 
-    fn places(&self) -> std::sync::MutexGuard<'_, Places> {
+    pub(super) fn places(&self) -> std::sync::MutexGuard<'_, Places> {
         lock(&self.places)
     }
 
@@ -447,7 +345,7 @@ impl Round {
 impl Places {
     /// Remembers a due key that stays, so that it is not looked at again in each round.
     fn keep(&mut self, key: KeyId, outcome: &Outcome, now: Timestamp) {
-        if !matches!(outcome, Outcome::Held | Outcome::ByHand) {
+        if !matches!(outcome, Outcome::Held | Outcome::ByHand | Outcome::Removed) {
             self.kept.remove(&key);
             return;
         }
@@ -456,23 +354,18 @@ impl Places {
         }
         self.kept.insert(key, now);
     }
+
+    pub(super) fn free(&mut self, key: KeyId, until: Timestamp) {
+        if self.free.len() >= MOST_KEPT {
+            self.free.clear();
+        }
+        self.free.insert(key, until);
+    }
 }
 
 fn come_to(reached: &Mutex<Option<KeyId>>, key: KeyId) {
     let mut reached = lock(reached);
     *reached = (*reached).max(Some(key));
-}
-
-/// Whether ages are to be looked at again.
-fn is_time(before: Option<Timestamp>, now: Timestamp) -> bool {
-    before.is_none_or(|before| span(before, now) >= ALERTS || now < before)
-}
-
-async fn end(bench: &Bench, key: &KeyRecord) {
-    if let Err((step, code)) = bench.end(key, Retired::Destroyed, None).await {
-        let step = step.as_str();
-        bench.tell(key, KeyChange::RotationFailed { step, code }, None);
-    }
 }
 
 /// Tells of a key that is due and held, once a day.
@@ -485,46 +378,6 @@ fn remind(bench: &Bench, key: &KeyRecord, before: Option<Timestamp>, now: Timest
     }
 }
 
-/// Tells of a key's age if that has passed a threshold since `before`. `band` says which threshold is being looked at, and
-/// whether it is the end: a key that has passed several is told of once.
-fn tell_age(
-    bench: &Bench,
-    key: &KeyRecord,
-    band: Option<(usize, bool)>,
-    (before, now): (Option<Timestamp>, Timestamp),
-) {
-    let (Some(promoted), Some(due), true) = (key.activated_at, bench.policy.end(key), key.state == KeyState::Active)
-    else {
-        return;
-    };
-    let life = bench.policy.maximum(key.environment());
-    let by = |at: Timestamp| match at < promoted {
-        true => 0,
-        false => bench.policy.alerts_by(span(promoted, at), life),
-    };
-    let passed = by(now);
-    let is_of_band = band.is_none_or(|(index, is_end)| is_end || passed == index as u64 + 1);
-    if passed <= before.map_or(0, by) || !is_of_band {
-        return;
-    }
-    // What is rotated in time is nobody's to look at.
-    let is_expected = |own: Timestamp| bench.policy.rotates(key.purpose) && now < own + PATIENCE;
-    if now < due && bench.policy.due(key).is_some_and(is_expected) {
-        return;
-    }
-    let age = span(promoted, now);
-    let change = match now < due {
-        true => KeyChange::DueSoon { age, due },
-        false => KeyChange::Overdue { age, due },
-    };
-    bench.tell(key, change, None);
-}
-
-/// Filters are exclusive, and the instant itself counts.
-fn just_after(instant: Timestamp) -> Timestamp {
-    instant + Duration::from_micros(1)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

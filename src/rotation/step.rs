@@ -13,9 +13,12 @@ use futures_util::FutureExt;
 use crate::act::Act;
 use crate::binding::Confirmation;
 use crate::clock::{Clock, Timestamp, within};
+use crate::directory::Directory;
 use crate::grants::Grants;
 use crate::journal::{EventKind, Journal, KeyChange, KeyEvent};
-use crate::keys::{KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeySpec, KeyState, KeyStore, Purpose, Retired};
+use crate::keys::{
+    HELD_FOR, KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeySpec, KeyState, KeyStore, Purpose, Retired,
+};
 use crate::owner::Owner;
 
 use super::policy::{RotationPolicy, earlier, span};
@@ -42,6 +45,7 @@ pub(super) struct Bench {
     pub(super) keys: Arc<dyn KeyStore>,
     pub(super) listing: Arc<dyn KeyListing>,
     pub(super) grants: Option<Grants>,
+    pub(super) directory: Option<Arc<dyn Directory>>,
     pub(super) journal: Journal,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) policy: RotationPolicy,
@@ -58,7 +62,7 @@ pub(super) struct Errand {
 }
 
 /// A step that failed.
-type Failed = (Step, &'static str);
+pub(super) type Failed = (Step, &'static str);
 
 impl Bench {
     /// One page of what `filter` takes.
@@ -79,6 +83,14 @@ impl Bench {
     /// Ends `key` as compromised; an active one gets a successor first, and ends also where it gets none. One that has ended is
     /// [made up for](Self::is_unfilled).
     pub(super) async fn compromise(&self, key: &KeyRecord, errand: &Errand) -> Outcome {
+        match self.compromised(key, errand).await {
+            // And needed none.
+            Outcome::Removed => Outcome::Ended,
+            outcome => outcome,
+        }
+    }
+
+    async fn compromised(&self, key: &KeyRecord, errand: &Errand) -> Outcome {
         if key.has_ended() {
             return self.guarded(key, errand, self.fill(key, errand)).await;
         }
@@ -112,6 +124,9 @@ impl Bench {
             return Outcome::Failed { step, code };
         };
         let work = async {
+            if !self.is_served(owner).await? {
+                return Ok(Outcome::Removed);
+            }
             let active = self.step(Step::Promote, self.keys.active(owner, key.purpose)).await?;
             let replaces = active.map(|active| active.id());
             let is_done = replaces == Some(key.id) || self.promote(&key, replaces, errand).await?;
@@ -198,9 +213,8 @@ impl Bench {
         if errand.why == Why::Routine && self.is_held(key).await? {
             return Ok(Outcome::Held);
         }
-        let successor = match self.successor(key, errand).await? {
-            Some(pending) => pending,
-            None => self.make(key, errand).await?,
+        let Some(successor) = self.ready(key, errand).await? else {
+            return Ok(Outcome::Removed);
         };
         let ahead = self.policy.publish_ahead();
         let signs_from = successor.created_at + ahead;
@@ -211,10 +225,9 @@ impl Bench {
             });
         }
         if self.promote(&successor, Some(key.id), errand).await? {
-            if errand.why == Why::Routine && self.is_held(key).await.unwrap_or(false) {
-                // A consent came in between, and can be used until the key has drained.
-                let age = self.age(key);
-                self.tell(key, KeyChange::HeldByGrant { age }, errand.act.as_ref());
+            if errand.why == Why::Routine {
+                // A consent may have come in between. What cannot be found out now is by a later round, while the key drains.
+                let _found_later = self.hold(key, errand.act.as_ref()).await;
             }
             return Ok(Outcome::Rotated {
                 successor: successor.id,
@@ -242,9 +255,8 @@ impl Bench {
             if active.await?.is_some() {
                 return Ok(Outcome::Overtaken);
             }
-            let successor = match self.successor(key, errand).await? {
-                Some(pending) => pending,
-                None => self.make(key, errand).await?,
+            let Some(successor) = self.ready(key, errand).await? else {
+                return Ok(Outcome::Removed);
             };
             if self.promote(&successor, None, errand).await? {
                 return Ok(Outcome::Rotated {
@@ -312,7 +324,18 @@ impl Bench {
             .min_by_key(|pending| (pending.created_at, pending.id)))
     }
 
-    async fn make(&self, key: &KeyRecord, errand: &Errand) -> Result<KeyRecord, Failed> {
+    /// A pending key that is to take the place of `key`; `None` where its connection is to have none any more.
+    async fn ready(&self, key: &KeyRecord, errand: &Errand) -> Result<Option<KeyRecord>, Failed> {
+        if !self.is_served(&key.owner).await? {
+            return Ok(None);
+        }
+        match self.successor(key, errand).await? {
+            Some(pending) => Ok(Some(pending)),
+            None => self.make(key, errand).await,
+        }
+    }
+
+    async fn make(&self, key: &KeyRecord, errand: &Errand) -> Result<Option<KeyRecord>, Failed> {
         let spec = KeySpec {
             purpose: key.purpose,
             algorithm: key.public.algorithm(),
@@ -328,9 +351,17 @@ impl Bench {
             self.clock.now(),
         );
         self.tell(&made, KeyChange::Made, errand.act.as_ref());
+        // A removal is written down before it lists keys. So it lists this one, or is seen here.
+        match self.is_served(&key.owner).await {
+            Ok(true) => {}
+            gone => {
+                self.end(&made, Retired::Destroyed, errand.act.as_ref()).await?;
+                return gone.map(|_removed| None);
+            }
+        }
         // Another process may have made one at the same time: then both use the older one. The other is used by the next
         // rotation, or found stale.
-        Ok(self.successor(key, errand).await?.unwrap_or(made))
+        Ok(Some(self.successor(key, errand).await?.unwrap_or(made)))
     }
 
     /// Whether a refresh token is bound to the key, as those of public clients are (RFC 9449 5): it can be used with this key
@@ -340,18 +371,33 @@ impl Bench {
         else {
             return Ok(false);
         };
-        let bound = within(&*self.clock, self.clock.monotonic() + STEP, grants.bound_to(connection));
-        match bound.await {
-            Some(Ok(bound)) => Ok(bound.contains(&Confirmation::Jkt(key.jkt()))),
-            Some(Err(_)) => Err((Step::Grant, "grants_unavailable")),
-            None => Err((Step::Grant, "deadline")),
+        match self.in_time(Step::Grant, grants.bound_to(connection)).await? {
+            Ok(bound) => Ok(bound.contains(&Confirmation::Jkt(key.jkt()))),
+            Err(_unavailable) => Err((Step::Grant, "grants_unavailable")),
         }
     }
 
-    async fn step<T>(&self, step: Step, work: impl Future<Output = Result<T, KeyError>>) -> Result<T, Failed> {
-        match within(&*self.clock, self.clock.monotonic() + STEP, work).await {
-            Some(outcome) => outcome.map_err(|error| (step, error.code())),
-            None => Err((step, "deadline")),
+    /// Has a draining key go on signing where a refresh token is bound to it, and tells of that. `false` where none is.
+    pub(super) async fn hold(&self, key: &KeyRecord, act: Option<&Act>) -> Result<bool, Failed> {
+        if !self.is_held(key).await? {
+            return Ok(false);
         }
+        let until = self.clock.now() + HELD_FOR;
+        self.tell(key, KeyChange::HeldByGrant { age: self.age(key) }, act);
+        // A store that cannot lets the key come to its end: that the consent ends with it has been told.
+        self.step(Step::Grant, self.keys.prolong(&key.owner, &key.id, until))
+            .await?;
+        Ok(true)
+    }
+
+    async fn step<T>(&self, step: Step, work: impl Future<Output = Result<T, KeyError>>) -> Result<T, Failed> {
+        self.in_time(step, work).await?.map_err(|error| (step, error.code()))
+    }
+
+    /// What `work` gives, if it does before the step has taken too long.
+    pub(super) async fn in_time<T>(&self, step: Step, work: impl Future<Output = T>) -> Result<T, Failed> {
+        within(&*self.clock, self.clock.monotonic() + STEP, work)
+            .await
+            .ok_or((step, "deadline"))
     }
 }

@@ -153,6 +153,10 @@ impl<S: KeyStore + ?Sized> KeyStore for Regional<S> {
         store.promote(owner, key, replaces, drain_until).await
     }
 
+    async fn prolong(&self, owner: &Owner, key: &KeyId, drain_until: Timestamp) -> Result<bool, KeyError> {
+        self.of_owner(owner).await?.prolong(owner, key, drain_until).await
+    }
+
     async fn retire(&self, owner: &Owner, key: &KeyId, to: Retired) -> Result<bool, KeyError> {
         self.of_owner(owner).await?.retire(owner, key, to).await
     }

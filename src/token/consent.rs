@@ -19,10 +19,10 @@ use crate::crypto;
 use crate::error::{Awaited, Error, ErrorKind, OAuthCode};
 use crate::exchange::connection::Connection;
 use crate::grants::{Grant, GrantError, Grants};
-use crate::jose::base64url;
+use crate::jose::{Thumbprint, base64url};
 use crate::journal::{EventKind, KeyChange, KeyEvent};
 use crate::json::{Object, Value};
-use crate::keys::{KeyError, Purpose};
+use crate::keys::{HELD_FOR, KeyError, Purpose};
 use crate::owner::Owner;
 use crate::target::Target;
 use crate::transport::Stage;
@@ -284,7 +284,7 @@ impl TokenSource {
             let granted = self.granted(response, &prepared, connection)?;
             let grant = self.grant(successor, &granted, &prepared)?;
             let consent = store(&grants, connection, grant, &*self.clock, end).await?;
-            self.tell_if_replaced(connection, &prepared).await;
+            self.hold_if_replaced(connection, &prepared).await;
             let landed = self.landed((granted, consent), &prepared, connection, asked)?;
             if self.confirm {
                 self.confirm(&landed.lease, &prepared, connection, deadline).await?;
@@ -294,8 +294,8 @@ impl TokenSource {
         self.in_time(end, Awaited::Token, landed).await
     }
 
-    /// Takes the key that the code was asked for with, where another has taken its place meanwhile. Not for public clients: their
-    /// refresh token would be bound to a key that ends soon.
+    /// Takes the key that the code was asked for with, where another has taken its place meanwhile. The refresh token of a public
+    /// client will be bound to that key, so it is taken for one only if it can be held as long as that.
     async fn show_asked_key(
         &self,
         pending: &PendingConsent,
@@ -304,14 +304,30 @@ impl TokenSource {
         deadline: Monotonic,
     ) -> Result<(), Error> {
         let shown = Confirmation::jkt(prepared.binding.confirmations());
-        if let Some(asked) = pending.jkt
-            && shown != Some(asked)
-            && self.auth != ClientAuth::None
-        {
-            // Where that key has ended the check that follows says so.
-            let _found = self.bind_to(prepared, &asked, connection, deadline).await?;
+        let Some(asked) = pending.jkt.filter(|asked| shown != Some(*asked)) else {
+            return Ok(());
+        };
+        if self.auth == ClientAuth::None {
+            let held = async { Ok(self.held(connection, &asked).await) };
+            if !self.in_time(deadline, Awaited::Key, held).await? {
+                return Ok(());
+            }
         }
+        // Where that key has ended the check that follows says so.
+        let _found = self.bind_to(prepared, &asked, connection, deadline).await?;
         Ok(())
+    }
+
+    /// Has the replaced key with this thumbprint go on signing, since a refresh token is bound to it, or will be. Rotation sees to
+    /// it from then on. `false` where there is no such key that drains, or its store cannot do that.
+    async fn held(&self, connection: &Connection, jkt: &Thumbprint) -> bool {
+        let owner = Owner::from(connection.id.clone());
+        let Ok(Some(old)) = self.keys.with_thumbprint(&owner, Purpose::Proof, jkt).await else {
+            return false;
+        };
+        let until = self.clock.now() + HELD_FOR;
+        let held = self.keys.prolong(&owner, &old.id(), until).await;
+        held.unwrap_or(false)
     }
 
     /// A code is bound to the proof key that it was asked for with (RFC 9449 10), and the refresh token of a public client to
@@ -325,9 +341,9 @@ impl TokenSource {
         Ok(())
     }
 
-    /// A rotation that saw no consent may have replaced the key meanwhile, and the consent ends with the old one: that is told.
-    /// One that looks after this sees the consent, and tells of it by itself.
-    async fn tell_if_replaced(&self, connection: &Connection, prepared: &Prepared<'_>) {
+    /// A rotation that saw no consent may have replaced the key meanwhile: the old one is held, and that is told. One that looks
+    /// after this sees the consent, and does so by itself.
+    async fn hold_if_replaced(&self, connection: &Connection, prepared: &Prepared<'_>) {
         let (ClientAuth::None, Some(bound)) = (&self.auth, Confirmation::jkt(prepared.binding.confirmations())) else {
             return;
         };
@@ -339,6 +355,8 @@ impl TokenSource {
             return;
         }
         if let Ok(Some(old)) = self.keys.with_thumbprint(&owner, Purpose::Proof, &bound).await {
+            // A store that cannot, or does not answer, lets it drain: rotation tries again, and the event is told all the same.
+            let _held = self.held(connection, &bound).await;
             self.journal.record(&connection.id, || {
                 EventKind::Key(KeyEvent {
                     key: old.id(),

@@ -24,7 +24,7 @@ use crate::exchange::{Env, Errand, Manner, drive, within};
 use crate::grants::GrantStore;
 use crate::jose::Thumbprint;
 use crate::journal::{EventKind, Journal};
-use crate::keys::KeyStore;
+use crate::keys::{self, KeyStore};
 use crate::owner::Environment;
 use crate::pause::spread;
 use crate::target::danger::Loopback;
@@ -187,6 +187,7 @@ impl TokenSource {
             connection: &connection.id,
             keys: &*self.keys,
             clock: &*self.clock,
+            drain: keys::drain(self.limits.longest_lifetime),
             algorithms: listed,
         };
         let bound = self
@@ -209,6 +210,7 @@ impl TokenSource {
             connection: &connection.id,
             keys: &*self.keys,
             clock: &*self.clock,
+            drain: keys::drain(self.limits.longest_lifetime),
             algorithms: prepared.found.algorithms(),
         };
         let bound = self

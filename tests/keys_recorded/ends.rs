@@ -2,11 +2,14 @@
 
 use std::cell::Cell;
 use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use shipbound::chore::Chore;
-use shipbound::keys::{KeyError, KeyHandle, KeyRecords, KeyState, KeyStore, Purpose, Retired};
+use shipbound::keys::{
+    KeyEnds, KeyError, KeyHandle, KeyId, KeyRecord, KeyRecords, KeyState, KeyStore, Purpose, Retired,
+};
 
 use super::world::{Fault, Keys, PROOF, START, World, acme, owner, promoted, sign};
 
@@ -131,6 +134,40 @@ async fn tidying_ends_what_is_over_and_nothing_else() {
     assert_eq!(world.state(&pending).await, KeyState::Destroyed);
     assert_eq!(pending.state(), KeyState::Destroyed, "its handle, too");
     sign(&new).await.unwrap();
+}
+
+/// Who is told of ends.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<(KeyId, KeyState)>>);
+
+impl KeyEnds for Told {
+    fn destroyed(&self, key: &KeyRecord) {
+        self.0.lock().unwrap().push((key.id, key.state));
+    }
+}
+
+#[tokio::test]
+async fn what_tidying_ends_is_told_once_by_the_process_that_ended_it() {
+    let world = World::new();
+    let (told, other) = (Arc::new(Told::default()), Arc::new(Told::default()));
+    let keys = world.process().telling(told.clone()).telling(other.clone());
+    let elsewhere = world.process().telling(other.clone());
+    let old = promoted(&world, &keys, None).await;
+    let new = promoted(&world, &keys, Some(&old)).await;
+    assert!(keys.retire(&acme(), &new.id(), Retired::Destroyed).await.unwrap());
+    let pending = keys.create(&acme(), PROOF).await.unwrap();
+    for process in [&keys, &elsewhere] {
+        assert_eq!(process.tidy(10, &|| true).await, Ok(0));
+    }
+    world.clock.advance(Duration::from_secs(3_600));
+    keys.tidy(10, &|| true).await.unwrap();
+    elsewhere.tidy(10, &|| true).await.unwrap();
+    assert_eq!(*told.0.lock().unwrap(), [(old.id(), KeyState::Draining)]);
+    world.clock.advance(Duration::from_secs(90 * 86_400));
+    elsewhere.tidy(10, &|| true).await.unwrap();
+    keys.tidy(10, &|| true).await.unwrap();
+    assert_eq!(*other.0.lock().unwrap(), [(pending.id(), KeyState::Pending)]);
+    assert_eq!(told.0.lock().unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -158,3 +158,48 @@ fn public(number: u32) -> shipbound::jose::PublicJwk {
     let json = format!(r#"{{"kty":"RSA","n":"{n}","e":"AQAB"}}"#);
     shipbound::jose::PublicJwk::from_json(json.as_bytes()).unwrap()
 }
+
+/// To rotate each of many keys asks for the keys of its owner again and again.
+#[tokio::test]
+async fn a_listing_of_one_owner_has_what_a_listing_of_all_has_of_it() {
+    let (records, holder) = (MemoryKeyRecords::new(), LocalKeys::new());
+    let owners: Vec<_> = (0..7).map(|number| owner(&format!("t{number}"))).collect();
+    let mut keys = Vec::new();
+    for number in 0..70 {
+        let of = &owners[number % 7];
+        let key = holder.make(of, KeyId::random().unwrap(), PROOF, START).await.unwrap();
+        records.insert(&key).await.unwrap();
+        keys.push(key);
+    }
+    for (number, key) in keys.iter().enumerate().filter(|(number, _)| number % 3 == 0) {
+        let to = if number % 2 == 0 {
+            KeyState::Draining
+        } else {
+            KeyState::Destroyed
+        };
+        assert!(records.change(&key.record.owner, &[next(key, to)]).await.unwrap());
+    }
+    let ids = |page: Vec<KeyRecord>| page.into_iter().map(|record| record.id).collect::<Vec<_>>();
+    let stranger = owner("stranger");
+    for of in owners.iter().chain([&stranger]) {
+        for living in [false, true] {
+            let filter = match living {
+                false => KeyFilter::default(),
+                true => KeyFilter::default()
+                    .in_state(KeyState::Pending)
+                    .in_state(KeyState::Draining),
+            };
+            let all = records.list(&filter, None, 1_000).await.unwrap();
+            let expected = ids(all.into_iter().filter(|record| record.owner == *of).collect());
+            let of_one = filter.of_owner(of.clone());
+            let (mut found, mut after) = (Vec::new(), None);
+            loop {
+                let page = ids(records.list(&of_one, after, 3).await.unwrap());
+                let Some(last) = page.last() else { break };
+                after = Some(*last);
+                found.extend(page);
+            }
+            assert_eq!(found, expected);
+        }
+    }
+}

@@ -75,6 +75,39 @@ async fn a_data_key_opens_in_its_context_and_under_its_kek_alone() {
     ));
 }
 
+/// What was changed and what a device cannot open look alike to a module: it is asked whether it opens anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_fails_is_told_from_a_data_key_that_was_changed() {
+    let hsm = SoftHsm::new();
+    let token = hsm.token();
+    let id = Pkcs11Kek::create(&token, "production").await.unwrap();
+    let kek = Pkcs11Kek::new(&token, id.clone());
+    let deployment = DeploymentId::default_deployment();
+    let (data_key, key) = DataKey::random().unwrap();
+    let context = WrapContext::new(&deployment, None, data_key);
+    let wrapped = kek.wrap(&id, &key, &context).await.unwrap();
+    let mut flipped = wrapped.text.clone().into_bytes();
+    flipped[30] = if flipped[30] == b'A' { b'B' } else { b'A' };
+    let changed = Wrapped {
+        kek: id,
+        text: String::from_utf8(flipped).unwrap(),
+    };
+    for failing in [true, false] {
+        hsm.tell("failing", failing);
+        let before = hsm.calls('W');
+        let opened = kek.unwrap(&changed, &context).await.unwrap_err();
+        let expected = if failing {
+            KekError::Unavailable
+        } else {
+            KekError::Refused
+        };
+        assert_eq!(opened, expected);
+        assert_eq!(hsm.calls('W') - before, 1, "something of its own is sealed, and opened");
+        let opened = kek.unwrap(&wrapped, &context).await;
+        assert_eq!(opened.err(), failing.then_some(KekError::Unavailable));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kek_that_was_tampered_with_opens_nothing() {
     let hsm = SoftHsm::new();

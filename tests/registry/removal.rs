@@ -1,21 +1,24 @@
 //! Removing connections: with calls under way, issuers that do not answer, stores that stop, others that do the same.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use shipbound::chore::Chore;
 use shipbound::credentials::CredentialStore;
 use shipbound::directory::Standing;
 use shipbound::grants::GrantStore;
+use shipbound::jose::Algorithm;
 use shipbound::journal::fingerprint::TenantSalts;
 use shipbound::journal::{ConnectionChange, EventKind};
-use shipbound::keys::{KeyFilter, KeyListing};
-use shipbound::owner::ConnectionId;
+use shipbound::keys::{KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeySpec, KeyStore, Purpose};
+use shipbound::owner::{ConnectionId, Owner};
 use shipbound::registry::{RegistryError, Removal, Remover, Step};
 use shipbound::sandbox::{Answer, Canned, Endpoint, Gate};
 
 use crate::stores::Flaky;
-use crate::world::{World, act, new, tenant, world, world_on};
+use crate::world::{Keys, World, act, new, tenant, world, world_on};
 
 const STEP: Duration = Duration::from_millis(100);
 
@@ -379,4 +382,51 @@ async fn a_fleet_learns_of_a_removal_before_anything_is_taken_away() {
         )
     };
     assert_eq!(one.events(ended) + two.events(ended), 1);
+}
+
+/// Makes a key whenever a listing has come to its end, so often.
+#[derive(Debug)]
+struct StillMade {
+    keys: Arc<Keys>,
+    of: Owner,
+    left: AtomicUsize,
+}
+
+#[async_trait]
+impl KeyListing for StillMade {
+    async fn list(&self, filter: &KeyFilter, after: Option<KeyId>, most: usize) -> Result<Vec<KeyRecord>, KeyError> {
+        let page = self.keys.list(filter, after, most).await?;
+        let more = |left: usize| left.checked_sub(1);
+        if page.is_empty() && self.left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok() {
+            let (purpose, algorithm) = (Purpose::Proof, Algorithm::Es256);
+            self.keys.create(&self.of, KeySpec { purpose, algorithm }).await?;
+        }
+        Ok(page)
+    }
+}
+
+/// A rotation that did not know of the removal yet may make a key after the keys were listed.
+#[tokio::test]
+async fn a_key_that_is_made_while_keys_are_destroyed_does_not_stay() {
+    for (made, finished, done) in [(3, true, 4), (100, false, 8)] {
+        let world = world().await;
+        let connection = world.add("acme").await.connection;
+        assert_eq!(world.ship("acme").await.unwrap(), 201);
+        let listing = Arc::new(StillMade {
+            keys: world.keys.clone(),
+            of: connection.clone().into(),
+            left: AtomicUsize::new(made),
+        });
+        let remover = Remover::new(world.registry.clone(), &world.parts, listing, world.credentials.clone())
+            .client(&world.client);
+        let removal = remover.remove(&connection, &act("left")).await.unwrap();
+        assert_eq!(removal.finished, finished);
+        assert_eq!(count(&removal, Step::Keys), (done, u64::from(!finished)));
+        if finished {
+            assert_gone(&world, &connection).await;
+        } else {
+            // Whoever goes on making keys is not waited for: the removal is not over, and says why.
+            assert_eq!(removal.step(Step::Keys).unwrap().code, Some("keys_are_made"));
+        }
+    }
 }

@@ -7,21 +7,24 @@ use http::Method;
 use shipbound::binding::Confirmation;
 use shipbound::binding::dpop::Dpop;
 use shipbound::carriers::CarrierProfile;
+use shipbound::exchange::budget::Limits;
 use shipbound::grants::{GrantState, GrantStore};
 use shipbound::journal::KeyChange;
 use shipbound::keys::{KeyState, KeyStore, Purpose};
 use shipbound::owner::{CarrierId, ConnectionId, Environment, Owner, Tenant, TenantId};
-use shipbound::rotation::{Outcome, Rotator, Selection, Why};
-use shipbound::sandbox::{Canned, Registration, Sandbox};
+use shipbound::rotation::{Outcome, RotationPolicy, Rotator, Selection, Why};
+use shipbound::sandbox::{Answer, Canned, Endpoint, Gate, Registration, Sandbox};
 use shipbound::token::TokenAt;
 use shipbound::token::client_auth::ClientAuth;
 use shipbound::{Client, Error, Parts};
 
-use crate::world::{DAY, HOUR, World, act, connection, round, world};
+use crate::stops::{Stop, Stopping};
+use crate::world::{DAY, HOUR, Keys, World, act, connection, round, world};
 
 const BACK: &str = "https://app.example/back";
 
 struct Consented {
+    profile: CarrierProfile,
     world: World,
     sandbox: Sandbox,
     parts: Parts,
@@ -31,6 +34,10 @@ struct Consented {
 
 impl Consented {
     async fn new(public: bool) -> Self {
+        Self::over(public, |keys| Arc::new(keys)).await
+    }
+
+    async fn over(public: bool, store: impl FnOnce(Keys) -> Arc<dyn KeyStore>) -> Self {
         let world = world();
         let sandbox = Sandbox::builder()
             .clock(world.shared_clock())
@@ -60,7 +67,7 @@ impl Consented {
         credentials.put(acme.clone(), profile.id(), Environment::Sandbox, credential);
         let grants: Arc<dyn GrantStore> = world.grants.clone();
         let parts = Parts::builder()
-            .shared_keys(Arc::new(world.keys()))
+            .shared_keys(store(world.keys()))
             .credentials(credentials)
             .shared_grants(grants)
             .transport(sandbox.transport().unwrap())
@@ -68,8 +75,12 @@ impl Consented {
             .clock(world.shared_clock())
             .build()
             .unwrap();
-        let client = Client::builder(profile, &parts).binding(Dpop::es256()).build().unwrap();
+        let client = Client::builder(profile.clone(), &parts)
+            .binding(Dpop::es256())
+            .build()
+            .unwrap();
         Self {
+            profile,
             world,
             sandbox,
             parts,
@@ -225,5 +236,144 @@ async fn a_consent_that_a_rotation_comes_into_is_finished_with_the_old_key_and_g
     let active = consented.world.active(&Consented::owner()).await;
     let lease = consented.client.lease(&consented.tenant).unwrap();
     assert_eq!(lease.confirmations(), [Confirmation::Jkt(active.jkt())]);
+    consented.sandbox.shutdown().await;
+}
+
+/// Begins to exchange a code, and has the key replaced before the issuer has answered.
+async fn consent_while_replaced(consented: &Consented) -> shipbound::keys::KeyRecord {
+    let begun = consented.client.authorize(&consented.tenant, BACK).await.unwrap();
+    let back = consented.sandbox.allow(begun.url.as_str()).unwrap();
+    let gate = Gate::new();
+    let acme = consented.tenant.id().clone();
+    consented
+        .sandbox
+        .script(acme, Endpoint::Token, [Answer::normal().held(&gate)]);
+    let old = consented.world.active(&Consented::owner()).await;
+    consented.world.clock.advance(Duration::from_secs(5));
+    let (client, tenant) = (consented.client.clone(), consented.tenant.clone());
+    let exchange = tokio::spawn(async move { client.consented(&tenant, begun.pending, &back).await.map(drop) });
+    gate.reached(1).await;
+    let run = consented
+        .rotator()
+        .rotate(Selection::All, Why::Routine, &act())
+        .finish()
+        .await;
+    assert_eq!((run.rotated, run.held), (1, 0));
+    gate.open();
+    exchange.await.unwrap().unwrap();
+    assert_eq!(consented.bound_to().await, [Confirmation::Jkt(old.jkt())]);
+    old
+}
+
+#[tokio::test]
+async fn a_consent_that_comes_while_its_key_is_replaced_goes_on_with_the_old_key_until_it_ends() {
+    let consented = Consented::new(true).await;
+    let old = consent_while_replaced(&consented).await;
+    let held = |change: &KeyChange| matches!(change, KeyChange::HeldByGrant { .. });
+    assert_eq!(consented.world.count(held), 1, "told at once");
+    let rotator = consented.rotator();
+    for _ in 0..9 * 24 {
+        consented.world.clock.advance(HOUR);
+        round(&rotator).await;
+        assert_eq!(consented.ship().await.unwrap(), 201);
+    }
+    assert_eq!(consented.bound_to().await, [Confirmation::Jkt(old.jkt())]);
+    let told = consented.world.count(held);
+    assert!((5..=10).contains(&told), "{told}");
+
+    // The consent ends, and the key drains.
+    consented.world.grants.remove(&Consented::connection()).await.unwrap();
+    for _ in 0..50 {
+        consented.world.clock.advance(HOUR);
+        round(&rotator).await;
+    }
+    let destroyed = consented.world.of(&Consented::owner(), KeyState::Destroyed).await;
+    assert!(destroyed.iter().any(|key| key.id == old.id));
+    assert_eq!(consented.world.count(held), told);
+    consented.sandbox.shutdown().await;
+}
+
+/// Where the store cannot have a draining key go on, the consent ends with it; that was told.
+#[tokio::test]
+async fn a_store_that_cannot_hold_a_key_lets_it_drain_and_that_is_told() {
+    let consented = Consented::over(true, |keys| Arc::new(Stopping::new(keys, usize::MAX, Stop::Before))).await;
+    consent_while_replaced(&consented).await;
+    assert_eq!(
+        consented
+            .world
+            .count(|change| matches!(change, KeyChange::HeldByGrant { .. })),
+        1
+    );
+    let rotator = consented.rotator();
+    for _ in 0..23 {
+        consented.world.clock.advance(HOUR);
+        round(&rotator).await;
+        assert_eq!(consented.ship().await.unwrap(), 201);
+    }
+    consented.world.clock.advance(2 * HOUR);
+    round(&rotator).await;
+    assert_eq!(consented.ship().await.unwrap_err().code(), "key");
+    // Nor is a code taken whose key has been replaced: the refresh token would end with it.
+    consented.world.clock.advance(Duration::from_secs(120));
+    let begun = consented.client.authorize(&consented.tenant, BACK).await.unwrap();
+    let back = consented.sandbox.allow(begun.url.as_str()).unwrap();
+    consented.world.grants.remove(&Consented::connection()).await.unwrap();
+    let run = rotator.rotate(Selection::All, Why::Routine, &act()).finish().await;
+    assert_eq!(run.rotated, 1);
+    let refused = consented
+        .client
+        .consented(&consented.tenant, begun.pending, &back)
+        .await;
+    assert_eq!(refused.unwrap_err().code(), "key");
+    consented.sandbox.shutdown().await;
+}
+
+/// RFC 9449 10: the code is bound to the key that it was asked for with, and so is a public client's refresh token.
+#[tokio::test]
+async fn a_public_clients_consent_that_a_rotation_comes_into_is_finished_and_its_key_held() {
+    let consented = Consented::new(true).await;
+    let begun = consented.client.authorize(&consented.tenant, BACK).await.unwrap();
+    let old = consented.world.active(&Consented::owner()).await;
+    consented.world.clock.advance(Duration::from_secs(5));
+    let rotator = consented.rotator();
+    let run = rotator.rotate(Selection::All, Why::Routine, &act()).finish().await;
+    assert_eq!(run.rotated, 1);
+    let back = consented.sandbox.allow(begun.url.as_str()).unwrap();
+    consented
+        .client
+        .consented(&consented.tenant, begun.pending, &back)
+        .await
+        .unwrap();
+    assert_eq!(consented.bound_to().await, [Confirmation::Jkt(old.jkt())]);
+    for _ in 0..5 * 24 {
+        consented.world.clock.advance(HOUR);
+        round(&rotator).await;
+        assert_eq!(consented.ship().await.unwrap(), 201);
+    }
+    consented.sandbox.shutdown().await;
+}
+
+/// What a client trusts tokens for is how long its replaced keys sign, whoever replaces them.
+#[tokio::test]
+async fn keys_drain_as_long_as_the_clients_limits_say() {
+    let consented = Consented::new(false).await;
+    consented.consent().await;
+    let limits = Limits::default().longest_lifetime(2 * HOUR);
+    let policy = RotationPolicy::builder()
+        .trusted_lifetime(limits.longest_lifetime)
+        .build()
+        .unwrap();
+    let choosy = Client::builder(consented.profile.clone(), &consented.parts)
+        .binding(Dpop::ed25519())
+        .limits(limits)
+        .build()
+        .unwrap();
+    let now = shipbound::clock::Clock::now(&*consented.world.clock);
+    choosy.prepare([consented.tenant.clone()]).await.unwrap();
+    let [draining] = &consented.world.of(&Consented::owner(), KeyState::Draining).await[..] else {
+        panic!("one drains")
+    };
+    assert_eq!(draining.drain_until, Some(now + policy.drain()));
+    assert_eq!(policy.drain(), 2 * HOUR + Duration::from_secs(300));
     consented.sandbox.shutdown().await;
 }

@@ -199,3 +199,57 @@ async fn one_changed_row_does_not_keep_the_others_and_is_not_forgotten(scene: Sc
     assert_eq!((under(&scene, "k1").await, under(&scene, "k2").await), (1, 4));
     assert_eq!(sealing.kek_state(&kek("k1")).await.unwrap(), Some(KekState::Retiring));
 }
+
+on_both!(rows_that_cannot_be_read_stop_nothing_behind_them_and_keep_their_kek);
+async fn rows_that_cannot_be_read_stop_nothing_behind_them_and_keep_their_kek(scene: Scene) {
+    const FIRST: &str = "00000000-0000-0000-0000-000000000000";
+    let before = scene.sealing(&["k1"]);
+    let mut sealed = Vec::new();
+    // More than one page of them.
+    for number in 0..103 {
+        sealed.push(seal(&before, &format!("t{number}")).await);
+    }
+    let id = scene
+        .world
+        .raw("SELECT id FROM sb_data_keys WHERE tenant = 't1'")
+        .await
+        .remove(0);
+    let world = &scene.world;
+    let raw = |sql: String| async move { world.raw(&sql).await };
+    raw(format!(
+        "UPDATE sb_data_keys SET tenant = '?', id = '{FIRST}' WHERE tenant = 't1'"
+    ))
+    .await;
+    raw("UPDATE sb_data_keys SET incarnation = 'x' WHERE tenant = 't2'".to_owned()).await;
+    let sealing = scene.sealing(&["k2", "k1"]);
+    sealing.rotate_kek(&act()).await.unwrap();
+    let mut last = Rewrapped::default();
+    for done in [101, 0] {
+        let broken = sealing.rewrap(&act(), &mut |so_far| last = so_far).await.unwrap_err();
+        // The first of them is named.
+        let SealingError::Broken(broken) = broken else {
+            panic!("{broken:?}")
+        };
+        assert_eq!(broken.as_uuid().to_string(), FIRST);
+        assert_eq!((last.done, last.left), (done, 2));
+        assert_eq!((under(&scene, "k1").await, under(&scene, "k2").await), (2, 101));
+        assert_eq!(sealing.kek_state(&kek("k1")).await.unwrap(), Some(KekState::Retiring));
+    }
+    // Mended they go as well, and their KEK ends.
+    raw(format!(
+        "UPDATE sb_data_keys SET tenant = 't1', id = '{id}' WHERE id = '{FIRST}'"
+    ))
+    .await;
+    raw(format!(
+        "UPDATE sb_data_keys SET incarnation = '{}' WHERE tenant = 't2'",
+        uuid::Uuid::nil()
+    ))
+    .await;
+    let mended = sealing.rewrap(&act(), &mut |_| ()).await.unwrap();
+    assert_eq!((mended.done, mended.left), (2, 0));
+    assert_eq!(sealing.kek_state(&kek("k1")).await.unwrap(), Some(KekState::Retired));
+    let after = scene.sealing(&["k2"]);
+    for (number, sealed) in sealed.iter().enumerate() {
+        open(&after, &format!("t{number}"), sealed).await.unwrap();
+    }
+}

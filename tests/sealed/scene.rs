@@ -54,8 +54,8 @@ impl Scene {
 
     /// Another process, whose provider has these KEKs.
     pub(crate) async fn process(&self, names: &[&str]) -> Process {
-    pub(crate) async fn process(&self, names: &[&str]) -> Process {
-        self.process_of(self.world.database(), names, self.world.anchor.clone()).await
+        self.process_of(self.world.database(), names, self.world.anchor.clone())
+            .await
     }
 
     /// The same, with this access to the database.

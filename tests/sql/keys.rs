@@ -6,8 +6,9 @@ use shipbound::keys::{
     KeyError, KeyFilter, KeyHandle, KeyListing, KeyRecords, KeySpec, KeyState, KeyStore, Purpose, Retired,
 };
 use shipbound::owner::TenantId;
+use sqlx::Connection as _;
 
-use crate::world::{World, owner};
+use crate::world::{Kind, World, owner};
 
 const PROOF: KeySpec = KeySpec {
     purpose: Purpose::Proof,
@@ -177,3 +178,29 @@ async fn numbers_of_changes_are_committed_in_their_order(world: World) {
     assert!(written.iter().all(|id| seen.contains(id)), "a change was passed over");
 }
 on_all!(numbers_of_changes_are_committed_in_their_order);
+
+/// SQLite has one writer at a time. Those of a process wait for their turn without a connection, so that readers have one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writers_that_wait_keep_no_reader_waiting() {
+    let world = World::new(Kind::Sqlite).await;
+    let keys = world.keys().await;
+    let key = active_key(&keys, "acme").await;
+    // Another process writes, and stands still.
+    let mut other = sqlx::SqliteConnection::connect(world.direct()).await.unwrap();
+    sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let writers: Vec<_> = (0..8)
+        .map(|number| {
+            let keys = keys.clone();
+            tokio::spawn(async move { keys.create(&owner(&format!("t{number}")), PROOF).await.map(drop) })
+        })
+        .collect();
+    for _ in 0..200 {
+        let read = keys.active(&owner("acme"), Purpose::Proof).await.unwrap();
+        assert_eq!(read.map(|read| read.id()), Some(key.id()));
+    }
+    assert!(writers.iter().all(|writer| !writer.is_finished()));
+    sqlx::raw_sql("ROLLBACK").execute(&mut other).await.unwrap();
+    for writer in writers {
+        writer.await.unwrap().unwrap();
+    }
+}

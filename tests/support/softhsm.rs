@@ -101,7 +101,8 @@ impl SoftHsm {
     }
 
     /// `broken`: C_Initialize fails; `hang`: searches and signatures hang; `export`: new keys can be exported;
-    /// `forget`: all sessions are closed before the next one is opened, once.
+    /// `forget`: all sessions are closed before the next one is opened, once; `failing`: nothing is
+    /// decrypted.
     pub fn tell(&self, what: &str, so: bool) {
         let file = self.0.join(what);
         if so {

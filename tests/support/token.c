@@ -13,7 +13,7 @@ typedef ulong (*call)();
 typedef struct { ulong type; void *value; ulong length; } attribute;
 typedef struct { unsigned char version[2]; call entry[68]; } list;
 
-enum { INITIALIZE = 0, OPEN_SESSION = 12, CLOSE_ALL_SESSIONS = 14, LOGIN = 18, DESTROY_OBJECT = 22, FIND_OBJECTS_INIT = 26, SIGN_INIT = 42, GENERATE_KEY_PAIR = 59 };
+enum { INITIALIZE = 0, OPEN_SESSION = 12, CLOSE_ALL_SESSIONS = 14, LOGIN = 18, DESTROY_OBJECT = 22, FIND_OBJECTS_INIT = 26, ENCRYPT_INIT = 29, DECRYPT = 34, SIGN_INIT = 42, GENERATE_KEY_PAIR = 59 };
 
 static list own;
 static list *real;
@@ -67,6 +67,21 @@ static ulong find_objects_init(ulong session, void *template, ulong size) {
   return real->entry[FIND_OBJECTS_INIT](session, template, size);
 }
 
+static ulong encrypt_init(ulong session, void *mechanism, ulong key) {
+  count("W");
+  return real->entry[ENCRYPT_INIT](session, mechanism, key);
+}
+
+static ulong decrypt(ulong session, void *sealed, ulong length, void *opened, ulong *room) {
+  if (told(HERE "/failing")) {
+    unsigned char ended[1024];
+    ulong size = sizeof ended;
+    real->entry[DECRYPT](session, sealed, length, ended, &size); /* a failure ends the operation */
+    return 0x30; /* CKR_DEVICE_ERROR */
+  }
+  return real->entry[DECRYPT](session, sealed, length, opened, room);
+}
+
 static ulong sign_init(ulong session, void *mechanism, ulong key) {
   count("S");
   hang();
@@ -93,6 +108,8 @@ ulong C_GetFunctionList(list **out) {
     own.entry[LOGIN] = login;
     own.entry[DESTROY_OBJECT] = destroy_object;
     own.entry[FIND_OBJECTS_INIT] = find_objects_init;
+    own.entry[ENCRYPT_INIT] = encrypt_init;
+    own.entry[DECRYPT] = decrypt;
     own.entry[SIGN_INIT] = sign_init;
     own.entry[GENERATE_KEY_PAIR] = generate_key_pair;
   }

@@ -123,13 +123,16 @@ async fn answers_that_are_not_those_of_the_engine_are_refused() {
     let (outcome, ..) = making([ok(), key(&|_| {}), key(&|_| {}), ok(), ok()]).await;
     assert_eq!(outcome, Err(KeyError::SignerFailed), "no public key");
     // What was not made as it should be is destroyed: it is looked for, freed, deleted.
-    let wrong: [&dyn Fn(&mut serde_json::Value); 6] = [
+    let wrong: [&dyn Fn(&mut serde_json::Value); 9] = [
         &|data| data["exportable"] = json!(true),
         &|data| data["allow_plaintext_backup"] = json!(true),
         &|data| data["exportable"] = json!(null),
         &|data| data["derived"] = json!(true),
         &|data| data["latest_version"] = json!(2),
         &|data| data["type"] = json!("aes256-gcm96"),
+        &|data| data["imported_key"] = json!(true),
+        &|data| data["imported_key_allow_rotation"] = json!(false),
+        &|data| data["imported_key_allow_rotation"] = json!(true),
     ];
     for change in wrong {
         let (outcome, _, count) = making([ok(), key(change), key(change), ok(), ok()]).await;

@@ -2,6 +2,10 @@
 
 use std::sync::Arc;
 
+use aws_lc_rs::key_wrap::{AES_256, AesKek, KeyWrapPadded};
+use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 use http::Method;
 use serde_json::json;
@@ -10,6 +14,7 @@ use shipbound::store::anchor::{AnchorError, Anchored, EpochAnchor};
 use shipbound::store::seal::{DataKey, KekError, KekId, KekProvider, WrapContext, Wrapped};
 use shipbound::store::transit::{KvAnchor, TransitError, TransitKek};
 
+use super::openbao::OpenBao;
 use super::scene::{change, server, start};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -101,6 +106,46 @@ async fn a_data_key_opens_in_its_context_and_version_alone() {
         TransitKek::new(&server, "transit", "../kek"),
         Err(TransitError::Name)
     ));
+}
+
+/// As the engine takes a key over: under an AES key (RFC 5649), that one under the engine's RSA key.
+async fn import(bao: &OpenBao, name: &str, key: &[u8; 32], body: serde_json::Value) {
+    let (_, answer) = bao.ask(Method::GET, "transit/wrapping_key", None).await;
+    let pem = answer["data"]["public_key"].as_str().unwrap();
+    let base64: String = pem.lines().filter(|line| !line.starts_with("-----")).collect();
+    let engine = PublicEncryptingKey::from_der(&STANDARD.decode(base64).unwrap()).unwrap();
+    let engine = OaepPublicEncryptingKey::new(engine).unwrap();
+    let (aes, mut wrapped, mut inner) = ([7; 32], vec![0; engine.ciphertext_size()], [0; 40]);
+    engine
+        .encrypt(&OAEP_SHA256_MGF1SHA256, &aes, &mut wrapped, None)
+        .unwrap();
+    let kek = AesKek::new(&AES_256, &aes).unwrap();
+    wrapped.extend_from_slice(kek.wrap_with_padding(key, &mut inner).unwrap());
+    let mut body = body;
+    body["ciphertext"] = STANDARD.encode(wrapped).into();
+    body["type"] = "aes256-gcm96".into();
+    change(bao, &format!("transit/keys/{name}/import"), body).await;
+}
+
+/// Whoever has brought a key into the engine may have it still.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kek_that_was_imported_is_none() {
+    let bao = start().await;
+    let server = server(&bao).await;
+    for (name, body) in [
+        ("imported-kek", json!({})),
+        ("turning-kek", json!({ "allow_rotation": true })),
+    ] {
+        import(&bao, name, &[9; 32], body).await;
+        let kek = TransitKek::new(&server, "transit", name).unwrap();
+        assert!(matches!(kek.current().await, Err(KekError::Invalid(_))), "{name}");
+        let (id, key) = DataKey::random().unwrap();
+        let deployment = DeploymentId::default_deployment();
+        let context = WrapContext::new(&deployment, None, id);
+        let named = KekId::new(&format!("{name}:v1")).unwrap();
+        let wrapped = kek.wrap(&named, &key, &context).await;
+        assert!(matches!(wrapped, Err(KekError::Invalid(_))), "{name}: {wrapped:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,6 +54,50 @@ pub(super) async fn draining(stores: &KeyStores) -> Outcome {
     Ok(())
 }
 
+pub(super) async fn held(stores: &KeyStores) -> Outcome {
+    let (one, other) = stores.two().await;
+    let owner = fresh()?;
+    let old = stores.promoted(&one, &owner, None).await?;
+    let elsewhere = other
+        .keys
+        .get(&owner, &old.id())
+        .await?
+        .ok_or("an active key is not found by its id")?;
+    let until = stores.in_seconds(7_200);
+    let held = one.keys.prolong(&owner, &old.id(), until).await?;
+    demand(!held, "a key was prolonged that does not drain")?;
+    // It drains for an hour.
+    let new = stores.promoted(&one, &owner, Some(&old)).await?;
+    if !one.keys.prolong(&owner, &old.id(), until).await? {
+        // The store cannot.
+        return Ok(());
+    }
+    for earlier in [until, stores.in_seconds(60)] {
+        let held = one.keys.prolong(&owner, &old.id(), earlier).await?;
+        demand(held, "a key that drains so long was not said to")?;
+    }
+    demand(
+        !one.keys.prolong(&fresh()?, &old.id(), stores.in_seconds(9_000)).await?,
+        "another owner's key was prolonged",
+    )?;
+    other.look().await;
+    stores.clock.advance(Duration::from_secs(7_199));
+    one.look().await;
+    other.look().await;
+    for key in [&old, &elsewhere, &new] {
+        sign(key).await?;
+    }
+    let read = other.keys.get(&owner, &old.id()).await?;
+    demand(read.is_some(), "a held key is not found by its id")?;
+    stores.clock.advance(Duration::from_secs(1));
+    for key in [&old, &elsewhere] {
+        demand(sign(key).await.is_err(), "a key signs after its time of draining")?;
+    }
+    let again = one.keys.prolong(&owner, &old.id(), stores.in_seconds(60)).await?;
+    demand(!again, "a key was prolonged that has drained")?;
+    demand(sign(&old).await.is_err(), "a drained key signs again")
+}
+
 pub(super) async fn retiring(stores: &KeyStores) -> Outcome {
     let (one, other) = stores.two().await;
     let owner = fresh()?;

@@ -193,6 +193,7 @@ impl fmt::Debug for KeyStores {
 /// | `promotion is both or neither` | The new key is active and the old one drains, or nothing happened: else two keys are active, or none. |
 /// | `one of many promotes` | Of any number at once, in two processes, exactly one wins, and all read the winner. |
 /// | `draining ends by the clock` | A replaced key signs until its time is over, and then never again, also when the wall clock is set back. |
+/// | `held keys sign on` | Where a draining key can be prolonged, it signs until the new end and no longer, also by handles of before, in every process; never a shorter time, and no key that has drained. |
 /// | `retiring closes every handle` | When `retire` has returned, no handle of that process signs, and none of another after a look. |
 /// | `ended keys never return` | An ended key is not found, promoted or usable, in any process; a compromised one stays compromised. |
 /// | `what was done may be repeated` | Whoever does not know whether it was done does it again, and nothing changes. |
@@ -211,6 +212,7 @@ pub async fn key_store(stores: &KeyStores) -> Report {
         .await;
     report.run("one of many promotes", promotes::one_of_many(stores)).await;
     report.run("draining ends by the clock", ends::draining(stores)).await;
+    report.run("held keys sign on", ends::held(stores)).await;
     report.run("retiring closes every handle", ends::retiring(stores)).await;
     report.run("ended keys never return", ends::never_return(stores)).await;
     report

@@ -1,8 +1,8 @@
 //! The end of keys: their records say so, and their private halves go.
 
-use std::mem;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::{fmt, mem};
 
 use super::{ATTEMPTS, RecordedKeys, Shared, next_of};
 use crate::clock::Timestamp;
@@ -17,6 +17,13 @@ const REMEMBERED_FOR: i64 = 90 * 86_400;
 
 /// How many private halves that cannot be wiped are passed over at most.
 const MOST_PASSED: usize = 4_096;
+
+/// Hears of keys that a store ends by itself. A [`Journal`](crate::journal::Journal) does.
+pub trait KeyEnds: fmt::Debug + Send + Sync {
+    /// This key, as it was listed, has just been destroyed: it had drained, or nobody had promoted it. Called once for each key, in
+    /// the process that ended it.
+    fn destroyed(&self, key: &KeyRecord);
+}
 
 impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> RecordedKeys<R, H> {
     /// Ends keys whose time of draining is over, and pending ones that nobody has promoted for 90 days, and has the private
@@ -38,6 +45,9 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Recorded
         for record in shared.next_page(most).await? {
             if goes_on() && now.is_some_and(|now| is_over(&record, now)) && shared.end_as_listed(&record).await? {
                 done += 1;
+                if let Some(told) = shared.told.get() {
+                    told.destroyed(&record);
+                }
             }
         }
         done += shared.wipe_some(most, goes_on).await?;

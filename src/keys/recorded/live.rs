@@ -224,7 +224,9 @@ pub(super) fn follow(key: &KeyHandle, state: KeyState, drain_until: Option<Times
         KeyState::Draining => match drain_until {
             Some(until) => {
                 key.open();
-                key.drain(until, clock);
+                if !key.drain(until, clock) {
+                    key.prolong(until);
+                }
             }
             // Nobody knows how long, so not at all.
             None => {

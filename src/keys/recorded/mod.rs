@@ -8,7 +8,7 @@ mod signer;
 
 use std::fmt;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use async_trait::async_trait;
 use futures_util::future::WeakShared;
@@ -26,6 +26,7 @@ use crate::jose::{Algorithm, Thumbprint};
 use crate::owner::Owner;
 
 pub use self::authority::Authority;
+pub use self::ending::KeyEnds;
 
 /// How often a record is read again that others keep changing.
 const ATTEMPTS: usize = 8;
@@ -83,6 +84,8 @@ struct Shared<R: ?Sized, H: ?Sized> {
     tidied: Mutex<Option<KeyId>>,
     /// How many keys could not be wiped in rounds since all were tried.
     unwiped: AtomicUsize,
+    /// Who is told of keys that are ended here.
+    told: OnceLock<Arc<dyn KeyEnds>>,
 }
 
 impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> RecordedKeys<R, H> {
@@ -100,7 +103,16 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Recorded
             looking: Mutex::default(),
             tidied: Mutex::default(),
             unwiped: AtomicUsize::new(0),
+            told: OnceLock::new(),
         }))
+    }
+
+    /// Tells `ends` of keys that [tidying](RecordedKeys::tidy) ends: a [`Journal`](crate::journal::Journal), say. Of keys that
+    /// somebody retires he tells by himself. Said once; later ones are not told. Default: nobody.
+    #[must_use]
+    pub fn telling(self, ends: Arc<dyn KeyEnds>) -> Self {
+        let _first_one_stays = self.0.told.set(ends);
+        self
     }
 
     /// Takes over a key that was made elsewhere, as a pending key of `owner`. When this returns `Ok` the key is durable.
@@ -389,6 +401,30 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> KeyStore
             None => None,
         };
         self.0.replace(next, old, drain_until).await
+    }
+
+    async fn prolong(&self, owner: &Owner, key: &KeyId, drain_until: Timestamp) -> Result<bool, KeyError> {
+        self.0.begin().await?;
+        for _attempt in 0..ATTEMPTS {
+            let stored = self.0.load(owner, key).await?;
+            let drains = |stored: &StoredKey| stored.record.state == KeyState::Draining;
+            let Some(stored) = stored.filter(|stored| drains(stored) && !self.0.is_drained(&stored.record)) else {
+                return Ok(false);
+            };
+            if stored.record.drain_until >= Some(drain_until) {
+                return Ok(true);
+            }
+            let next = KeyRecord {
+                drain_until: Some(drain_until),
+                ..next_of(&stored.record)
+            };
+            let change = self.0.carry(&stored, next).await?;
+            if self.0.change(owner, std::slice::from_ref(&change)).await? {
+                self.0.live.follow(&change.next.record);
+                return Ok(true);
+            }
+        }
+        Err(KeyError::StoreUnavailable)
     }
 
     async fn retire(&self, owner: &Owner, key: &KeyId, to: Retired) -> Result<bool, KeyError> {

@@ -19,6 +19,9 @@ const STORE: Duration = Duration::from_secs(10);
 /// How many keys are listed at a time.
 const PAGE: usize = 64;
 
+/// How often keys are listed until there are none: who goes on making them is none of ours.
+const LISTINGS: usize = 8;
+
 /// How much longer than they take to follow other processes are waited for: their clocks differ, and what they write takes its time.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -150,8 +153,20 @@ impl Remover {
         StepReport::new(Step::DataKey).taken(self.in_time(erased).await)
     }
 
+    /// Destroys the connection's keys, until a listing has none: whoever was just making one may not have known of the removal.
     async fn destroyed(&self, connection: &ConnectionId) -> StepReport {
         let mut step = StepReport::new(Step::Keys);
+        for _listing in 0..LISTINGS {
+            let before = step.done;
+            step = self.destroyed_as_listed(connection, step).await;
+            if step.remained > 0 || step.done == before {
+                return step;
+            }
+        }
+        step.remains(1, "keys_are_made")
+    }
+
+    async fn destroyed_as_listed(&self, connection: &ConnectionId, mut step: StepReport) -> StepReport {
         let owner = Owner::Connection(connection.clone());
         let filter = KeyFilter::default().of_owner(connection.clone());
         let mut after: Option<KeyId> = None;

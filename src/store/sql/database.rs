@@ -41,11 +41,14 @@ struct Inner {
     place: Place,
     clock: Arc<dyn Clock>,
     permits: Arc<Semaphore>,
+    /// Whose turn it is to write, where one can write at a time. SQLite's own waiting is by naps, up to 100 ms long; a writer that
+    /// takes them on a connection keeps readers from it.
+    writer: Option<Arc<Semaphore>>,
     idle: Mutex<Vec<Connection>>,
     limits: Limits,
-    /// What begins a transaction that writes, and one that reads.
+    /// What begins a transaction that writes, and one that reads; `None` where a statement by itself is one.
     begin_write: Arc<str>,
-    begin_read: Arc<str>,
+    begin_read: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,30 +93,40 @@ impl Database {
 
     /// Begins a transaction that writes.
     pub(crate) async fn begin(&self) -> Result<Tx, SqlError> {
-        self.begin_with(&self.0.begin_write).await
+        let inner = &self.0;
+        let writer = match &inner.writer {
+            Some(writer) => {
+                let turn = self
+                    .in_time(inner.limits.acquire, Arc::clone(writer).acquire_owned())
+                    .await?;
+                Some(turn.map_err(|_never_closed| SqlError::Unavailable)?)
+            }
+            None => None,
+        };
+        let tx = self.begin_with(Some(&inner.begin_write)).await?;
+        Ok(Tx { writer, ..tx })
     }
 
     /// The rows of one statement that reads, in a transaction of its own.
     pub(crate) async fn rows(&self, sql: &'static str, values: &[Value]) -> Result<Vec<Row>, SqlError> {
-        again(|| async {
-            let mut tx = self.begin_with(&self.0.begin_read).await?;
-            let rows = tx.rows(sql, values).await?;
-            // Whatever becomes of the commit, the rows were read.
-            let _read = tx.commit().await;
-            Ok(rows)
-        })
-        .await
+        again(|| self.read(sql, values)).await
     }
 
     /// The same for a statement that was put together, out of constant parts alone.
     pub(crate) async fn composed(&self, sql: &Arc<str>, values: &[Value]) -> Result<Vec<Row>, SqlError> {
-        again(|| async {
-            let mut tx = self.begin_with(&self.0.begin_read).await?;
-            let rows = tx.rows_of(AssertSqlSafe(Arc::clone(sql)), values).await?;
-            let _read = tx.commit().await;
-            Ok(rows)
-        })
-        .await
+        again(|| self.read(AssertSqlSafe(Arc::clone(sql)), values)).await
+    }
+
+    async fn read(&self, sql: impl SqlSafeStr + Send, values: &[Value]) -> Result<Vec<Row>, SqlError> {
+        let begin = self.0.begin_read.as_ref();
+        let mut tx = self.begin_with(begin).await?;
+        let rows = tx.rows_of(sql, values).await?;
+        match begin {
+            // Whatever becomes of the commit, the rows were read.
+            Some(_) => drop(tx.commit().await),
+            None => tx.leave(),
+        }
+        Ok(rows)
     }
 
     /// How many rows one statement has changed, in a transaction of its own.
@@ -136,7 +149,7 @@ impl Database {
         matches!(self.0.place, Place::Sqlite(_))
     }
 
-    async fn begin_with(&self, begin: &Arc<str>) -> Result<Tx, SqlError> {
+    async fn begin_with(&self, begin: Option<&Arc<str>>) -> Result<Tx, SqlError> {
         let inner = &self.0;
         let permit = inner.permits.clone().acquire_owned();
         let permit = self.in_time(inner.limits.acquire, permit).await?;
@@ -165,13 +178,16 @@ impl Database {
         Ok(Tx {
             database: self.clone(),
             permit: Some(permit),
+            writer: None,
             connection: Some(connection),
         })
     }
 
-    async fn begin_on(&self, mut connection: Connection, begin: &Arc<str>) -> Result<Connection, SqlError> {
-        let begun = connection.script(begin.clone());
-        self.in_time(self.0.limits.statement, begun).await??;
+    async fn begin_on(&self, mut connection: Connection, begin: Option<&Arc<str>>) -> Result<Connection, SqlError> {
+        if let Some(begin) = begin {
+            let begun = connection.script(begin.clone());
+            self.in_time(self.0.limits.statement, begun).await??;
+        }
         Ok(connection)
     }
 
@@ -188,8 +204,9 @@ pub(crate) struct Tx {
     database: Database,
     /// Not there while a statement runs, and after one failed.
     connection: Option<Connection>,
-    /// Not there after the end.
+    /// These are not there after the end.
     permit: Option<OwnedSemaphorePermit>,
+    writer: Option<OwnedSemaphorePermit>,
 }
 
 impl Tx {
@@ -256,6 +273,14 @@ impl Tx {
             }
         }
         self.permit = None;
+        self.writer = None;
+    }
+
+    /// Gives the connection back that no transaction was begun on.
+    fn leave(mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.give_back(connection);
+        }
     }
 
     fn give_back(&self, connection: Connection) {
@@ -350,8 +375,9 @@ impl DatabaseBuilder {
             Asked::Sqlite(path) => Place::sqlite(path, limits.acquire),
             Asked::Postgres(url) => Place::Postgres(Box::new(postgres(url, self.plaintext)?)),
         };
-        let (write, read): (Arc<str>, Arc<str>) = match &place {
-            Place::Sqlite(_) => ("BEGIN IMMEDIATE".into(), "BEGIN".into()),
+        let is_sqlite = matches!(place, Place::Sqlite(_));
+        let (write, read): (Arc<str>, Option<Arc<str>>) = match &place {
+            Place::Sqlite(_) => ("BEGIN IMMEDIATE".into(), None),
             // SET LOCAL ends with the transaction, so a pooler may give the connection to anybody after it.
             Place::Postgres(_) => {
                 let ms = limits.statement.as_millis().clamp(1, 86_400_000);
@@ -359,7 +385,7 @@ impl DatabaseBuilder {
                     format!("SET LOCAL statement_timeout = {ms}; SET LOCAL idle_in_transaction_session_timeout = {ms}");
                 (
                     format!("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {set}").into(),
-                    format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {set}").into(),
+                    Some(format!("BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY; {set}").into()),
                 )
             }
         };
@@ -367,6 +393,7 @@ impl DatabaseBuilder {
             place,
             clock: self.clock,
             permits: Arc::new(Semaphore::new(limits.connections)),
+            writer: is_sqlite.then(|| Arc::new(Semaphore::new(1))),
             idle: Mutex::default(),
             limits,
             begin_write: write,

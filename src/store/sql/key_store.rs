@@ -32,11 +32,12 @@ use crate::store::seal::{SealedKeys, Sealer};
 pub type SqlKeyStore = RecordedKeys<SqlKeyRecords, SealedKeys>;
 
 impl SqlKeyStore {
-    /// The keys of the ledger's deployment, sealed by `sealer`, with the database's clock and the default [`Authority`]. For
-    /// other ones see [`RecordedKeys::new`].
+    /// The keys of the ledger's deployment, sealed by `sealer`, with the database's clock, the default [`Authority`] and the
+    /// ledger's journal. For other ones see [`RecordedKeys::new`].
     pub fn sealed(database: &Database, ledger: &Ledger, sealer: Arc<dyn Sealer>) -> Self {
         let records = Arc::new(SqlKeyRecords::new(database, ledger));
         let holder = Arc::new(SealedKeys::new(sealer));
-        Self::new(records, holder, Arc::clone(database.clock()), Authority::default())
+        let keys = Self::new(records, holder, Arc::clone(database.clock()), Authority::default());
+        keys.telling(Arc::new(ledger.journal().clone()))
     }
 }

@@ -30,7 +30,7 @@ pub use self::setup::LedgerSetup;
 use super::database::Tx;
 use super::error::{DatabaseError, SqlError};
 use crate::chore::Chore;
-use crate::journal::EventKind;
+use crate::journal::{EventKind, Journal};
 use crate::owner::DeploymentId;
 use crate::store::anchor::{AnchorError, Anchored};
 use crate::store::seal::SealError;
@@ -355,6 +355,10 @@ impl Ledger {
             Err(LedgerError::RolledBack(_)) => Err(SqlError::RolledBack),
             Err(_) => Err(SqlError::Unavailable),
         }
+    }
+
+    pub(crate) fn journal(&self) -> &Journal {
+        &self.0.setup.journal
     }
 
     /// A row was put back whose end stands in the chain: told to the journal. The chain itself is whole, so others go on.
