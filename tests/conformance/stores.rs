@@ -32,7 +32,7 @@ async fn keys_in_memory() {
     };
     passed(
         &conformance::key_store(&KeyStores::new(clock, open).within_one_process()).await,
-        12,
+        13,
     );
 }
 
@@ -40,7 +40,7 @@ async fn keys_in_memory() {
 async fn recorded_keys_over_memory() {
     for algorithm in [Algorithm::Es256, Algorithm::Ed25519] {
         let report = conformance::key_store(&recorded(Break::Nothing).with_algorithm(algorithm)).await;
-        passed(&report, 14);
+        passed(&report, 15);
     }
 }
 
