@@ -73,5 +73,11 @@ async fn a_secret_that_was_marked_and_not_renewed_is_renewed_by_the_next_call(sc
     // Two at once draw one each at most.
     assert!((1..=2).contains(&secrets(&scene).await));
     let fresh = scene.process(&["k2"]).await;
-    assert_eq!(fresh.ledger.at(), one.ledger.at());
+    // Who ended first has not followed the other to the end.
+    let furthest = if one.ledger.at().rows > two.ledger.at().rows {
+        &one
+    } else {
+        &two
+    };
+    assert_eq!(fresh.ledger.at(), furthest.ledger.at());
 }
