@@ -16,7 +16,7 @@ use crate::json::{self, Object};
 pub(super) struct Stage {
     pub(super) name: &'static str,
     pub(super) consent: u64,
-    /// Drawn when a consent is put, and when one ends: what the ledger buries.
+    /// How many consents of the owner had begun or ended, as the ledger counts.
     pub(super) life: u64,
     pub(super) until: Option<i64>,
     pub(super) second_chance: bool,
