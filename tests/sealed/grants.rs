@@ -165,15 +165,16 @@ async fn of_two_that_consent_at_once_both_are_done_and_one_stays(scene: Scene) {
     let (one, two) = (scene.process(&["k1"]).await, scene.process(&["k1"]).await);
     let (one, two) = (grants(&scene, &one), grants(&scene, &two));
     let acme = connection("acme");
-    for _ in 0..5 {
-        let (first, second) = (Grant::new("one", AT), Grant::new("two", AT));
+    for round in 0..5 {
+        let [first, second] = ["one", "two"].map(|name| Grant::new(format!("{name}{round}"), AT));
         let (first, second) = tokio::join!(one.put(&acme, first), two.put(&acme, second));
         first.unwrap();
         second.unwrap();
         let left = claim(&scene, &one).await.unwrap();
-        assert!(["one", "two"].contains(&&*left));
+        assert!([format!("one{round}"), format!("two{round}")].contains(&left));
         assert_eq!(claim(&scene, &two).await.unwrap(), left);
     }
+    // Each number was taken once: the first consent buries one, each after it two.
     let rows = scene.world.number("SELECT COUNT(*) FROM sb_ledger").await;
     let digests = scene.world.number("SELECT COUNT(DISTINCT digest) FROM sb_ledger").await;
     assert_eq!((rows, digests), (19, 19));
