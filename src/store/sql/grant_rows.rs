@@ -87,6 +87,32 @@ impl Stage {
     }
 }
 
+/// A row as it was read.
+#[derive(PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) revision: u64,
+    pub(super) stage: Stage,
+    pub(super) sealed: Option<String>,
+}
+
+impl Kept {
+    /// From `revision, stage, consent, life, until, second_chance, sealed`.
+    pub(super) fn read(row: &Row) -> Result<Self, SqlError> {
+        Ok(Self {
+            revision: row.u64(0)?,
+            stage: Stage::read(row, 1)?,
+            sealed: row.opt_text(6)?.map(str::to_owned),
+        })
+    }
+}
+
+/// A record that is to be written, sealed.
+pub(super) struct Next {
+    pub(super) revision: u64,
+    pub(super) stage: Stage,
+    pub(super) sealed: Option<String>,
+}
+
 #[derive(Serialize)]
 struct Written<'a> {
     refresh_token: &'a str,

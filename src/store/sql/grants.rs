@@ -11,11 +11,11 @@ use super::counters::next_number;
 use super::database::Tx;
 use super::error::{DatabaseError, SqlError};
 use super::generation::Generation;
-use super::grant_rows::{self, Stage};
+use super::grant_rows::{self, Kept, Next, Stage};
 use super::ledger::{Dead, Ledger};
 use super::lives::{self, Step};
 use super::sealing::{Sealing, still_active};
-use super::{Row, Value, again};
+use super::{Value, again};
 use crate::chore::Chore;
 use crate::grants::{GrantError, GrantState, GrantStore, Record, Revision};
 use crate::owner::{ConnectionId, Owner};
@@ -74,31 +74,6 @@ enum Written {
     Other,
     /// The data key or the consent was replaced meanwhile: seal it anew.
     Stale,
-}
-
-/// A row as it was read.
-#[derive(PartialEq, Eq)]
-struct Kept {
-    revision: u64,
-    stage: Stage,
-    sealed: Option<String>,
-}
-
-impl Kept {
-    fn read(row: &Row) -> Result<Self, SqlError> {
-        Ok(Self {
-            revision: row.u64(0)?,
-            stage: Stage::read(row, 1)?,
-            sealed: row.opt_text(6)?.map(str::to_owned),
-        })
-    }
-}
-
-/// A record that is to be written, sealed.
-struct Next {
-    revision: u64,
-    stage: Stage,
-    sealed: Option<String>,
 }
 
 impl SqlGrantStore {
