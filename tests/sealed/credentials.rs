@@ -229,3 +229,52 @@ async fn a_removal_is_answered_for_when_the_anchor_knows(scene: Scene) {
     assert_eq!(removed, Ok(false));
     assert_eq!(anchor.read().await.unwrap().unwrap().rows, before + 1);
 }
+
+const KEEP: &str = "DROP TABLE IF EXISTS kept; CREATE TABLE kept AS SELECT * FROM sb_credentials";
+const PUT_BACK: &str = "DELETE FROM sb_credentials; INSERT INTO sb_credentials SELECT * FROM kept";
+
+on_both!(a_row_that_was_deleted_first_and_put_back_later_is_refused);
+async fn a_row_that_was_deleted_first_and_put_back_later_is_refused(scene: Scene) {
+    let (process, acme) = (scene.process(&["k1"]).await, connection("acme"));
+    let put_back = || async {
+        scene.world.raw(PUT_BACK).await;
+        for process in [&process, &scene.process(&["k1"]).await] {
+            assert_eq!(read(process).await.unwrap_err(), CredentialError::RolledBack);
+        }
+    };
+    put(&process, "old").await;
+    scene.world.raw(KEEP).await;
+    scene.world.raw("DELETE FROM sb_credentials").await;
+    // By a process that has not seen the first one come.
+    put(&scene.process(&["k1"]).await, "new").await;
+    assert_eq!(read(&process).await.unwrap(), "new");
+    put_back().await;
+
+    // Taken away while its row was gone.
+    put(&process, "newest").await;
+    scene.world.raw(KEEP).await;
+    scene.world.raw("DELETE FROM sb_credentials").await;
+    assert!(process.credentials.remove_credential(&acme, &act()).await.unwrap());
+    let rows = scene.world.number("SELECT COUNT(*) FROM sb_ledger").await;
+    assert!(!process.credentials.remove_credential(&acme, &act()).await.unwrap());
+    assert_eq!(scene.world.number("SELECT COUNT(*) FROM sb_ledger").await, rows);
+    put_back().await;
+    put(&process, "last").await;
+    assert_eq!(read(&process).await.unwrap(), "last");
+    put_back().await;
+}
+
+on_both!(of_two_that_put_at_once_both_are_done_and_one_stays);
+async fn of_two_that_put_at_once_both_are_done_and_one_stays(scene: Scene) {
+    let (one, two) = (scene.process(&["k1"]).await, scene.process(&["k1"]).await);
+    for _ in 0..5 {
+        tokio::join!(put(&one, "one"), put(&two, "two"));
+        let left = read(&one).await.unwrap();
+        assert!(["one", "two"].contains(&&*left));
+        assert_eq!(read(&two).await.unwrap(), left);
+    }
+    // Each number was taken once: the first put buries one, each after it two.
+    let rows = scene.world.number("SELECT COUNT(*) FROM sb_ledger").await;
+    let digests = scene.world.number("SELECT COUNT(DISTINCT digest) FROM sb_ledger").await;
+    assert_eq!((rows, digests), (19, 19));
+}

@@ -147,3 +147,57 @@ async fn a_removal_is_answered_for_when_the_anchor_knows(scene: Scene) {
     assert_eq!(grants.remove(&connection("acme")).await, Ok(false));
     assert!(anchor.read().await.unwrap().unwrap().rows > before);
 }
+
+on_both!(a_row_that_was_deleted_first_and_put_back_later_counts_as_ended);
+async fn a_row_that_was_deleted_first_and_put_back_later_counts_as_ended(scene: Scene) {
+    let process = scene.process(&["k1"]).await;
+    let (one, acme) = (grants(&scene, &process), connection("acme"));
+    let put_back = || async {
+        scene.world.raw(PUT_BACK).await;
+        let other = scene.process(&["k1"]).await;
+        for grants in [&one, &grants(&scene, &other)] {
+            assert_eq!(claim(&scene, grants).await.unwrap_err(), GrantError::NeedsConsent);
+        }
+    };
+    one.put(&acme, Grant::new("r1", AT)).await.unwrap();
+    scene.world.raw(KEEP).await;
+    scene.world.raw("DELETE FROM sb_grants").await;
+    // By a process that has not seen the first one come.
+    let other = scene.process(&["k1"]).await;
+    grants(&scene, &other).put(&acme, Grant::new("r2", AT)).await.unwrap();
+    assert_eq!(claim(&scene, &one).await.unwrap(), "r2");
+    put_back().await;
+
+    // Removed while its row was gone.
+    one.put(&acme, Grant::new("r3", AT)).await.unwrap();
+    scene.world.raw(KEEP).await;
+    scene.world.raw("DELETE FROM sb_grants").await;
+    assert!(one.remove(&acme).await.unwrap());
+    let rows = scene.world.number("SELECT COUNT(*) FROM sb_ledger").await;
+    assert!(!one.remove(&acme).await.unwrap());
+    assert_eq!(scene.world.number("SELECT COUNT(*) FROM sb_ledger").await, rows);
+    put_back().await;
+    one.put(&acme, Grant::new("r4", AT)).await.unwrap();
+    assert_eq!(claim(&scene, &one).await.unwrap(), "r4");
+    put_back().await;
+}
+
+on_both!(of_two_that_consent_at_once_both_are_done_and_one_stays);
+async fn of_two_that_consent_at_once_both_are_done_and_one_stays(scene: Scene) {
+    let (one, two) = (scene.process(&["k1"]).await, scene.process(&["k1"]).await);
+    let (one, two) = (grants(&scene, &one), grants(&scene, &two));
+    let acme = connection("acme");
+    for round in 0..5 {
+        let [first, second] = ["one", "two"].map(|name| Grant::new(format!("{name}{round}"), AT));
+        let (first, second) = tokio::join!(one.put(&acme, first), two.put(&acme, second));
+        first.unwrap();
+        second.unwrap();
+        let left = claim(&scene, &one).await.unwrap();
+        assert!([format!("one{round}"), format!("two{round}")].contains(&left));
+        assert_eq!(claim(&scene, &two).await.unwrap(), left);
+    }
+    // Each number was taken once: the first consent buries one, each after it two.
+    let rows = scene.world.number("SELECT COUNT(*) FROM sb_ledger").await;
+    let digests = scene.world.number("SELECT COUNT(DISTINCT digest) FROM sb_ledger").await;
+    assert_eq!((rows, digests), (19, 19));
+}

@@ -12,12 +12,12 @@ use super::counters::next_number;
 use super::error::{DatabaseError, SqlError};
 use super::generation::Generation;
 use super::ledger::{Dead, Ledger};
+use super::lives::{self, Step};
 use super::sealing::{Sealing, still_active};
 use super::{Value, again};
 use crate::act::Act;
 use crate::chore::Chore;
 use crate::credentials::{Credential, CredentialAdmin, CredentialError, CredentialStore};
-use crate::crypto;
 use crate::owner::{ConnectionId, Owner};
 use crate::store::seal::{MAX_VALUE, SealContext, SealError, Sealer, Table};
 
@@ -35,8 +35,9 @@ const WRITE: &str = "INSERT INTO sb_credentials \
 const DELETE: &str = "DELETE FROM sb_credentials WHERE deployment = $1 AND owner = $2";
 
 /// A [`CredentialStore`] in SQLite or PostgreSQL. A credential is sealed with all that it holds, ids too, for its connection and
-/// its revision; one that was replaced or taken away is buried in the [`Ledger`], so that its row is refused when somebody puts
-/// it back.
+/// its revision, which is a number that the [`Ledger`] counts; one that was replaced or taken away is buried there, so that its row
+/// is refused when somebody puts it back, also one that was deleted before. To put one adds a row to the ledger, two where there
+/// was one before; to take it away adds one.
 ///
 /// It serves the deployment of its [`Sealing`] and knows no connection of another. At most 47 KiB are sealed for a credential.
 /// Credentials are read from the database whenever they are asked for, which is once for each token request.
@@ -63,7 +64,7 @@ pub struct SqlCredentialStore {
 /// How a write in a transaction went.
 enum Written {
     Done,
-    /// The data key was replaced meanwhile: seal it anew.
+    /// The data key or the credential was replaced meanwhile: seal it anew.
     Stale,
 }
 
@@ -103,43 +104,51 @@ impl SqlCredentialStore {
         rows.first().map(read).transpose()
     }
 
-    async fn try_write(&self, owner: &Owner, revision: u64, sealed: &str, act: &Act) -> Result<Written, SqlError> {
+    /// How many credentials of this owner have come and gone.
+    async fn now(&self, owner: &Owner) -> Result<u64, CredentialError> {
+        let followed = self.ledger.follow().await;
+        followed.map_err(|error| of_sql(error.into_sql()))?;
+        Ok(lives::now(&self.ledger, |number| Dead::credential(owner, number)))
+    }
+
+    async fn try_write(&self, owner: &Owner, step: Step, sealed: &str, act: &Act) -> Result<Written, SqlError> {
+        let dead = |number| Dead::credential(owner, number);
         let (deployment, now) = (owner.deployment(), self.sealing.clock().now());
         let mut tx = self.sealing.database().begin().await?;
         // Locks all credentials of the deployment against other writers, until the commit.
         next_number(&mut tx, deployment, self.generation.name()).await?;
-        if !still_active(&mut tx, deployment, sealed).await? {
+        if !still_active(&mut tx, deployment, sealed).await? || !step.is_due(&self.ledger, &mut tx, dead).await? {
             tx.rollback().await;
             return Ok(Written::Stale);
         }
-        let [place @ .., _, _, _, _, _] = owner_values(owner);
-        let before = tx.rows(READ, &place).await?;
         let mut values: Vec<Value> = owner_values(owner).into();
-        values.extend([revision.into(), sealed.into(), now.unix_micros().into()]);
+        values.extend([step.to().into(), sealed.into(), now.unix_micros().into()]);
         tx.run(WRITE, &values).await?;
         write_act(&mut tx, deployment, "put-credential", Some(owner), act, now).await?;
-        if let Some(row) = before.first() {
-            self.ledger.bury(&mut tx, &Dead::credential(owner, row.u64(0)?)).await?;
-        }
+        step.bury(&self.ledger, &mut tx, dead).await?;
         tx.commit().await?;
         Ok(Written::Done)
     }
 
-    async fn try_remove(&self, owner: &Owner, act: &Act) -> Result<bool, SqlError> {
+    /// `None`: another one was put or taken away meanwhile.
+    async fn try_remove(&self, owner: &Owner, step: Step, act: &Act) -> Result<Option<bool>, SqlError> {
+        let dead = |number| Dead::credential(owner, number);
         let (deployment, now) = (owner.deployment(), self.sealing.clock().now());
         let mut tx = self.sealing.database().begin().await?;
         next_number(&mut tx, deployment, self.generation.name()).await?;
-        let [place @ .., _, _, _, _, _] = owner_values(owner);
-        let before = tx.rows(READ, &place).await?;
-        let Some(row) = before.first() else {
+        if !step.is_due(&self.ledger, &mut tx, dead).await? {
             tx.rollback().await;
-            return Ok(false);
-        };
-        tx.run(DELETE, &place).await?;
+            return Ok(None);
+        }
+        let [place @ .., _, _, _, _, _] = owner_values(owner);
+        if tx.run(DELETE, &place).await? == 0 && !step.leads_on() {
+            tx.rollback().await;
+            return Ok(Some(false));
+        }
         write_act(&mut tx, deployment, "remove-credential", Some(owner), act, now).await?;
-        self.ledger.bury(&mut tx, &Dead::credential(owner, row.u64(0)?)).await?;
+        step.bury(&self.ledger, &mut tx, dead).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(Some(true))
     }
 
     /// After a write of which it is known that it was done, or not known.
@@ -217,16 +226,14 @@ impl CredentialAdmin for SqlCredentialStore {
             .write(MAX_VALUE)
             .ok_or(CredentialError::TooLarge { limit: MAX_VALUE })?;
         for _ in 0..TRIES {
-            let mut random = [0; 8];
-            crypto::random(&mut random).map_err(|_failed| CredentialError::Unavailable)?;
-            let revision = u64::from_be_bytes(random);
-            let context = SealContext::new(&owner, Table::Credentials, revision);
+            let step = Step::begin(self.now(&owner).await?);
+            let context = SealContext::new(&owner, Table::Credentials, step.to());
             let sealed = self
                 .sealing
                 .seal(&context, &octets)
                 .await
                 .map_err(|_| CredentialError::Unavailable)?;
-            match again(|| self.try_write(&owner, revision, &sealed, act)).await {
+            match again(|| self.try_write(&owner, step, &sealed, act)).await {
                 Ok(Written::Done) => return self.settle(&owner, "put-credential", act).await,
                 Ok(Written::Stale) => {}
                 Err(error) => return Err(self.failed(error)),
@@ -240,17 +247,20 @@ impl CredentialAdmin for SqlCredentialStore {
             return Ok(false);
         }
         let owner = Owner::Connection(connection.clone());
-        match again(|| self.try_remove(&owner, act)).await {
-            // Perhaps it is a repeat, after one that could not raise the anchor.
-            Ok(false) => self
-                .ledger
-                .settle()
-                .await
-                .map(|()| false)
-                .map_err(|_| CredentialError::Unavailable),
-            Ok(true) => self.settle(&owner, "remove-credential", act).await.map(|()| true),
-            Err(error) => Err(self.failed(error)),
+        for _ in 0..TRIES {
+            let step = Step::end(self.now(&owner).await?);
+            match again(|| self.try_remove(&owner, step, act)).await {
+                // Perhaps it is a repeat, after one that could not raise the anchor.
+                Ok(Some(false)) => {
+                    let settled = self.ledger.settle().await;
+                    return settled.map(|()| false).map_err(|_| CredentialError::Unavailable);
+                }
+                Ok(Some(true)) => return self.settle(&owner, "remove-credential", act).await.map(|()| true),
+                Ok(None) => {}
+                Err(error) => return Err(self.failed(error)),
+            }
         }
+        Err(CredentialError::Unavailable)
     }
 
     async fn erase_data_key(&self, connection: &ConnectionId, act: &Act) -> Result<bool, CredentialError> {

@@ -16,7 +16,7 @@ use crate::json::{self, Object};
 pub(super) struct Stage {
     pub(super) name: &'static str,
     pub(super) consent: u64,
-    /// Drawn when a consent is put, and when one ends: what the ledger buries.
+    /// How many consents of the owner had begun or ended, as the ledger counts.
     pub(super) life: u64,
     pub(super) until: Option<i64>,
     pub(super) second_chance: bool,
@@ -85,6 +85,32 @@ impl Stage {
             _ => None,
         }
     }
+}
+
+/// A row as it was read.
+#[derive(PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) revision: u64,
+    pub(super) stage: Stage,
+    pub(super) sealed: Option<String>,
+}
+
+impl Kept {
+    /// From `revision, stage, consent, life, until, second_chance, sealed`.
+    pub(super) fn read(row: &Row) -> Result<Self, SqlError> {
+        Ok(Self {
+            revision: row.u64(0)?,
+            stage: Stage::read(row, 1)?,
+            sealed: row.opt_text(6)?.map(str::to_owned),
+        })
+    }
+}
+
+/// A record that is to be written, sealed.
+pub(super) struct Next {
+    pub(super) revision: u64,
+    pub(super) stage: Stage,
+    pub(super) sealed: Option<String>,
 }
 
 #[derive(Serialize)]

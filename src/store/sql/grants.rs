@@ -11,12 +11,12 @@ use super::counters::next_number;
 use super::database::Tx;
 use super::error::{DatabaseError, SqlError};
 use super::generation::Generation;
-use super::grant_rows::{self, Stage};
+use super::grant_rows::{self, Kept, Next, Stage};
 use super::ledger::{Dead, Ledger};
+use super::lives::{self, Step};
 use super::sealing::{Sealing, still_active};
-use super::{Row, Value, again};
+use super::{Value, again};
 use crate::chore::Chore;
-use crate::crypto;
 use crate::grants::{GrantError, GrantState, GrantStore, Record, Revision};
 use crate::owner::{ConnectionId, Owner};
 use crate::store::seal::{MAX_VALUE, SealContext, SealError, Sealer, Table};
@@ -37,8 +37,9 @@ const UPDATE: &str = "UPDATE sb_grants SET revision = $3, stage = $4, consent = 
 const DELETE: &str = "DELETE FROM sb_grants WHERE deployment = $1 AND owner = $2";
 
 /// A [`GrantStore`] in SQLite or PostgreSQL. A refresh token is sealed for its connection, its revision, its consent and how the
-/// grant stands; a consent that was replaced, ended or removed is buried in the [`Ledger`], so that a row of it that somebody
-/// puts back counts as ended.
+/// grant stands; a consent that was replaced, ended or removed is buried in the [`Ledger`], which counts them, so that a row of it
+/// that somebody puts back counts as ended, also one that was deleted before. To put a consent adds a row to the ledger, two where
+/// there was one before; its end adds one.
 ///
 /// It serves the deployment of its [`Sealing`] and knows no connection of another. An older row of the *same* consent is not
 /// known as such: its refresh token was used before, which issuers that rotate refuse.
@@ -71,33 +72,8 @@ enum Written {
     Done(bool),
     /// There is another record than the expected one, or none.
     Other,
-    /// The data key or the life was replaced meanwhile: seal it anew.
+    /// The data key or the consent was replaced meanwhile: seal it anew.
     Stale,
-}
-
-/// A row as it was read.
-#[derive(PartialEq, Eq)]
-struct Kept {
-    revision: u64,
-    stage: Stage,
-    sealed: Option<String>,
-}
-
-impl Kept {
-    fn read(row: &Row) -> Result<Self, SqlError> {
-        Ok(Self {
-            revision: row.u64(0)?,
-            stage: Stage::read(row, 1)?,
-            sealed: row.opt_text(6)?.map(str::to_owned),
-        })
-    }
-}
-
-/// A record that is to be written, sealed.
-struct Next {
-    revision: u64,
-    stage: Stage,
-    sealed: Option<String>,
 }
 
 impl SqlGrantStore {
@@ -189,38 +165,54 @@ impl SqlGrantStore {
         })
     }
 
-    async fn try_put(&self, owner: &Owner, next: &Next) -> Result<Written, SqlError> {
+    /// Where a record leads by which a consent begins or ends.
+    async fn step(&self, owner: &Owner, record: &Record) -> Result<Step, GrantError> {
+        self.ledger.follow().await.map_err(|_| GrantError::Unavailable)?;
+        let now = lives::now(&self.ledger, |number| Dead::consent(owner, number));
+        Ok(match record.state {
+            GrantState::Ended => Step::end(now),
+            _ => Step::begin(now),
+        })
+    }
+
+    /// Whether a row is of a consent that has not ended, as far as this process knows.
+    fn lives(&self, owner: &Owner, stage: &Stage) -> bool {
+        !stage.has_ended() && !self.ledger.has_seen_end(&Dead::consent(owner, stage.life))
+    }
+
+    async fn try_put(&self, owner: &Owner, step: Step, next: &Next) -> Result<Written, SqlError> {
         let mut tx = self.sealing.database().begin().await?;
         // Locks consents of the deployment against others that come and go, until the commit.
         next_number(&mut tx, owner.deployment(), self.generation.name()).await?;
-        if !self.may_write(&mut tx, owner, next).await? {
+        if !self.may_write(&mut tx, owner, Some(step), next).await? {
             tx.rollback().await;
             return Ok(Written::Stale);
         }
-        let before = self.locked(&mut tx, owner).await?;
-        match before {
+        match self.locked(&mut tx, owner).await? {
             None => {
                 let mut values: Vec<Value> = owner_values(owner).into();
                 values.extend(self.values(next));
                 tx.run(INSERT, &values).await?;
             }
-            Some(before) => {
-                self.update(&mut tx, owner, next).await?;
-                self.bury(&mut tx, owner, &before).await?;
-            }
+            Some(_) => self.update(&mut tx, owner, next).await?,
         }
+        self.bury(&mut tx, owner, step).await?;
         tx.commit().await?;
         Ok(Written::Done(true))
     }
 
-    async fn try_replace(&self, owner: &Owner, before: &Kept, next: &Next) -> Result<Written, SqlError> {
-        let ends = next.stage.has_ended() && !before.stage.has_ended();
-        let begins = before.stage.has_ended() && !next.stage.has_ended();
+    async fn try_replace(
+        &self,
+        owner: &Owner,
+        step: Option<Step>,
+        before: &Kept,
+        next: &Next,
+    ) -> Result<Written, SqlError> {
         let mut tx = self.sealing.database().begin().await?;
-        if ends || begins {
+        if step.is_some() {
             next_number(&mut tx, owner.deployment(), self.generation.name()).await?;
         }
-        if !self.may_write(&mut tx, owner, next).await? {
+        if !self.may_write(&mut tx, owner, step, next).await? {
             tx.rollback().await;
             return Ok(Written::Stale);
         }
@@ -235,24 +227,27 @@ impl SqlGrantStore {
             return Ok(Written::Stale);
         }
         self.update(&mut tx, owner, next).await?;
-        if ends {
-            self.bury(&mut tx, owner, before).await?;
+        if let Some(step) = step {
+            self.bury(&mut tx, owner, step).await?;
         }
         tx.commit().await?;
-        Ok(Written::Done(ends || begins))
+        Ok(Written::Done(step.is_some()))
     }
 
-    async fn try_remove(&self, owner: &Owner) -> Result<bool, SqlError> {
+    async fn try_remove(&self, owner: &Owner, step: Step) -> Result<Written, SqlError> {
         let mut tx = self.sealing.database().begin().await?;
         next_number(&mut tx, owner.deployment(), self.generation.name()).await?;
-        let Some(before) = self.locked(&mut tx, owner).await? else {
+        if !self.is_due(&mut tx, owner, step).await? {
             tx.rollback().await;
-            return Ok(false);
-        };
-        tx.run(DELETE, &place(owner)).await?;
-        self.bury(&mut tx, owner, &before).await?;
+            return Ok(Written::Stale);
+        }
+        if tx.run(DELETE, &place(owner)).await? == 0 && !step.leads_on() {
+            tx.rollback().await;
+            return Ok(Written::Other);
+        }
+        self.bury(&mut tx, owner, step).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(Written::Done(true))
     }
 
     /// The row, locked until the commit.
@@ -263,11 +258,20 @@ impl SqlGrantStore {
         rows.first().map(Kept::read).transpose()
     }
 
-    async fn may_write(&self, tx: &mut Tx, owner: &Owner, next: &Next) -> Result<bool, SqlError> {
-        match &next.sealed {
-            Some(sealed) => still_active(tx, owner.deployment(), sealed).await,
-            None => Ok(true),
+    async fn may_write(&self, tx: &mut Tx, owner: &Owner, step: Option<Step>, next: &Next) -> Result<bool, SqlError> {
+        let active = match &next.sealed {
+            Some(sealed) => still_active(tx, owner.deployment(), sealed).await?,
+            None => true,
+        };
+        match step {
+            Some(step) if active => self.is_due(tx, owner, step).await,
+            _ => Ok(active),
         }
+    }
+
+    async fn is_due(&self, tx: &mut Tx, owner: &Owner, step: Step) -> Result<bool, SqlError> {
+        let dead = |number| Dead::consent(owner, number);
+        step.is_due(&self.ledger, tx, dead).await
     }
 
     async fn update(&self, tx: &mut Tx, owner: &Owner, next: &Next) -> Result<(), SqlError> {
@@ -277,8 +281,9 @@ impl SqlGrantStore {
         Ok(())
     }
 
-    async fn bury(&self, tx: &mut Tx, owner: &Owner, before: &Kept) -> Result<(), SqlError> {
-        self.ledger.bury(tx, &Dead::consent(owner, before.stage.life)).await
+    async fn bury(&self, tx: &mut Tx, owner: &Owner, step: Step) -> Result<(), SqlError> {
+        let dead = |number| Dead::consent(owner, number);
+        step.bury(&self.ledger, tx, dead).await
     }
 
     fn values(&self, next: &Next) -> [Value; 8] {
@@ -332,8 +337,9 @@ impl GrantStore for SqlGrantStore {
     async fn put(&self, connection: &ConnectionId, record: &Record) -> Result<(), GrantError> {
         let owner = self.owner(connection).ok_or(GrantError::Unavailable)?;
         for _ in 0..TRIES {
-            let next = self.sealed(&owner, record, random()?).await?;
-            match again(|| self.try_put(&owner, &next)).await {
+            let step = self.step(&owner, record).await?;
+            let next = self.sealed(&owner, record, step.to()).await?;
+            match again(|| self.try_put(&owner, step, &next)).await {
                 Ok(Written::Done(_)) => return self.settle().await,
                 // Another's first record of this connection.
                 Ok(_) | Err(SqlError::Conflict) => {}
@@ -357,10 +363,15 @@ impl GrantStore for SqlGrantStore {
             let Some(before) = before.filter(|before| before.revision == expected.as_u64()) else {
                 return Ok(false);
             };
-            let ends = matches!(record.state, GrantState::Ended) && !before.stage.has_ended();
-            let life = if ends { random()? } else { before.stage.life };
+            let lives = !matches!(record.state, GrantState::Ended);
+            let step = if lives == self.lives(&owner, &before.stage) {
+                None
+            } else {
+                Some(self.step(&owner, record).await?)
+            };
+            let life = step.map_or(before.stage.life, Step::to);
             let next = self.sealed(&owner, record, life).await?;
-            match again(|| self.try_replace(&owner, &before, &next)).await {
+            match again(|| self.try_replace(&owner, step, &before, &next)).await {
                 Ok(Written::Done(true)) => return self.settle().await.map(|()| true),
                 Ok(Written::Done(false)) => return Ok(true),
                 Ok(Written::Other) => return Ok(false),
@@ -375,17 +386,21 @@ impl GrantStore for SqlGrantStore {
         let Some(owner) = self.owner(connection) else {
             return Ok(false);
         };
-        match again(|| self.try_remove(&owner)).await {
-            // Perhaps it is a repeat, after one that could not raise the anchor.
-            Ok(false) => self
-                .ledger
-                .settle()
-                .await
-                .map(|()| false)
-                .map_err(|_| GrantError::Unavailable),
-            Ok(true) => self.settle().await.map(|()| true),
-            Err(error) => Err(self.failed(error)),
+        for _ in 0..TRIES {
+            self.ledger.follow().await.map_err(|_| GrantError::Unavailable)?;
+            let step = Step::end(lives::now(&self.ledger, |number| Dead::consent(&owner, number)));
+            match again(|| self.try_remove(&owner, step)).await {
+                // Perhaps it is a repeat, after one that could not raise the anchor.
+                Ok(Written::Other) => {
+                    let settled = self.ledger.settle().await;
+                    return settled.map(|()| false).map_err(|_| GrantError::Unavailable);
+                }
+                Ok(Written::Done(_)) => return self.settle().await.map(|()| true),
+                Ok(Written::Stale) => {}
+                Err(error) => return Err(self.failed(error)),
+            }
         }
+        Err(GrantError::Unavailable)
     }
 
     fn generation(&self) -> u64 {
@@ -413,12 +428,6 @@ fn context<'a>(owner: &'a Owner, revision: u64, stage: &'a str) -> SealContext<'
     let mut context = SealContext::new(owner, Table::Grants, revision);
     context.stage = Some(stage);
     context
-}
-
-fn random() -> Result<u64, GrantError> {
-    let mut octets = [0; 8];
-    crypto::random(&mut octets).map_err(|_failed| GrantError::Randomness)?;
-    Ok(u64::from_be_bytes(octets))
 }
 
 fn of_sql(_error: SqlError) -> GrantError {

@@ -22,6 +22,7 @@ mod key_store;
 mod keys;
 mod leader;
 mod ledger;
+mod lives;
 mod migrate;
 mod schema;
 mod sealing;

@@ -184,6 +184,8 @@ impl Ledger {
         let place = self.followed().place;
         let at = place.at;
         if at.rows == head.rows && at.mac[..] == head.mac && head.last == head.rows {
+            // Sealed anew it is opened here: a transaction that buries holds a connection, and opening may need another one.
+            let _whoever_buries_is_told = self.known(&head).await;
             return Ok(());
         }
         if at.rows == head.rows {

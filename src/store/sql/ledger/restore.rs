@@ -5,6 +5,7 @@ use super::super::columns::{owner_of, owner_values};
 use super::super::counters::next_number;
 use super::super::database::again;
 use super::super::error::SqlError;
+use super::super::lives::{self, Step};
 use super::super::value::Row;
 use super::chain::Dead;
 use super::{Ledger, LedgerError, LedgerSetup};
@@ -135,7 +136,7 @@ impl LedgerSetup {
     }
 
     async fn end_grants(&self, ledger: &Ledger) -> Result<u64, SqlError> {
-        const LIVING: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account, life \
+        const LIVING: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account \
                               FROM sb_grants WHERE deployment = $1 AND stage <> 'ended' ORDER BY owner LIMIT $2";
         const END: &str = "UPDATE sb_grants SET stage = 'ended', sealed = NULL, until = NULL, second_chance = 0, \
                            revision = $3, changed_at = $4 WHERE deployment = $1 AND owner = $2";
@@ -151,7 +152,9 @@ impl LedgerSetup {
             crypto::random(&mut revision).map_err(|_failed| SqlError::Unavailable)?;
             let end = [deployment.into(), key, u64::from_be_bytes(revision).into(), now.into()];
             tx.run(END, &end).await?;
-            ledger.bury(&mut tx, &Dead::consent(&owner, row.u64(7)?)).await?;
+            let dead = |number| Dead::consent(&owner, number);
+            let step = Step::end(lives::now(ledger, dead));
+            step.bury(ledger, &mut tx, dead).await?;
         }
         tx.commit().await?;
         Ok(count(&rows))
