@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use shipbound::clock::SystemClock;
 use shipbound::credentials::{Credential, CredentialAdmin, CredentialStore};
 use shipbound::journal::Journal;
-use shipbound::store::anchor::MemoryAnchor;
+use shipbound::store::anchor::{Anchored, EpochAnchor, MemoryAnchor};
 use shipbound::store::sql::{Database, KekState, LedgerSetup, Sealing};
 
 use crate::provider::{Provider, kek};
@@ -17,6 +17,8 @@ use crate::world::{Kind, deployment};
 /// Where the child is to be killed: `rewrap 3`, `theft 2`.
 const POINT: &str = "SHIPBOUND_TEST_KILL_AT";
 const PATH: &str = "SHIPBOUND_TEST_DATABASE";
+/// Where the chain had come to when the child was started.
+const ANCHOR: &str = "SHIPBOUND_TEST_ANCHOR";
 const TENANTS: usize = 5;
 
 /// SIGKILL, at once and by its own hand.
@@ -51,11 +53,12 @@ async fn child() {
     if what == "rewrap" {
         sealing.rewrap(&act(), &mut |_| ()).await.unwrap();
     } else {
-        // The parent's anchor is in its memory, and no row was in the chain when this child was started.
         let (anchor, journal) = (
             Arc::new(MemoryAnchor::new()),
             Journal::new(Arc::new(SystemClock::new()), []),
         );
+        let anchored = Anchored::from_line(&told(ANCHOR).unwrap()).unwrap();
+        anchor.raise(&anchored).await.unwrap();
         let setup = LedgerSetup::new(&database, &deployment(), sealing.clone(), anchor, &journal);
         let ledger = setup.open().await.unwrap();
         sealing.bind(&ledger);
@@ -79,12 +82,14 @@ async fn filled() -> Scene {
 }
 
 /// Whether the child was killed there, and did not get past it.
-fn killed_at(scene: &Scene, what: &str, at: usize) -> bool {
+async fn killed_at(scene: &Scene, what: &str, at: usize) -> bool {
     use std::os::unix::process::ExitStatusExt;
+    let anchored = scene.world.anchor.read().await.unwrap().unwrap();
     let ended = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "killed::child", "--nocapture"])
         .env(POINT, format!("{what} {at}"))
         .env(PATH, scene.world.path())
+        .env(ANCHOR, anchored.to_line())
         .output()
         .unwrap();
     match (ended.status.signal(), ended.status.success()) {
@@ -117,7 +122,7 @@ async fn wrapping_anew_goes_on_where_it_was_killed() {
     next.sealing.rotate_kek(&act()).await.unwrap();
     let mut killed = 0;
     // The same database again and again: each child wraps one more than the one before could write down.
-    while killed_at(&scene, "rewrap", 1) {
+    while killed_at(&scene, "rewrap", 1).await {
         killed += 1;
         assert!(killed <= TENANTS + 1);
         // Served meanwhile, by a process that has both.
@@ -136,7 +141,7 @@ async fn a_theft_is_answered_to_the_end_though_its_process_is_killed() {
     // The first wrap of a call is the trial of the new KEK, the others are new data keys.
     for at in 0..=TENANTS + 1 {
         let scene = filled().await;
-        let killed = killed_at(&scene, "theft", at);
+        let killed = killed_at(&scene, "theft", at).await;
         assert_eq!(killed, at <= TENANTS + 1, "{at}");
         let next = scene.process(&["k2", "k1"]).await;
         assert!(next.credentials.credential(&connection("t0")).await.is_ok());
