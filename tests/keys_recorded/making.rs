@@ -5,7 +5,10 @@ use std::pin::pin;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use shipbound::jose::Algorithm;
-use shipbound::keys::{Backend, KeyError, KeyFilter, KeyListing, KeyState, KeyStore, LocalKey, Purpose, Retired};
+use shipbound::keys::{
+    Backend, Change, KeyError, KeyFilter, KeyListing, KeyRecords, KeyState, KeyStore, LocalKey, Material, Purpose,
+    Retired,
+};
 use shipbound::secret::KeyMaterial;
 
 use super::world::{Fault, PROOF, START, World, acme, owner, promoted, sign};
@@ -75,6 +78,44 @@ async fn what_another_process_does_while_a_signer_is_made_is_not_missed() {
         world.faults.gives.send_replace(true);
         let read = reading.await.unwrap();
         assert_eq!(read.is_none(), end);
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_is_sealed_anew_while_its_signer_is_made_signs() {
+    for anew in [true, false] {
+        let world = World::new();
+        let key = promoted(&world, &world.process(), None).await;
+        let keys = world.process();
+        keys.sync().await.unwrap();
+        world.faults.gives.send_replace(false);
+        let acme = acme();
+        let mut reading = pin!(keys.active(&acme, Purpose::Proof));
+        assert!((&mut reading).now_or_never().is_none());
+        if anew {
+            let mut next = world.record(&key).await;
+            let expected = next.record.revision;
+            next.record.revision += 1;
+            next.material = Some(Material::new("under another data key"));
+            assert!(
+                world
+                    .records
+                    .kept
+                    .change(&acme, &[Change { expected, next }])
+                    .await
+                    .unwrap()
+            );
+        }
+        // What was read does not open any more.
+        world.faults.next([Fault::Mismatch]);
+        world.faults.gives.send_replace(true);
+        match reading.await {
+            Ok(read) => {
+                assert!(anew);
+                sign(&read.unwrap()).await.unwrap();
+            }
+            Err(error) => assert_eq!((anew, error), (false, KeyError::Mismatch)),
+        }
     }
 }
 

@@ -32,6 +32,7 @@ pub(crate) enum Fault {
     /// Done, and the answer lost.
     Lost,
     RolledBack,
+    Mismatch,
     /// Never answered.
     Hangs,
 }
@@ -72,6 +73,7 @@ impl Faults {
             Fault::Refused => Err(KeyError::StoreUnavailable),
             Fault::NotPersisted => Err(KeyError::NotPersisted),
             Fault::RolledBack => Err(KeyError::RolledBack),
+            Fault::Mismatch => Err(KeyError::Mismatch),
             Fault::Hangs => std::future::pending().await,
             Fault::Lost => {
                 let _answer = operation.await;

@@ -191,8 +191,8 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Shared<R
     }
 
     /// The handle of a key whose record was read after [`Live::stirred`] gave `seen`; `None` when the key has ended.
-    async fn adopt(self: &Arc<Self>, stored: StoredKey, seen: u64) -> Result<Option<KeyHandle>, KeyError> {
-        let StoredKey { mut record, .. } = stored.clone();
+    async fn adopt(self: &Arc<Self>, mut stored: StoredKey, seen: u64) -> Result<Option<KeyHandle>, KeyError> {
+        let mut record = stored.record.clone();
         if let Some(to) = self.live.untold(&record.owner, record.id) {
             self.end(&record.owner, &record.id, to).await?;
             self.live.told(&record.owner, record.id, to);
@@ -201,15 +201,21 @@ impl<R: KeyRecords + ?Sized + 'static, H: KeyHolder + ?Sized + 'static> Shared<R
         if record.has_ended() || self.is_drained(&record) {
             return Ok(None);
         }
-        let key = match self.handle(&stored).await {
-            // Ended while its signer was made, so that the private half is gone; or else that is the trouble.
-            Err(error @ (KeyError::Missing | KeyError::Mismatch)) => {
-                let now = self.load(&record.owner, &record.id).await?;
-                let has_ended = now.is_none_or(|now| now.record.has_ended());
-                return if has_ended { Ok(None) } else { Err(error) };
+        let mut made = self.handle(&stored).await;
+        if let Err(KeyError::Missing | KeyError::Mismatch) = made {
+            // Ended while its signer was made, so that the private half is gone; or sealed anew, so that what was read does not
+            // open any more; or else that is the trouble.
+            match self.load(&record.owner, &record.id).await? {
+                Some(now) if !now.record.has_ended() => {
+                    if now.material != stored.material {
+                        stored = now;
+                        made = self.handle(&stored).await;
+                    }
+                }
+                _ => return Ok(None),
             }
-            made => made?,
-        };
+        }
+        let key = made?;
         let mut untold = None;
         if self.live.stirred() != seen {
             // Something happened to some key while this one was made. From here on looks find the handle.
