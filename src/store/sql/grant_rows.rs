@@ -87,6 +87,14 @@ impl Stage {
     }
 }
 
+/// The refresh token, where there is one in this state.
+pub(super) fn token(state: &GrantState) -> Option<&str> {
+    match state {
+        GrantState::Ready(grant) | GrantState::Claimed { grant, .. } => Some(grant.refresh_token().expose()),
+        GrantState::Ended => None,
+    }
+}
+
 #[derive(Serialize)]
 struct Written<'a> {
     refresh_token: &'a str,

@@ -13,7 +13,7 @@ use super::error::{DatabaseError, SqlError};
 use super::generation::Generation;
 use super::grant_rows::{self, Stage};
 use super::ledger::{Dead, Ledger};
-use super::sealing::{Sealing, still_active};
+use super::sealing::{Sealing, is_moved, still_active};
 use super::{Row, Value, again};
 use crate::chore::Chore;
 use crate::crypto;
@@ -24,15 +24,15 @@ use crate::store::seal::{MAX_VALUE, SealContext, SealError, Sealer, Table};
 /// How often something is read or sealed anew when others change it meanwhile.
 const TRIES: usize = 8;
 
-const READ: &str = "SELECT revision, stage, consent, life, until, second_chance, sealed FROM sb_grants \
+const READ: &str = "SELECT revision, stage, consent, life, until, second_chance, sealed, exposed FROM sb_grants \
     WHERE deployment = $1 AND owner = $2";
 
 const INSERT: &str = "INSERT INTO sb_grants (deployment, owner, tenant, incarnation, carrier, environment, account, \
-    revision, stage, consent, life, until, second_chance, sealed, changed_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+    revision, stage, consent, life, until, second_chance, sealed, changed_at, exposed) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 
 const UPDATE: &str = "UPDATE sb_grants SET revision = $3, stage = $4, consent = $5, life = $6, until = $7, \
-    second_chance = $8, sealed = $9, changed_at = $10 WHERE deployment = $1 AND owner = $2";
+    second_chance = $8, sealed = $9, changed_at = $10, exposed = $11 WHERE deployment = $1 AND owner = $2";
 
 const DELETE: &str = "DELETE FROM sb_grants WHERE deployment = $1 AND owner = $2";
 
@@ -71,7 +71,7 @@ enum Written {
     Done(bool),
     /// There is another record than the expected one, or none.
     Other,
-    /// The data key or the life was replaced meanwhile: seal it anew.
+    /// The data key or the life was replaced meanwhile, or the row marked: seal it anew.
     Stale,
 }
 
@@ -81,6 +81,7 @@ struct Kept {
     revision: u64,
     stage: Stage,
     sealed: Option<String>,
+    exposed: bool,
 }
 
 impl Kept {
@@ -89,6 +90,7 @@ impl Kept {
             revision: row.u64(0)?,
             stage: Stage::read(row, 1)?,
             sealed: row.opt_text(6)?.map(str::to_owned),
+            exposed: row.int(7)? != 0,
         })
     }
 }
@@ -98,6 +100,8 @@ struct Next {
     revision: u64,
     stage: Stage,
     sealed: Option<String>,
+    /// Whether a thief may have read it.
+    exposed: bool,
 }
 
 impl SqlGrantStore {
@@ -139,6 +143,7 @@ impl SqlGrantStore {
             revision,
             stage,
             sealed,
+            ..
         } = kept;
         let record = |state| Record {
             revision: Revision::from_u64(*revision),
@@ -186,6 +191,27 @@ impl SqlGrantStore {
             revision,
             stage,
             sealed,
+            exposed: false,
+        })
+    }
+
+    /// Whether a thief may have read the refresh token of `record`: the one of the row before, which was marked or comes from under
+    /// a data key that was replaced. `None`: the row was changed meanwhile.
+    async fn stays_exposed(
+        &self,
+        owner: &Owner,
+        before: &Kept,
+        next: &Next,
+        record: &Record,
+    ) -> Result<Option<bool>, GrantError> {
+        if next.sealed.is_none() || !(before.exposed || is_moved(before.sealed.as_deref(), next.sealed.as_deref())) {
+            return Ok(Some(false));
+        }
+        Ok(match self.record(owner, before).await {
+            Ok(Some(before)) => Some(grant_rows::token(&before.state) == grant_rows::token(&record.state)),
+            Ok(None) => None,
+            // Nobody can tell, and a new refresh token is not to be lost.
+            Err(_) => Some(true),
         })
     }
 
@@ -230,7 +256,7 @@ impl SqlGrantStore {
             return Ok(Written::Other);
         };
         // Revisions return when a claim is released, so it may be another consent with the same.
-        if now.stage.life != before.stage.life {
+        if now.stage.life != before.stage.life || now.exposed != before.exposed {
             tx.rollback().await;
             return Ok(Written::Stale);
         }
@@ -281,7 +307,7 @@ impl SqlGrantStore {
         self.ledger.bury(tx, &Dead::consent(owner, before.stage.life)).await
     }
 
-    fn values(&self, next: &Next) -> [Value; 8] {
+    fn values(&self, next: &Next) -> [Value; 9] {
         let stage = &next.stage;
         [
             next.revision.into(),
@@ -292,6 +318,7 @@ impl SqlGrantStore {
             i64::from(stage.second_chance).into(),
             next.sealed.as_deref().into(),
             self.sealing.clock().now().unix_micros().into(),
+            i64::from(next.exposed).into(),
         ]
     }
 
@@ -359,7 +386,11 @@ impl GrantStore for SqlGrantStore {
             };
             let ends = matches!(record.state, GrantState::Ended) && !before.stage.has_ended();
             let life = if ends { random()? } else { before.stage.life };
-            let next = self.sealed(&owner, record, life).await?;
+            let mut next = self.sealed(&owner, record, life).await?;
+            let Some(exposed) = self.stays_exposed(&owner, &before, &next, record).await? else {
+                continue;
+            };
+            next.exposed = exposed;
             match again(|| self.try_replace(&owner, &before, &next)).await {
                 Ok(Written::Done(true)) => return self.settle().await.map(|()| true),
                 Ok(Written::Done(false)) => return Ok(true),
