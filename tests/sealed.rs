@@ -37,6 +37,9 @@ mod dump;
 #[path = "sealed/erased.rs"]
 mod erased;
 #[cfg(feature = "sql")]
+#[path = "sealed/exposed.rs"]
+mod exposed;
+#[cfg(feature = "sql")]
 #[path = "sql/forged.rs"]
 mod forged;
 #[cfg(feature = "sql")]

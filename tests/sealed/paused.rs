@@ -8,7 +8,7 @@ use shipbound::grants::{Grant, Grants};
 use shipbound::jose::Algorithm;
 use shipbound::keys::{KeyError, KeySpec, KeyStore, Purpose};
 use shipbound::store::seal::{SealContext, Sealer, Table};
-use shipbound::store::sql::KekState;
+use shipbound::store::sql::{Exposed, KekState};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _};
 
@@ -132,6 +132,37 @@ async fn what_was_sealed_before_a_theft_and_is_written_after_it_is_sealed_again(
     let credential = clean.credentials.credential(&acme).await.unwrap();
     assert_eq!(credential.client_secret().unwrap().expose(), "two");
     grants(&clean).consent(&acme).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_being_written_when_a_theft_is_marked_is_exposed() {
+    let scene = Scene::new(Kind::Postgres).await;
+    let (slow, acme) = (Arc::new(scene.process(&["k1", "k2"]).await), connection("acme"));
+    let one = Credential::new("id", "one");
+    slow.credentials.put_credential(&acme, one, &act()).await.unwrap();
+    // The put has its data key's row, and waits for the credential's.
+    let paused = Paused::after(&scene, "SELECT owner FROM sb_credentials FOR UPDATE").await;
+    let putting = tokio::spawn({
+        let (slow, acme) = (slow.clone(), acme.clone());
+        let two = Credential::new("id", "two");
+        async move { slow.credentials.put_credential(&acme, two, &act()).await }
+    });
+    waiting(&scene, 1).await;
+    let thief = Arc::new(scene.process(&["k2", "k1"]).await);
+    let marking = tokio::spawn({
+        let thief = thief.clone();
+        async move { thief.sealing.kek_stolen(&kek("k1"), &act(), &mut |_| ()).await }
+    });
+    waiting(&scene, 2).await;
+    paused.commit().await;
+    putting.await.unwrap().unwrap();
+    assert_eq!(marking.await.unwrap().unwrap().left, 0);
+    let exposed = thief.sealing.exposed(&kek("k1"), None, 10).await.unwrap();
+    assert_eq!(exposed, [Exposed::Credential(owner("acme"))]);
+    // The next one nobody has read.
+    let three = Credential::new("id", "three");
+    slow.credentials.put_credential(&acme, three, &act()).await.unwrap();
+    assert!(thief.sealing.exposed(&kek("k1"), None, 10).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

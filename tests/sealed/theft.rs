@@ -10,7 +10,7 @@ use shipbound::keys::{KeyError, KeySpec, KeyStore, Purpose};
 use shipbound::store::seal::{
     KekProvider, SealContext, SealError, Sealer, Table, WrapContext, Wrapped, data_key_of, open,
 };
-use shipbound::store::sql::{Database, Exposed, KekState, Resealed, SealingError};
+use shipbound::store::sql::{Database, KekState, Resealed, SealingError};
 
 use crate::provider::{kek, keks};
 use crate::scene::{Process, Scene, act, connection};
@@ -18,7 +18,7 @@ use crate::world::{Kind, deployment, owner};
 
 const AT: Timestamp = Timestamp::from_unix_seconds(1_800_000_000);
 
-async fn fill(scene: &Scene, process: &Process, tenant: &str) {
+pub(crate) async fn fill(scene: &Scene, process: &Process, tenant: &str) {
     let (owner, connection) = (owner(tenant), connection(tenant));
     let spec = KeySpec {
         purpose: Purpose::Proof,
@@ -144,54 +144,6 @@ async fn everything_is_under_new_data_keys_and_the_stolen_kek_opens_nothing(scen
         after.sealing.open(&context, &forged).await.unwrap_err(),
         SealError::Refused
     );
-}
-
-on_both!(what_is_exposed_is_listed_until_it_is_replaced);
-async fn what_is_exposed_is_listed_until_it_is_replaced(scene: Scene) {
-    let process = scene.process(&["k1"]).await;
-    for tenant in ["t0", "t1"] {
-        fill(&scene, &process, tenant).await;
-    }
-    let stolen = kek("k1");
-    assert_eq!(
-        process.sealing.exposed(&stolen, None, 10).await.unwrap_err(),
-        SealingError::UnknownKek
-    );
-    scene.world.clock.advance(std::time::Duration::from_secs(60));
-    let process = scene.process(&["k2", "k1"]).await;
-    process.sealing.kek_stolen(&stolen, &act(), &mut |_| ()).await.unwrap();
-    scene.world.clock.advance(std::time::Duration::from_secs(60));
-    let all = process.sealing.exposed(&stolen, None, 100).await.unwrap();
-    assert_eq!(all.len(), 6);
-    // The same by pages of one.
-    let mut paged: Vec<Exposed> = Vec::new();
-    while let Some(next) = process.sealing.exposed(&stolen, paged.last(), 1).await.unwrap().pop() {
-        paged.push(next);
-    }
-    assert_eq!(paged, all);
-
-    // Replaced, ended, consented anew.
-    let (t0, connection) = (owner("t0"), connection("t0"));
-    let key = process.keys.active(&t0, Purpose::Proof).await.unwrap().unwrap();
-    process
-        .keys
-        .retire(&t0, &key.id(), shipbound::keys::Retired::Compromised)
-        .await
-        .unwrap();
-    process
-        .credentials
-        .put_credential(&connection, Credential::new("t0", "new"), &act())
-        .await
-        .unwrap();
-    let grants = Grants::new(process.grants.clone(), scene.world.clock.clone());
-    grants.put(&connection, Grant::new("new", AT)).await.unwrap();
-    let left = process.sealing.exposed(&stolen, None, 100).await.unwrap();
-    assert_eq!(left.len(), 3);
-    let of = |exposed: &Exposed| match exposed {
-        Exposed::Key(owner, _) | Exposed::Credential(owner) | Exposed::Grant(owner) => owner.clone(),
-        other => panic!("{other:?}"),
-    };
-    assert!(left.iter().all(|exposed| of(exposed) == owner("t1")));
 }
 
 on_both!(a_theft_is_answered_beside_writers_and_by_two_at_once);

@@ -30,7 +30,8 @@ const READ: &str =
 const WRITE: &str = "INSERT INTO sb_credentials \
     (deployment, owner, tenant, incarnation, carrier, environment, account, revision, sealed, changed_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (deployment, owner) \
-    DO UPDATE SET revision = excluded.revision, sealed = excluded.sealed, changed_at = excluded.changed_at";
+    DO UPDATE SET revision = excluded.revision, sealed = excluded.sealed, changed_at = excluded.changed_at, \
+    exposed = 0";
 
 const DELETE: &str = "DELETE FROM sb_credentials WHERE deployment = $1 AND owner = $2";
 

@@ -93,15 +93,17 @@ pub(super) struct Kept {
     pub(super) revision: u64,
     pub(super) stage: Stage,
     pub(super) sealed: Option<String>,
+    pub(super) exposed: bool,
 }
 
 impl Kept {
-    /// From `revision, stage, consent, life, until, second_chance, sealed`.
+    /// From `revision, stage, consent, life, until, second_chance, sealed, exposed`.
     pub(super) fn read(row: &Row) -> Result<Self, SqlError> {
         Ok(Self {
             revision: row.u64(0)?,
             stage: Stage::read(row, 1)?,
             sealed: row.opt_text(6)?.map(str::to_owned),
+            exposed: row.int(7)? != 0,
         })
     }
 }
@@ -111,6 +113,16 @@ pub(super) struct Next {
     pub(super) revision: u64,
     pub(super) stage: Stage,
     pub(super) sealed: Option<String>,
+    /// Whether a thief may have read it.
+    pub(super) exposed: bool,
+}
+
+/// The refresh token, where there is one in this state.
+pub(super) fn token(state: &GrantState) -> Option<&str> {
+    match state {
+        GrantState::Ready(grant) | GrantState::Claimed { grant, .. } => Some(grant.refresh_token().expose()),
+        GrantState::Ended => None,
+    }
 }
 
 #[derive(Serialize)]

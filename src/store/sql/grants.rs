@@ -14,7 +14,7 @@ use super::generation::Generation;
 use super::grant_rows::{self, Kept, Next, Stage};
 use super::ledger::{Dead, Ledger};
 use super::lives::{self, Step};
-use super::sealing::{Sealing, still_active};
+use super::sealing::{Sealing, is_moved, still_active};
 use super::{Value, again};
 use crate::chore::Chore;
 use crate::grants::{GrantError, GrantState, GrantStore, Record, Revision};
@@ -24,15 +24,15 @@ use crate::store::seal::{MAX_VALUE, SealContext, SealError, Sealer, Table};
 /// How often something is read or sealed anew when others change it meanwhile.
 const TRIES: usize = 8;
 
-const READ: &str = "SELECT revision, stage, consent, life, until, second_chance, sealed FROM sb_grants \
+const READ: &str = "SELECT revision, stage, consent, life, until, second_chance, sealed, exposed FROM sb_grants \
     WHERE deployment = $1 AND owner = $2";
 
 const INSERT: &str = "INSERT INTO sb_grants (deployment, owner, tenant, incarnation, carrier, environment, account, \
-    revision, stage, consent, life, until, second_chance, sealed, changed_at) \
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)";
+    revision, stage, consent, life, until, second_chance, sealed, changed_at, exposed) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)";
 
 const UPDATE: &str = "UPDATE sb_grants SET revision = $3, stage = $4, consent = $5, life = $6, until = $7, \
-    second_chance = $8, sealed = $9, changed_at = $10 WHERE deployment = $1 AND owner = $2";
+    second_chance = $8, sealed = $9, changed_at = $10, exposed = $11 WHERE deployment = $1 AND owner = $2";
 
 const DELETE: &str = "DELETE FROM sb_grants WHERE deployment = $1 AND owner = $2";
 
@@ -72,7 +72,7 @@ enum Written {
     Done(bool),
     /// There is another record than the expected one, or none.
     Other,
-    /// The data key or the consent was replaced meanwhile: seal it anew.
+    /// The data key or the consent was replaced meanwhile, or the row marked: seal it anew.
     Stale,
 }
 
@@ -115,6 +115,7 @@ impl SqlGrantStore {
             revision,
             stage,
             sealed,
+            ..
         } = kept;
         let record = |state| Record {
             revision: Revision::from_u64(*revision),
@@ -162,6 +163,27 @@ impl SqlGrantStore {
             revision,
             stage,
             sealed,
+            exposed: false,
+        })
+    }
+
+    /// Whether a thief may have read the refresh token of `record`: the one of the row before, which was marked or comes from under
+    /// a data key that was replaced. `None`: the row was changed meanwhile.
+    async fn stays_exposed(
+        &self,
+        owner: &Owner,
+        before: &Kept,
+        next: &Next,
+        record: &Record,
+    ) -> Result<Option<bool>, GrantError> {
+        if next.sealed.is_none() || !(before.exposed || is_moved(before.sealed.as_deref(), next.sealed.as_deref())) {
+            return Ok(Some(false));
+        }
+        Ok(match self.record(owner, before).await {
+            Ok(Some(before)) => Some(grant_rows::token(&before.state) == grant_rows::token(&record.state)),
+            Ok(None) => None,
+            // Nobody can tell, and a new refresh token is not to be lost.
+            Err(_) => Some(true),
         })
     }
 
@@ -222,7 +244,7 @@ impl SqlGrantStore {
             return Ok(Written::Other);
         };
         // Revisions return when a claim is released, so it may be another consent with the same.
-        if now.stage.life != before.stage.life {
+        if now.stage.life != before.stage.life || now.exposed != before.exposed {
             tx.rollback().await;
             return Ok(Written::Stale);
         }
@@ -286,7 +308,7 @@ impl SqlGrantStore {
         step.bury(&self.ledger, tx, dead).await
     }
 
-    fn values(&self, next: &Next) -> [Value; 8] {
+    fn values(&self, next: &Next) -> [Value; 9] {
         let stage = &next.stage;
         [
             next.revision.into(),
@@ -297,6 +319,7 @@ impl SqlGrantStore {
             i64::from(stage.second_chance).into(),
             next.sealed.as_deref().into(),
             self.sealing.clock().now().unix_micros().into(),
+            i64::from(next.exposed).into(),
         ]
     }
 
@@ -370,7 +393,11 @@ impl GrantStore for SqlGrantStore {
                 Some(self.step(&owner, record).await?)
             };
             let life = step.map_or(before.stage.life, Step::to);
-            let next = self.sealed(&owner, record, life).await?;
+            let mut next = self.sealed(&owner, record, life).await?;
+            let Some(exposed) = self.stays_exposed(&owner, &before, &next, record).await? else {
+                continue;
+            };
+            next.exposed = exposed;
             match again(|| self.try_replace(&owner, step, &before, &next)).await {
                 Ok(Written::Done(true)) => return self.settle().await.map(|()| true),
                 Ok(Written::Done(false)) => return Ok(true),

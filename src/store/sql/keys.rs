@@ -10,7 +10,7 @@ use super::database::{Database, Tx, again};
 use super::error::SqlError;
 use super::key_rows::{KEY, key_columns, living, state_of, stored_of};
 use super::ledger::{Dead, Ledger, LedgerError};
-use super::sealing::still_active;
+use super::sealing::{is_moved, still_active};
 use super::value::{Row, Value};
 use crate::clock::Timestamp;
 use crate::jose::Thumbprint;
@@ -134,10 +134,12 @@ impl SqlKeyRecords {
     /// `None`: nothing was done. Else how many keys have ended.
     async fn change_once(&self, owner: &Owner, changes: &[Change]) -> Result<Option<usize>, SqlError> {
         const NOW: &str = "SELECT k.state, k.purpose, k.jkt, CASE WHEN EXISTS (SELECT 1 FROM sb_ledger l \
-                           WHERE l.deployment = k.deployment AND l.kind = 'key' AND l.digest = k.jkt) THEN 1 ELSE 0 END \
+                           WHERE l.deployment = k.deployment AND l.kind = 'key' AND l.digest = k.jkt) THEN 1 ELSE 0 END, \
+                           k.material \
                            FROM sb_keys k WHERE k.deployment = $1 AND k.owner = $2 AND k.id = $3 AND k.revision = $4";
         const CHANGE: &str = "UPDATE sb_keys SET state = $5, revision = $6, material = $7, activated_at = $8, \
-                              drain_until = $9, ended_at = $10, moved = $11 \
+                              drain_until = $9, ended_at = $10, moved = $11, \
+                              exposed = CASE WHEN exposed = 1 THEN 1 ELSE $12 END \
                               WHERE deployment = $1 AND owner = $2 AND id = $3 AND revision = $4";
         let mut tx = self.database.begin().await?;
         let moved = next_number(&mut tx, self.ledger.deployment(), "keys").await?;
@@ -177,6 +179,7 @@ impl SqlKeyRecords {
                 micros(next.drain_until),
                 micros(next.ended_at),
                 moved.into(),
+                i64::from(is_moved(row.opt_text(4)?, material)).into(),
             ]);
             if tx.run(CHANGE, &values).await? != 1 {
                 tx.rollback().await;

@@ -4,6 +4,7 @@
 //! - `owner` is the hash of all parts of an [`Owner`](crate::owner::Owner), 64 hexadecimal digits: what rows are found by. The
 //!   parts stand beside it for people and filters; a deployment's own rows have empty ones.
 //! - Times are microseconds since 1970 (UTC). Ids are UUIDs as text. Text is compared by octets.
+//! - `exposed` is 1 where a secret was sealed under a data key that a thief may have, and is still the same.
 //! - Nothing secret stands in the clear: `material`, `sealed`, `wrapped` and `secret` are sealed or wrapped.
 
 /// The schema that this version of the crate writes.
@@ -80,6 +81,7 @@ CREATE TABLE sb_keys (
     drain_until INT_,
     ended_at INT_,
     moved INT_ NOT NULL,
+    exposed INT_ NOT NULL DEFAULT 0,
     PRIMARY KEY (deployment, id)
 );
 CREATE UNIQUE INDEX sb_keys_jkt ON sb_keys (deployment, jkt);
@@ -107,6 +109,7 @@ CREATE TABLE sb_credentials (
     revision INT_ NOT NULL,
     sealed TEXT_,
     changed_at INT_ NOT NULL,
+    exposed INT_ NOT NULL DEFAULT 0,
     PRIMARY KEY (deployment, owner)
 );
 CREATE INDEX sb_credentials_tenant ON sb_credentials (deployment, tenant);
@@ -127,6 +130,7 @@ CREATE TABLE sb_grants (
     second_chance INT_ NOT NULL,
     sealed TEXT_,
     changed_at INT_ NOT NULL,
+    exposed INT_ NOT NULL DEFAULT 0,
     PRIMARY KEY (deployment, owner)
 );
 CREATE INDEX sb_grants_tenant ON sb_grants (deployment, tenant);

@@ -47,6 +47,13 @@ pub(crate) async fn still_active(tx: &mut Tx, deployment: &DeploymentId, sealed:
     Ok(used == 1)
 }
 
+/// Whether a value came from under a data key to another one. A holder's data key is replaced only when a KEK was stolen, so
+/// whoever has that may have read the value.
+pub(crate) fn is_moved(before: Option<&str>, next: Option<&str>) -> bool {
+    let id = |sealed: Option<&str>| sealed.and_then(|sealed| data_key_of(sealed).ok());
+    matches!((id(before), id(next)), (Some(before), Some(next)) if before != next)
+}
+
 impl Sealing {
     /// The data key that the holder's values are sealed under, made where there is none.
     pub(super) async fn active(&self, holder: &Holder) -> Result<(DataKeyId, Arc<DataKey>), SealError> {

@@ -4,6 +4,7 @@ mod data_keys;
 mod ended;
 mod erase;
 mod error;
+mod exposed;
 mod flights;
 mod held;
 mod keks;
@@ -32,11 +33,12 @@ use crate::journal::{EventKind, Journal};
 use crate::owner::{DeploymentId, Owner};
 use crate::store::seal::{self, DataKeyId, KekProvider, SealContext, SealError, Sealer};
 
-pub(crate) use self::data_keys::still_active;
+pub(crate) use self::data_keys::{is_moved, still_active};
 pub use self::error::SealingError;
+pub use self::exposed::Exposed;
 pub use self::keks::KekState;
 pub use self::rewrap::Rewrapped;
-pub use self::theft::{Exposed, Resealed};
+pub use self::theft::Resealed;
 
 /// How long a provider of KEKs is waited for.
 const PROVIDER_LIMIT: Duration = Duration::from_secs(10);

@@ -26,12 +26,15 @@ const GRANTS: &str = "SELECT deployment, owner, tenant, incarnation, carrier, en
     sealed, stage, consent, life, until, second_chance FROM sb_grants \
     WHERE deployment = $1 AND tenant = $2 AND incarnation = $3 AND sealed IS NOT NULL AND owner > $4 ORDER BY owner LIMIT $5";
 
-const WRITE_KEY: &str = "UPDATE sb_keys SET material = $4 WHERE deployment = $1 AND id = $2 AND material = $3";
+// What was under the data key before may have been read: each of them marks the row.
+const WRITE_KEY: &str =
+    "UPDATE sb_keys SET material = $4, exposed = 1 WHERE deployment = $1 AND id = $2 AND material = $3";
 
 const WRITE_CREDENTIAL: &str =
-    "UPDATE sb_credentials SET sealed = $4 WHERE deployment = $1 AND owner = $2 AND sealed = $3";
+    "UPDATE sb_credentials SET sealed = $4, exposed = 1 WHERE deployment = $1 AND owner = $2 AND sealed = $3";
 
-const WRITE_GRANT: &str = "UPDATE sb_grants SET sealed = $4 WHERE deployment = $1 AND owner = $2 AND sealed = $3";
+const WRITE_GRANT: &str =
+    "UPDATE sb_grants SET sealed = $4, exposed = 1 WHERE deployment = $1 AND owner = $2 AND sealed = $3";
 
 /// A value as it stands in its row, with all that it belongs to.
 struct Standing {
@@ -164,7 +167,12 @@ impl Sealing {
         for standing in page.iter().filter(under_old) {
             match seal::open(written.id, old, &standing.context(table), &standing.sealed) {
                 Ok(value) => opened.push((standing, value)),
-                Err(_) => found.refused += 1,
+                Err(_) => {
+                    found.refused += 1;
+                    // It stays as it is; what it was before its row was changed may have been read all the same.
+                    let change = self.change(standing, standing.sealed.clone());
+                    again(|| self.database.run(write, &change)).await?;
+                }
             }
         }
         if opened.is_empty() {
@@ -175,16 +183,20 @@ impl Sealing {
         for (standing, value) in opened {
             let sealed = seal::seal(next, &key, &standing.context(table), &value)?;
             found.opened += 1;
-            changes.push([
-                self.deployment.as_str().into(),
-                standing.place.as_str().into(),
-                standing.sealed.as_str().into(),
-                sealed.into(),
-            ]);
+            changes.push(self.change(standing, sealed));
         }
         // A row that was changed meanwhile is under the new data key already, or is found by the next look.
         again(|| self.write_resealed(write, &changes)).await?;
         Ok(())
+    }
+
+    fn change(&self, standing: &Standing, sealed: String) -> [Value; 4] {
+        [
+            self.deployment.as_str().into(),
+            standing.place.as_str().into(),
+            standing.sealed.as_str().into(),
+            sealed.into(),
+        ]
     }
 
     async fn write_resealed(&self, write: &'static str, changes: &[[Value; 4]]) -> Result<(), SqlError> {

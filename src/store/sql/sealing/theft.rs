@@ -5,11 +5,10 @@ use super::error::SealingError;
 use super::keks::KekState;
 use super::rows::{self, Holder, Written};
 use crate::act::Act;
-use crate::keys::KeyId;
 use crate::owner::Owner;
 use crate::store::seal::{KekError, KekId, SealError, data_key_of};
 use crate::store::sql::ledger::Dead;
-use crate::store::sql::{Ledger, SqlError, again, owner_key, owner_of};
+use crate::store::sql::{Ledger, SqlError, again};
 
 /// How many data keys are read at a time.
 const PAGE: i64 = 50;
@@ -28,20 +27,6 @@ const DELETE: &str = "DELETE FROM sb_data_keys WHERE deployment = $1 AND id = $2
 const DELETE_ENDED: &str = "DELETE FROM sb_data_keys WHERE deployment = $1 \
     AND id IN (SELECT digest FROM sb_ledger WHERE deployment = $1 AND kind = 'data-key')";
 
-const THEFT: &str = "SELECT changed_at FROM sb_keks WHERE deployment = $1 AND id = $2 AND state = 'compromised'";
-
-const EXPOSED_KEYS: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account, id FROM sb_keys \
-    WHERE deployment = $1 AND created_at <= $2 AND state IN ('pending', 'active', 'draining') AND material IS NOT NULL \
-    AND id > $3 ORDER BY id LIMIT $4";
-
-const EXPOSED_CREDENTIALS: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account \
-    FROM sb_credentials WHERE deployment = $1 AND changed_at <= $2 AND sealed IS NOT NULL \
-    AND owner > $3 ORDER BY owner LIMIT $4";
-
-const EXPOSED_GRANTS: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account \
-    FROM sb_grants WHERE deployment = $1 AND changed_at <= $2 AND sealed IS NOT NULL \
-    AND owner > $3 ORDER BY owner LIMIT $4";
-
 /// How far sealing anew has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -56,19 +41,6 @@ pub struct Resealed {
     pub refused: u64,
 }
 
-/// What whoever has a stolen KEK and a copy of the database knows. The secret of the [`Ledger`] is not among it, though he has read that
-/// too: [`kek_stolen`](Sealing::kek_stolen) has drawn another one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Exposed {
-    /// A private key: rotate it as compromised.
-    Key(Owner, KeyId),
-    /// A connection's credential: have it replaced at the carrier, and put the new one.
-    Credential(Owner),
-    /// A refresh token: revoke it at the issuer, and ask the shipper for consent.
-    Grant(Owner),
-}
-
 impl Sealing {
     /// The KEK `stolen` is in foreign hands. It is compromised from now on, the provider's current KEK takes its place where it
     /// was active, every data key is replaced, every value sealed anew under the new one, and the old data keys are deleted.
@@ -77,8 +49,8 @@ impl Sealing {
     /// chain are authenticated, and together with the right to write to the database he could add some until now: connections that
     /// were made active again, or ends of what lives. So look through the connections.
     ///
-    /// That keeps whoever has it from reading what is written from now on. What he has read before he knows:
-    /// [`exposed`](Self::exposed) lists the keys, credentials and refresh tokens that are to be replaced.
+    /// That keeps whoever has it from reading what is written from now on. What he has read before he knows: each row that is sealed
+    /// anew is marked, and [`exposed`](Self::exposed) lists the keys, credentials and refresh tokens that are to be replaced.
     ///
     /// Take every right to write to the database from him first: who has that while this runs can hide rows of data keys from it.
     /// Give every process a new KEK as the current one, and leave the stolen one beside it until this has ended; then take it away,
@@ -141,53 +113,6 @@ impl Sealing {
             Some(id) => Err(SealingError::Broken(id)),
             None => Ok(so_far),
         }
-    }
-
-    /// At most `most` of what is known to whoever has the stolen KEK, after `after`: keys first, then credentials, then grants.
-    /// What was replaced since is not among it, so what is left is what is left to do.
-    ///
-    /// # Errors
-    /// [`SealingError::UnknownKek`] when this KEK was not told to be stolen, [`SealingError::Database`].
-    pub async fn exposed(
-        &self,
-        stolen: &KekId,
-        after: Option<&Exposed>,
-        most: usize,
-    ) -> Result<Vec<Exposed>, SealingError> {
-        let rows = self.database.rows(THEFT, &self.kek_values(stolen)).await?;
-        let since = rows.first().ok_or(SealingError::UnknownKek)?.int(0)?;
-        let (mut stage, mut cursor) = match after {
-            None => (0, String::new()),
-            Some(Exposed::Key(_, id)) => (0, id.to_string()),
-            Some(Exposed::Credential(owner)) => (1, owner_key(owner)),
-            Some(Exposed::Grant(owner)) => (2, owner_key(owner)),
-        };
-        let mut found = Vec::new();
-        while stage < 3 && found.len() < most {
-            let room = i64::try_from(most - found.len()).unwrap_or(i64::MAX);
-            let sql = match stage {
-                0 => EXPOSED_KEYS,
-                1 => EXPOSED_CREDENTIALS,
-                _ => EXPOSED_GRANTS,
-            };
-            let values = [
-                self.deployment.as_str().into(),
-                since.into(),
-                cursor.as_str().into(),
-                room.into(),
-            ];
-            for row in self.database.rows(sql, &values).await? {
-                let owner = owner_of(&row, 0)?;
-                found.push(match stage {
-                    0 => Exposed::Key(owner, KeyId::from_uuid(row.uuid(7)?)),
-                    1 => Exposed::Credential(owner),
-                    _ => Exposed::Grant(owner),
-                });
-            }
-            stage += 1;
-            cursor.clear();
-        }
-        Ok(found)
     }
 
     /// Seals anew all that is sealed under this data key, and ends it when nothing is left under it. `Ok(false)`: it had ended.
