@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{Doing, Opening, Outcome, Report, demand, owners};
+use super::{Doing, Outcome, Report, Stores, demand, owners};
 use crate::credentials::{Credential, CredentialError, CredentialStore};
 use crate::owner::ConnectionId;
 
@@ -64,78 +64,9 @@ impl fmt::Debug for OpenCredentials {
     }
 }
 
-/// How a credential store is opened, for [`credential_store`].
-pub struct CredentialStores {
-    open: Opening<OpenCredentials>,
-    is_shared: bool,
-    has_deployments: bool,
-    moves: bool,
-    outage: Option<Doing<bool>>,
-}
-
-impl CredentialStores {
-    /// A store that `open` opens as a process does that has just begun: each time the same store.
-    pub fn new<F, O>(open: F) -> Self
-    where
-        F: Fn() -> O + Send + Sync + 'static,
-        O: Future<Output = OpenCredentials> + Send + 'static,
-    {
-        Self {
-            open: Box::new(move || Box::pin(open())),
-            is_shared: true,
-            has_deployments: true,
-            moves: true,
-            outage: None,
-        }
-    }
-
-    /// The store forgets with its process: opened again it is another one.
-    #[must_use]
-    pub fn within_one_process(mut self) -> Self {
-        self.is_shared = false;
-        self
-    }
-
-    /// The store serves one deployment, and does not look at that part of a connection.
-    #[must_use]
-    pub fn of_one_deployment(mut self) -> Self {
-        self.has_deployments = false;
-        self
-    }
-
-    /// [`CredentialStore::generation`] is always 0.
-    #[must_use]
-    pub fn without_generation(mut self) -> Self {
-        self.moves = false;
-        self
-    }
-
-    /// `outage(true)` makes the store unreachable for all who have opened it, `outage(false)` reachable again.
-    #[must_use]
-    pub fn with_outage(mut self, outage: impl Fn(bool) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
-        self.outage = Some(Arc::new(outage));
-        self
-    }
-
-    async fn two(&self) -> (OpenCredentials, OpenCredentials) {
-        let one = (self.open)().await;
-        let other = if self.is_shared {
-            (self.open)().await
-        } else {
-            one.clone()
-        };
-        (one, other)
-    }
-}
-
-impl fmt::Debug for CredentialStores {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CredentialStores")
-            .field("is_shared", &self.is_shared)
-            .field("has_deployments", &self.has_deployments)
-            .finish_non_exhaustive()
-    }
-}
+/// How a credential store is opened, for [`credential_store`]. One that serves one deployment does not look at that part of a
+/// connection.
+pub type CredentialStores = Stores<OpenCredentials>;
 
 /// Puts a [`CredentialStore`] through its checks.
 ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 
-use super::{Doing, Found, Opening, Outcome, Report, demand, owners};
+use super::{Doing, Found, Outcome, Report, Stores, demand, owners};
 use crate::binding::Confirmation;
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::grants::{Grant, GrantError, GrantState, GrantStore, Grants, Record, Revision, Rotation};
@@ -49,77 +49,8 @@ impl fmt::Debug for OpenGrants {
     }
 }
 
-/// How a grant store is opened, for [`grant_store`].
-pub struct GrantStores {
-    open: Opening<OpenGrants>,
-    is_shared: bool,
-    has_deployments: bool,
-    moves: bool,
-    outage: Option<Doing<bool>>,
-}
-
-impl GrantStores {
-    /// A store that `open` opens as a process does that has just begun: each time the same store.
-    pub fn new<F, O>(open: F) -> Self
-    where
-        F: Fn() -> O + Send + Sync + 'static,
-        O: Future<Output = OpenGrants> + Send + 'static,
-    {
-        Self {
-            open: Box::new(move || Box::pin(open())),
-            is_shared: true,
-            has_deployments: true,
-            moves: true,
-            outage: None,
-        }
-    }
-
-    /// The store forgets with its process: opened again it is another one.
-    #[must_use]
-    pub fn within_one_process(mut self) -> Self {
-        self.is_shared = false;
-        self
-    }
-
-    /// The store serves one deployment, which is the connection's; those of others it does not take.
-    #[must_use]
-    pub fn of_one_deployment(mut self) -> Self {
-        self.has_deployments = false;
-        self
-    }
-
-    /// [`GrantStore::generation`] is always 0.
-    #[must_use]
-    pub fn without_generation(mut self) -> Self {
-        self.moves = false;
-        self
-    }
-
-    /// `outage(true)` makes the store unreachable for all who have opened it, `outage(false)` reachable again.
-    #[must_use]
-    pub fn with_outage(mut self, outage: impl Fn(bool) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
-        self.outage = Some(Arc::new(outage));
-        self
-    }
-
-    async fn two(&self) -> (OpenGrants, OpenGrants) {
-        let one = (self.open)().await;
-        let other = if self.is_shared {
-            (self.open)().await
-        } else {
-            one.clone()
-        };
-        (one, other)
-    }
-}
-
-impl fmt::Debug for GrantStores {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GrantStores")
-            .field("is_shared", &self.is_shared)
-            .finish_non_exhaustive()
-    }
-}
+/// How a grant store is opened, for [`grant_store`]. One that serves one deployment does not take connections of others.
+pub type GrantStores = Stores<OpenGrants>;
 
 /// Puts a [`GrantStore`] through its checks.
 ///

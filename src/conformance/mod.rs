@@ -32,6 +32,7 @@ mod grants;
 mod keys;
 mod owners;
 mod replay;
+mod stores;
 
 use std::fmt;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub use self::credentials::{CredentialStores, OpenCredentials, credential_store}
 pub use self::grants::{GrantStores, OpenGrants, grant_store};
 pub use self::keys::{KeyStores, OpenKeys, key_store};
 pub use self::replay::{ReplayLogs, replay_log};
+pub use self::stores::Stores;
 
 /// How the checks of a suite went, in their order.
 #[derive(Clone, Debug, Default)]
