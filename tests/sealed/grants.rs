@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 use shipbound::chore::Chore;
 use shipbound::clock::{Clock, Timestamp};
 use shipbound::conformance::{self, GrantStores, OpenGrants};
-use shipbound::grants::{Grant, GrantError, GrantStore, Grants, Rotation};
+use shipbound::grants::{Grant, GrantError, GrantState, GrantStore, Grants, Rotation};
 use shipbound::store::anchor::EpochAnchor;
 
 use crate::scene::{Process, Scene, connection};
@@ -115,7 +115,6 @@ async fn what_stands_beside_a_refresh_token_cannot_be_changed(scene: Scene) {
         "stage = 'ready', until = NULL",
         "second_chance = 1",
         "consent = consent + 1",
-        "life = life + 1",
         "revision = revision + 1",
     ] {
         scene.world.raw(&format!("UPDATE sb_grants SET {change}")).await;
@@ -126,6 +125,10 @@ async fn what_stands_beside_a_refresh_token_cannot_be_changed(scene: Scene) {
         );
         scene.world.raw(PUT_BACK).await;
     }
+    // A number that nobody has come to.
+    scene.world.raw("UPDATE sb_grants SET life = life + 1").await;
+    let read = process.grants.load(&acme).await.unwrap().unwrap();
+    assert!(matches!(read.state, GrantState::Ended));
     assert!(process.grants.load(&acme).await.unwrap().is_some());
 }
 

@@ -12,6 +12,8 @@ use shipbound::owner::{AccountId, CarrierId, Environment, Region, TenantId};
 use shipbound::registry::{NewConnection, Registry, RegistryError};
 use shipbound::store::sql::SqlConnections;
 
+use crate::forged::forged;
+use crate::tampered::secret_of;
 use crate::world::{World, deployment};
 
 fn act(reason: &str) -> Act {
@@ -298,16 +300,56 @@ async fn what_issuers_have_not_heard_of_is_in_the_record(world: World) {
     assert_eq!(one.record(&record.connection).await.unwrap(), told);
 }
 
+/// Writes into the chain how the one row reads, which is of acme's.
+async fn forged_reads(world: &World) {
+    let column = |name: &str| format!("SELECT CAST({name} AS TEXT) FROM sb_connections");
+    let mut text = Vec::new();
+    for name in ["state", "settings", "revision", "changed", "changed_at"] {
+        text.push(world.raw(&column(name)).await.remove(0));
+    }
+    let number = |at: usize| text[at].parse::<u64>().unwrap().to_be_bytes();
+    let (revision, changed, changed_at) = (number(2), number(3), number(4));
+    let deployment = deployment();
+    let parts: [&[u8]; 13] = [
+        b"connection-reads",
+        b"connection",
+        deployment.as_str().as_bytes(),
+        b"acme",
+        &[0; 16],
+        b"fedex",
+        b"sandbox",
+        b"main",
+        text[0].as_bytes(),
+        text[1].as_bytes(),
+        &revision,
+        &changed,
+        &changed_at,
+    ];
+    let mut digest = <sha2::Sha256 as sha2::Digest>::new();
+    for part in parts {
+        sha2::Digest::update(&mut digest, (part.len() as u64).to_be_bytes());
+        sha2::Digest::update(&mut digest, part);
+    }
+    let digest = sha2::Digest::finalize(digest);
+    let hex: String = digest.iter().map(|octet| format!("{octet:02x}")).collect();
+    let secret = secret_of(&world.raw("SELECT secret FROM sb_ledger_heads").await[0]);
+    forged(world, &secret, "connection-reads", &hex).await;
+}
+
 on_all!(what_only_a_newer_version_knows_stays);
 /// A program of the version before does not drop what it does not know.
 async fn what_only_a_newer_version_knows_stays(world: World) {
     let one = open(&world).await.unwrap();
     let record = one.add(&new("acme"), &act("signed up")).await.unwrap();
     let suspended = one.suspend(&record.connection, &act("odd")).await.unwrap();
-    // The newer version has written it into the chain as well.
     world
         .raw(r#"UPDATE sb_connections SET settings = REPLACE(settings, '{"actor"', '{"newer":{"a":[1,"b"]},"actor"')"#)
         .await;
+    // Not what somebody else has written there.
+    let resumed = one.resume(&suspended, &act("fine")).await;
+    assert_eq!(resumed.unwrap_err(), RegistryError::Changed);
+    // The newer version writes it into the chain as well.
+    forged_reads(&world).await;
     one.resume(&suspended, &act("fine")).await.unwrap();
     let settings = world.raw("SELECT settings FROM sb_connections").await;
     assert!(settings[0].contains(r#""newer":{"a":[1,"b"]}"#), "{settings:?}");

@@ -98,7 +98,7 @@ async fn the_chore_finds_a_chain_that_is_behind_its_anchor(world: World) {
 on_all!(the_chore_finds_a_chain_that_is_behind_its_anchor);
 
 /// The chain's secret, which a test's sealer does not hide.
-fn secret_of(sealed: &str) -> Vec<u8> {
+pub(crate) fn secret_of(sealed: &str) -> Vec<u8> {
     octets_of(sealed.rsplit('|').next().unwrap())
 }
 

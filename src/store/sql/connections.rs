@@ -72,20 +72,23 @@ impl SqlConnections {
 
     /// Reads records, none of which has been buried.
     async fn read(&self, sql: &'static str, values: &[Value]) -> Result<Found, SqlError> {
+        let mut unsound = None;
         for _ in 0..READS {
-            // Whatever was buried before is known now, so a row that was put back is seen to be dead.
-            self.followed().await?;
             let rows = self.database.rows(sql, values).await?;
-            if let Some(read) = self.sound(&rows)? {
-                return Ok(read);
+            // Whatever was buried with these rows or before is known then, so a row that was put back is seen to be dead.
+            self.followed().await?;
+            match self.sound(&rows)? {
+                Ok(read) => return Ok(read),
+                Err(row) if unsound == Some(row) => return Err(self.ledger.put_back()),
+                // Or it was replaced after it was read.
+                Err(row) => unsound = Some(row),
             }
-            // Or it was replaced, or written, after the chain was followed.
         }
-        Err(self.ledger.put_back())
+        Err(SqlError::Unavailable)
     }
 
-    /// The records of rows; `None` where the chain does not have one of them as it reads.
-    fn sound(&self, rows: &[Row]) -> Result<Option<Found>, SqlError> {
+    /// The records of rows; or number and revision of the first one that the chain does not have as it reads.
+    fn sound(&self, rows: &[Row]) -> Result<Result<Found, (u64, u64)>, SqlError> {
         let seen = self.ledger.seen();
         let mut found = Found {
             records: Vec::with_capacity(rows.len()),
@@ -98,11 +101,11 @@ impl SqlConnections {
             };
             // One that is not let through needs no proof.
             if record.standing != Standing::Unreadable && !is_sound(&record, row, &seen)? {
-                return Ok(None);
+                return Ok(Err((record.number, record.revision)));
             }
             found.records.push(record);
         }
-        Ok(Some(found))
+        Ok(Ok(found))
     }
 
     fn tell(&self, of_nobody: &[u64]) {
@@ -179,7 +182,13 @@ impl SqlConnections {
             tx.rollback().await;
             return Ok(None);
         };
-        let row = row_of(next, number, Some(before.text(0)?))?;
+        // What a newer version knows is taken along, and vouched for: only from a row that is as the chain has it.
+        let as_it_reads = Dead::connection_reads(&reads(&owner, before, 0)?);
+        if !self.ledger.is_buried(&mut tx, &as_it_reads).await? {
+            tx.rollback().await;
+            return Ok(None);
+        }
+        let row = row_of(next, number, Some(before.text(2)?))?;
         values.extend(row.clone());
         if tx.run(REPLACE, &values).await? == 0 {
             tx.rollback().await;
@@ -193,7 +202,7 @@ impl SqlConnections {
             Standing::Unreadable => return Err(SqlError::Malformed),
         };
         // What a process writes down of its tokens is nobody's act.
-        let is_act = before.int(1)? != next.changed_at.unix_micros() || before.text(2)? != next.standing.as_str();
+        let is_act = before.int(4)? != next.changed_at.unix_micros() || before.text(0)? != next.standing.as_str();
         if is_act {
             self.note(&mut tx, next, what).await?;
         }
@@ -226,7 +235,7 @@ const INSERT: &str = "INSERT INTO sb_connections (deployment, owner, tenant, inc
 const REPLACE: &str = "UPDATE sb_connections SET state = $4, revision = $5, settings = $6, changed = $7, changed_at = $8 \
                        WHERE deployment = $1 AND owner = $2 AND revision = $3 AND state <> 'removed'";
 
-const BEFORE: &str = "SELECT settings, changed_at, state FROM sb_connections \
+const BEFORE: &str = "SELECT state, revision, settings, changed, changed_at FROM sb_connections \
                       WHERE deployment = $1 AND owner = $2 AND revision = $3";
 
 const OF_TENANT: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account, state, revision, \

@@ -187,8 +187,8 @@ impl CredentialStore for SqlCredentialStore {
             if put_back == Some(revision) {
                 return Err(CredentialError::RolledBack);
             }
-            let dead = Dead::credential(&owner, revision);
-            if self.ledger.is_dead(&dead).await.map_err(of_sql)? {
+            let is_now = lives::is_now(&self.ledger, revision, |number| Dead::credential(&owner, number));
+            if !is_now.await.map_err(of_sql)? {
                 put_back = Some(revision);
                 continue;
             }

@@ -126,12 +126,8 @@ impl SqlGrantStore {
             return Ok(Some(record(GrantState::Ended)));
         }
         let same = || async { Ok::<_, GrantError>(self.read(owner).await.map_err(of_sql)?.as_ref() == Some(kept)) };
-        if self
-            .ledger
-            .is_dead(&Dead::consent(owner, stage.life))
-            .await
-            .map_err(of_sql)?
-        {
+        let is_now = lives::is_now(&self.ledger, stage.life, |number| Dead::consent(owner, number));
+        if !is_now.await.map_err(of_sql)? {
             // Put back, unless it was replaced since.
             return Ok(same().await?.then(|| record(GrantState::Ended)));
         }
@@ -387,6 +383,10 @@ impl GrantStore for SqlGrantStore {
                 return Ok(false);
             };
             let lives = !matches!(record.state, GrantState::Ended);
+            if lives && !before.stage.has_ended() && !self.lives(&owner, &before.stage) {
+                // Its consent was withdrawn: the row is there again because somebody put it back.
+                return Ok(false);
+            }
             let step = if lives == self.lives(&owner, &before.stage) {
                 None
             } else {

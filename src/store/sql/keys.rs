@@ -20,6 +20,9 @@ use crate::owner::Owner;
 /// How many keys an owner may have that have not ended.
 const MOST_OF_ONE: i64 = 64;
 
+/// How often a key is read that changes again and again while it is looked whether it has ended.
+const READS: usize = 4;
+
 /// How many rows are given in one answer, at most.
 pub(super) const MOST_ROWS: usize = 5_000;
 
@@ -65,23 +68,33 @@ impl SqlKeyRecords {
         Ok(())
     }
 
-    /// The key in a row that begins with the head of the ledger; `None` where the key's columns are empty.
-    async fn trusted(&self, rows: &[Row]) -> Result<Option<StoredKey>, SqlError> {
-        let row = rows.first().ok_or_else(|| self.ledger.gone())?;
-        self.ledger.look(row.u64(0)?, row.bytes(1)?).await?;
-        if row.opt_text(KEY)?.is_none() {
-            return Ok(None);
+    /// The key that `sql` reads, in a row that begins with the head of the ledger; `None` where the key's columns are empty.
+    async fn trusted(&self, sql: &'static str, values: &[Value]) -> Result<Option<StoredKey>, SqlError> {
+        let mut dead = None;
+        for _ in 0..READS {
+            let rows = self.database.rows(sql, values).await?;
+            let row = rows.first().ok_or_else(|| self.ledger.gone())?;
+            self.ledger.look(row.u64(0)?, row.bytes(1)?).await?;
+            if row.opt_text(KEY)?.is_none() {
+                return Ok(None);
+            }
+            let (stored, buried) = stored_of(row)?;
+            let record = &stored.record;
+            if record.has_ended() {
+                // Whoever is told of an end, perhaps after a call that came to no answer, may rely on it.
+                self.ledger.anchor().await.map_err(LedgerError::into_sql)?;
+            } else if self.is_dead(record, buried) {
+                // It may have ended after it was read. Read once more it says so, or else an old row was put back.
+                let read = Some((record.id, record.revision));
+                if dead == read {
+                    return Err(self.ledger.put_back());
+                }
+                dead = read;
+                continue;
+            }
+            return Ok(Some(stored));
         }
-        let (stored, buried) = stored_of(row)?;
-        if self.is_dead(&stored.record, buried) && !stored.record.has_ended() {
-            // An old row was put back.
-            return Err(self.ledger.put_back());
-        }
-        if stored.record.has_ended() {
-            // Whoever is told of an end, perhaps after a call that came to no answer, may rely on it.
-            self.ledger.anchor().await.map_err(LedgerError::into_sql)?;
-        }
-        Ok(Some(stored))
+        Err(SqlError::Unavailable)
     }
 
     /// Whether the key has ended, by its thumbprint, which may have been found `buried`, or by its name.
@@ -233,16 +246,14 @@ impl KeyRecords for SqlKeyRecords {
     async fn load(&self, owner: &Owner, id: &KeyId) -> Result<Option<StoredKey>, KeyError> {
         const LOAD: &str = with_head!("k.id = $2 AND k.owner = $3 WHERE h.deployment = $1");
         let values = [self.deployment(), (*id.as_uuid()).into(), owner_key(owner).into()];
-        let rows = self.database.rows(LOAD, &values).await.map_err(unavailable)?;
-        self.trusted(&rows).await.map_err(unavailable)
+        self.trusted(LOAD, &values).await.map_err(unavailable)
     }
 
     async fn active(&self, owner: &Owner, purpose: Purpose) -> Result<Option<StoredKey>, KeyError> {
         const ACTIVE: &str =
             with_head!("k.state = 'active' AND k.owner = $2 AND k.purpose = $3 WHERE h.deployment = $1");
         let values = [self.deployment(), owner_key(owner).into(), purpose.as_str().into()];
-        let rows = self.database.rows(ACTIVE, &values).await.map_err(unavailable)?;
-        self.trusted(&rows).await.map_err(unavailable)
+        self.trusted(ACTIVE, &values).await.map_err(unavailable)
     }
 
     async fn change(&self, owner: &Owner, changes: &[Change]) -> Result<bool, KeyError> {

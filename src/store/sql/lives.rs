@@ -69,6 +69,21 @@ pub(super) fn now(ledger: &Ledger, dead: impl Fn(u64) -> Dead) -> u64 {
     first_not(|number| ledger.has_seen_end(&dead(number)))
 }
 
+/// Whether this is the number of now, so that a row with it counts. The row was read before. Follows the ledger.
+pub(super) async fn is_now(
+    ledger: &Ledger,
+    number: u64,
+    dead: impl Fn(u64) -> Dead + Send + Sync,
+) -> Result<bool, SqlError> {
+    let has_ended = ledger.is_dead(&dead(number)).await?;
+    // Whoever began it has buried the one before it, in the same transaction. After a restored backup was accepted that is not so
+    // of what was written since the backup.
+    Ok(!has_ended
+        && number
+            .checked_sub(1)
+            .is_none_or(|before| ledger.has_seen_end(&dead(before))))
+}
+
 fn is_there(number: u64) -> bool {
     number % 2 == 1
 }

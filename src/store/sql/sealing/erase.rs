@@ -21,7 +21,7 @@ const LEFT: &str = "SELECT CASE WHEN \
     OR EXISTS (SELECT 1 FROM sb_grants WHERE deployment = $1 AND tenant = $2 AND incarnation = $3 AND sealed IS NOT NULL) \
     THEN 1 ELSE 0 END";
 
-const DELETE: &str = "DELETE FROM sb_data_keys WHERE deployment = $1 AND tenant = $2 AND incarnation = $3";
+const DELETE: &str = "DELETE FROM sb_data_keys WHERE deployment = $1 AND tenant = $2 AND incarnation = $3 AND id = $4";
 
 impl Sealing {
     /// Ends the data keys of this connection's tenant, unless a value of his is left: of any of his connections. `Ok(false)`: one is,
@@ -45,7 +45,7 @@ impl Sealing {
         act: &Act,
     ) -> Result<Vec<DataKeyId>, SqlError> {
         let [tenant, incarnation] = holder.values();
-        let values = [self.deployment.as_str().into(), tenant, incarnation];
+        let values = vec![self.deployment.as_str().into(), tenant, incarnation];
         let mut tx = self.database.begin().await?;
         let rows = tx.rows(LOCK, &values).await?;
         let left = tx.rows(LEFT, &values).await?;
@@ -55,7 +55,12 @@ impl Sealing {
         }
         let ids = rows.iter().map(|row| Ok(DataKeyId::from_uuid(row.uuid(0)?)));
         let ids = ids.collect::<Result<Vec<_>, SqlError>>()?;
-        tx.run(DELETE, &values).await?;
+        // Those alone that are locked: another may have been made since, and something sealed under it.
+        for id in &ids {
+            let mut values = values.clone();
+            values.push((*id.as_uuid()).into());
+            tx.run(DELETE, &values).await?;
+        }
         let now = self.clock.now();
         write_act(&mut tx, &self.deployment, "erase-data-key", Some(owner), act, now).await?;
         for id in &ids {
