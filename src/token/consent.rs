@@ -19,10 +19,10 @@ use crate::crypto;
 use crate::error::{Awaited, Error, ErrorKind, OAuthCode};
 use crate::exchange::connection::Connection;
 use crate::grants::{Grant, GrantError, Grants};
-use crate::jose::{Thumbprint, base64url};
+use crate::jose::base64url;
 use crate::journal::{EventKind, KeyChange, KeyEvent};
 use crate::json::{Object, Value};
-use crate::keys::{HELD_FOR, KeyError, Purpose};
+use crate::keys::{HELD_FOR, KeyError, KeyHandle, Purpose};
 use crate::owner::Owner;
 use crate::target::Target;
 use crate::transport::Stage;
@@ -308,7 +308,11 @@ impl TokenSource {
             return Ok(());
         };
         if self.auth == ClientAuth::None {
-            let held = async { Ok(self.held(connection, &asked).await) };
+            let held = async {
+                let owner = Owner::from(connection.id.clone());
+                let old = self.keys.with_thumbprint(&owner, Purpose::Proof, &asked).await;
+                Ok(matches!(old, Ok(Some(old)) if self.held(&old).await))
+            };
             if !self.in_time(deadline, Awaited::Key, held).await? {
                 return Ok(());
             }
@@ -318,15 +322,11 @@ impl TokenSource {
         Ok(())
     }
 
-    /// Has the replaced key with this thumbprint go on signing, since a refresh token is bound to it, or will be. Rotation sees to
-    /// it from then on. `false` where there is no such key that drains, or its store cannot do that.
-    async fn held(&self, connection: &Connection, jkt: &Thumbprint) -> bool {
-        let owner = Owner::from(connection.id.clone());
-        let Ok(Some(old)) = self.keys.with_thumbprint(&owner, Purpose::Proof, jkt).await else {
-            return false;
-        };
+    /// Has this replaced key go on signing, since a refresh token is bound to it, or will be. Rotation sees to it from then on.
+    /// `false` where it does not drain, or its store cannot do that.
+    async fn held(&self, old: &KeyHandle) -> bool {
         let until = self.clock.now() + HELD_FOR;
-        let held = self.keys.prolong(&owner, &old.id(), until).await;
+        let held = self.keys.prolong(old.owner(), &old.id(), until).await;
         held.unwrap_or(false)
     }
 
@@ -356,7 +356,7 @@ impl TokenSource {
         }
         if let Ok(Some(old)) = self.keys.with_thumbprint(&owner, Purpose::Proof, &bound).await {
             // A store that cannot, or does not answer, lets it drain: rotation tries again, and the event is told all the same.
-            let _held = self.held(connection, &bound).await;
+            let _held = self.held(&old).await;
             self.journal.record(&connection.id, || {
                 EventKind::Key(KeyEvent {
                     key: old.id(),

@@ -383,11 +383,12 @@ impl GrantStore for SqlGrantStore {
                 return Ok(false);
             };
             let lives = !matches!(record.state, GrantState::Ended);
-            if lives && !before.stage.has_ended() && !self.lives(&owner, &before.stage) {
+            let has_lived = self.lives(&owner, &before.stage);
+            if lives && !has_lived && !before.stage.has_ended() {
                 // Its consent was withdrawn: the row is there again because somebody put it back.
                 return Ok(false);
             }
-            let step = if lives == self.lives(&owner, &before.stage) {
+            let step = if lives == has_lived {
                 None
             } else {
                 Some(self.step(&owner, record).await?)

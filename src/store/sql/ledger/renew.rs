@@ -14,9 +14,10 @@ use crate::crypto;
 const TRIES: usize = 8;
 
 impl Ledger {
-    /// Draws a new secret, which authenticates the rows of the chain from now on: for when somebody has read the one before. Where a KEK
-    /// was stolen [`Sealing::kek_stolen`](crate::store::sql::Sealing::kek_stolen) does it. The first row under it binds all rows before it, so none has to be written anew; who knows the old secret can
-    /// add nothing behind that row, and the anchor finds a chain that leaves it out.
+    /// Draws a new secret, which authenticates the rows of the chain from now on: for when somebody has read the one before. Where a
+    /// KEK was stolen [`Sealing::kek_stolen`](crate::store::sql::Sealing::kek_stolen) does it. The first row under it binds all rows
+    /// before it, so none has to be written anew; who knows the old secret can add nothing behind that row, and the anchor finds a
+    /// chain that leaves it out.
     ///
     /// Called again, also after a kill, it draws one more: no harm, 32 octets and a row.
     ///
