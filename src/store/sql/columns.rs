@@ -1,9 +1,7 @@
 //! An owner in a row: the hash by which it is found, and its parts for people and filters.
 
-use uuid::Uuid;
-
 use super::error::SqlError;
-use super::value::{Row, Value};
+use super::value::{Row, Value, uuid_in};
 use crate::crypto::Digest;
 use crate::owner::{AccountId, CarrierId, ConnectionId, DeploymentId, Environment, Owner, Tenant, TenantId};
 
@@ -51,7 +49,9 @@ pub(crate) fn owner_of(row: &Row, at: usize) -> Result<Owner, SqlError> {
     let owner = if row.text(at + 2)?.is_empty() {
         Owner::Deployment(deployment)
     } else {
-        Owner::Connection(connection_of(row, at, deployment)?)
+        let [tenant, incarnation, carrier, environment, account] = [2, 3, 4, 5, 6].map(|part| row.text(at + part));
+        let parts = [tenant?, incarnation?, carrier?, environment?, account?];
+        Owner::Connection(connection_of(&deployment, parts)?)
     };
     if owner_key(&owner) == row.text(at + 1)? {
         Ok(owner)
@@ -60,19 +60,32 @@ pub(crate) fn owner_of(row: &Row, at: usize) -> Result<Owner, SqlError> {
     }
 }
 
-fn connection_of(row: &Row, at: usize, deployment: DeploymentId) -> Result<ConnectionId, SqlError> {
+/// The connection of `deployment` that stands in one column: its hash, then its parts, with a space between them, which none of
+/// them has. What reads every connection there is saves the copies of six columns.
+pub(crate) fn connection_in(deployment: &DeploymentId, text: &str) -> Result<ConnectionId, SqlError> {
+    let mut words = text.split(' ');
+    let mut next = || words.next().ok_or(SqlError::Malformed);
+    let key = next()?;
+    let connection = connection_of(deployment, [next()?, next()?, next()?, next()?, next()?])?;
+    let is_whole = words.next().is_none() && owner_key(&Owner::Connection(connection.clone())) == key;
+    is_whole.then_some(connection).ok_or(SqlError::Malformed)
+}
+
+fn connection_of(
+    deployment: &DeploymentId,
+    [tenant, incarnation, carrier, environment, account]: [&str; 5],
+) -> Result<ConnectionId, SqlError> {
     let other = |_| SqlError::Malformed;
-    let incarnation: Uuid = row.uuid(at + 3)?;
-    let environment = match row.text(at + 5)? {
+    let environment = match environment {
         "sandbox" => Environment::Sandbox,
         "production" => Environment::Production,
         _ => return Err(SqlError::Malformed),
     };
     Ok(ConnectionId::new(
-        deployment,
-        Tenant::new(TenantId::new(row.text(at + 2)?).map_err(other)?, incarnation),
-        CarrierId::new(row.text(at + 4)?).map_err(other)?,
+        deployment.clone(),
+        Tenant::new(TenantId::new(tenant).map_err(other)?, uuid_in(incarnation)?),
+        CarrierId::new(carrier).map_err(other)?,
         environment,
-        AccountId::new(row.text(at + 6)?).map_err(other)?,
+        AccountId::new(account).map_err(other)?,
     ))
 }

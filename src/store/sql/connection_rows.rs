@@ -5,14 +5,14 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
+use super::columns::connection_in;
 use super::error::SqlError;
 use super::ledger::{Digested, Seen};
-use super::owner_of;
 use super::value::{Row, Value};
 use crate::act::Act;
 use crate::clock::Timestamp;
 use crate::directory::{ConnectionRecord, PiiPolicy, Settings, Standing, Untold};
-use crate::owner::{ConnectionId, Owner, Region};
+use crate::owner::{ConnectionId, DeploymentId, Owner, Region};
 
 /// What stands in the column `settings`, as JSON. What people wrote may need escapes; then it is not borrowed.
 #[derive(Serialize, Deserialize)]
@@ -85,10 +85,27 @@ fn merged(written: &Written<'_>, before: Option<&str>) -> Result<String, serde_j
     serde_json::to_string(&unknown)
 }
 
+/// The connection in one column ([`connection_in`]), then what [`reads`] reads.
+pub(super) const OF_TENANT: &str = "SELECT owner || ' ' || tenant || ' ' || incarnation || ' ' || carrier || ' ' || environment \
+                                    || ' ' || account, state, revision, settings, changed, changed_at FROM sb_connections \
+                                    WHERE deployment = $1 AND tenant = $2";
+
+/// The same columns.
+pub(super) const CHANGES: &str = "SELECT owner || ' ' || tenant || ' ' || incarnation || ' ' || carrier || ' ' || environment \
+                                  || ' ' || account, state, revision, settings, changed, changed_at FROM sb_connections \
+                                  WHERE deployment = $1 AND changed > $2 ORDER BY changed LIMIT $3";
+
+const STATE: usize = 1;
+const REVISION: usize = 2;
+const SETTINGS: usize = 3;
+/// The column of the number of a record's last change.
+pub(super) const NUMBER: usize = 4;
+const CHANGED_AT: usize = 5;
+
 /// Whether the chain has the record as its row reads, and no end of it.
 pub(super) fn is_sound(record: &ConnectionRecord, row: &Row, seen: &Seen<'_>) -> Result<bool, SqlError> {
     let owner = Owner::from(record.connection.clone());
-    Ok(seen.has(&reads(&owner, row, 7)?) && !seen.has(&Digested::connection(&owner, record.revision)))
+    Ok(seen.has(&reads(&owner, row, STATE)?) && !seen.has(&Digested::connection(&owner, record.revision)))
 }
 
 /// That the columns `state, revision, settings, changed, changed_at`, which begin at `from`, read so.
@@ -102,28 +119,26 @@ pub(super) fn reads(owner: &Owner, row: &Row, from: usize) -> Result<Digested, S
 }
 
 /// The record in a row. An error says that not even its connection can be read; else the record says that it cannot.
-pub(super) fn record_of(row: &Row) -> Result<ConnectionRecord, SqlError> {
-    let Owner::Connection(connection) = owner_of(row, 0)? else {
-        return Err(SqlError::Malformed);
-    };
-    let number = row.u64(10)?;
+pub(super) fn record_of(deployment: &DeploymentId, row: &Row) -> Result<ConnectionRecord, SqlError> {
+    let connection = connection_in(deployment, row.text(0)?)?;
+    let number = row.u64(NUMBER)?;
     let read = read(&connection, number, row);
     Ok(read.unwrap_or_else(|_unreadable| ConnectionRecord::unreadable(connection, number)))
 }
 
 fn read(connection: &ConnectionId, number: u64, row: &Row) -> Result<ConnectionRecord, SqlError> {
-    let written: Written<'_> = serde_json::from_str(row.text(9)?).map_err(|_error| SqlError::Malformed)?;
+    let written: Written<'_> = serde_json::from_str(row.text(SETTINGS)?).map_err(|_error| SqlError::Malformed)?;
     let act = Act::new(&written.actor, &written.reason, &written.ticket).map_err(|_error| SqlError::Malformed)?;
     let region = written.region.map(Region::new).transpose();
     let region = region.map_err(|_error| SqlError::Malformed)?;
     let settings = Settings {
         personal_paths: written.personal_paths.map(policy).transpose()?,
     };
-    let at = Timestamp::from_unix_micros(row.int(11)?);
+    let at = Timestamp::from_unix_micros(row.int(CHANGED_AT)?);
     let record = ConnectionRecord::new(connection.clone(), settings, region, at, act);
     Ok(ConnectionRecord {
-        standing: standing(row.text(7)?)?,
-        revision: row.u64(8)?,
+        standing: standing(row.text(STATE)?)?,
+        revision: row.u64(REVISION)?,
         number,
         untold: Untold {
             telling: written.telling,

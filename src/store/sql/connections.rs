@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::connection_rows::{is_sound, reads, record_of, row_of};
+use super::connection_rows::{CHANGES, NUMBER, OF_TENANT, is_sound, reads, record_of, row_of};
 use super::database::{Database, Tx, again};
 use super::error::SqlError;
 use super::ledger::{Dead, Digested, Ledger, LedgerError};
@@ -95,7 +95,7 @@ impl SqlConnections {
             of_nobody: Vec::new(),
         };
         for row in rows {
-            let Ok(record) = record_of(row) else {
+            let Ok(record) = record_of(self.ledger.deployment(), row) else {
                 found.of_nobody.push(row.u64(NUMBER).unwrap_or(0));
                 continue;
             };
@@ -140,7 +140,10 @@ impl SqlConnections {
         ];
         let rows = tx.rows(OF_TENANT, &of_tenant).await?;
         // Where one cannot be told from the new one, nothing is added.
-        let known: Vec<_> = rows.iter().map(record_of).collect::<Result<_, _>>()?;
+        let known: Vec<_> = rows
+            .iter()
+            .map(|row| record_of(deployment, row))
+            .collect::<Result<_, _>>()?;
         let newest = known.iter().map(|known| known.number).max().unwrap_or(0);
         let taken = known.iter().any(|known| {
             known.connection == record.connection
@@ -222,9 +225,6 @@ impl SqlConnections {
     }
 }
 
-/// The column of the number of a record's last change.
-const NUMBER: usize = 10;
-
 /// Under which name the changes of connections are numbered.
 const COUNTER: &str = "connections";
 
@@ -237,13 +237,6 @@ const REPLACE: &str = "UPDATE sb_connections SET state = $4, revision = $5, sett
 
 const BEFORE: &str = "SELECT state, revision, settings, changed, changed_at FROM sb_connections \
                       WHERE deployment = $1 AND owner = $2 AND revision = $3";
-
-const OF_TENANT: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account, state, revision, \
-                         settings, changed, changed_at FROM sb_connections WHERE deployment = $1 AND tenant = $2";
-
-const CHANGES: &str = "SELECT deployment, owner, tenant, incarnation, carrier, environment, account, state, revision, \
-                       settings, changed, changed_at FROM sb_connections WHERE deployment = $1 AND changed > $2 \
-                       ORDER BY changed LIMIT $3";
 
 impl From<SqlError> for ConnectionStoreError {
     fn from(error: SqlError) -> Self {

@@ -98,15 +98,19 @@ impl Row {
         }
     }
 
-    /// What `Value::from(Uuid)` wrote, in that form and no other.
+    /// See [`uuid_in`].
     pub(crate) fn uuid(&self, column: usize) -> Result<Uuid, SqlError> {
-        let text = self.text(column)?;
-        let id = Uuid::try_parse(text).map_err(|_other| SqlError::Malformed)?;
-        let mut written = Uuid::encode_buffer();
-        if id.hyphenated().encode_lower(&mut written) == text {
-            Ok(id)
-        } else {
-            Err(SqlError::Malformed)
-        }
+        uuid_in(self.text(column)?)
+    }
+}
+
+/// What `Value::from(Uuid)` wrote, in that form and no other.
+pub(super) fn uuid_in(text: &str) -> Result<Uuid, SqlError> {
+    let id = Uuid::try_parse(text).map_err(|_other| SqlError::Malformed)?;
+    let mut written = Uuid::encode_buffer();
+    if id.hyphenated().encode_lower(&mut written) == text {
+        Ok(id)
+    } else {
+        Err(SqlError::Malformed)
     }
 }

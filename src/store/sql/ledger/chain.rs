@@ -2,6 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
+use foldhash::fast::RandomState;
 use zeroize::Zeroizing;
 
 use super::super::error::SqlError;
@@ -242,7 +243,7 @@ pub(super) struct Place {
 #[derive(Clone)]
 pub(super) struct Followed {
     pub(super) place: Place,
-    pub(super) dead: HashSet<u128>,
+    pub(super) dead: HashSet<u128, RandomState>,
     /// The last places that it came by.
     recent: VecDeque<Anchored>,
 }
@@ -254,7 +255,7 @@ impl Followed {
     pub(super) fn from(place: Place) -> Self {
         Self {
             place,
-            dead: HashSet::new(),
+            dead: HashSet::default(),
             recent: VecDeque::from([place.at]),
         }
     }
