@@ -58,6 +58,9 @@ mod keys;
 mod killed;
 #[path = "sealed/local_kek.rs"]
 mod local_kek;
+#[cfg(feature = "sql")]
+#[path = "sealed/lost.rs"]
+mod lost;
 #[path = "sealed/matrix.rs"]
 mod matrix;
 #[path = "sealed/owners.rs"]

@@ -105,11 +105,9 @@ impl SqlCredentialStore {
         rows.first().map(read).transpose()
     }
 
-    /// How many credentials of this owner have come and gone.
-    async fn now(&self, owner: &Owner) -> Result<u64, CredentialError> {
+    async fn follow(&self) -> Result<(), CredentialError> {
         let followed = self.ledger.follow().await;
-        followed.map_err(|error| of_sql(error.into_sql()))?;
-        Ok(lives::now(&self.ledger, |number| Dead::credential(owner, number)))
+        followed.map_err(|error| of_sql(error.into_sql()))
     }
 
     async fn try_write(&self, owner: &Owner, step: Step, sealed: &str, act: &Act) -> Result<Written, SqlError> {
@@ -227,7 +225,8 @@ impl CredentialAdmin for SqlCredentialStore {
             .write(MAX_VALUE)
             .ok_or(CredentialError::TooLarge { limit: MAX_VALUE })?;
         for _ in 0..TRIES {
-            let step = Step::begin(self.now(&owner).await?);
+            self.follow().await?;
+            let step = Step::begin(&self.ledger, |number| Dead::credential(&owner, number));
             let context = SealContext::new(&owner, Table::Credentials, step.to());
             let sealed = self
                 .sealing
@@ -249,7 +248,8 @@ impl CredentialAdmin for SqlCredentialStore {
         }
         let owner = Owner::Connection(connection.clone());
         for _ in 0..TRIES {
-            let step = Step::end(self.now(&owner).await?);
+            self.follow().await?;
+            let step = Step::end(&self.ledger, |number| Dead::credential(&owner, number));
             match again(|| self.try_remove(&owner, step, act)).await {
                 // Perhaps it is a repeat, after one that could not raise the anchor.
                 Ok(Some(false)) => {

@@ -127,7 +127,7 @@ impl SqlGrantStore {
         }
         let same = || async { Ok::<_, GrantError>(self.read(owner).await.map_err(of_sql)?.as_ref() == Some(kept)) };
         let is_now = lives::is_now(&self.ledger, stage.life, |number| Dead::consent(owner, number));
-        if !is_now.await.map_err(of_sql)? {
+        if !is_now.await.map_err(of_sql)? || !lives::is_of_this_epoch(&self.ledger, stage.life) {
             // Put back, unless it was replaced since.
             return Ok(same().await?.then(|| record(GrantState::Ended)));
         }
@@ -186,16 +186,18 @@ impl SqlGrantStore {
     /// Where a record leads by which a consent begins or ends.
     async fn step(&self, owner: &Owner, record: &Record) -> Result<Step, GrantError> {
         self.ledger.follow().await.map_err(|_| GrantError::Unavailable)?;
-        let now = lives::now(&self.ledger, |number| Dead::consent(owner, number));
+        let dead = |number| Dead::consent(owner, number);
         Ok(match record.state {
-            GrantState::Ended => Step::end(now),
-            _ => Step::begin(now),
+            GrantState::Ended => Step::end(&self.ledger, dead),
+            _ => Step::begin(&self.ledger, dead),
         })
     }
 
     /// Whether a row is of a consent that has not ended, as far as this process knows.
     fn lives(&self, owner: &Owner, stage: &Stage) -> bool {
-        !stage.has_ended() && !self.ledger.has_seen_end(&Dead::consent(owner, stage.life))
+        !stage.has_ended()
+            && lives::is_now_here(&self.ledger, stage.life, |number| Dead::consent(owner, number))
+            && lives::is_of_this_epoch(&self.ledger, stage.life)
     }
 
     async fn try_put(&self, owner: &Owner, step: Step, next: &Next) -> Result<Written, SqlError> {
@@ -322,6 +324,11 @@ impl SqlGrantStore {
     /// After a write by which a consent came or went.
     async fn settle(&self) -> Result<(), GrantError> {
         self.generation.grow();
+        self.anchored().await
+    }
+
+    /// Also where nothing was written: perhaps it is a repeat, after a write that could not raise the anchor.
+    async fn anchored(&self) -> Result<(), GrantError> {
         self.ledger.settle().await.map_err(|_| GrantError::Unavailable)
     }
 
@@ -347,6 +354,10 @@ impl GrantStore for SqlGrantStore {
                 return Ok(None);
             };
             if let Some(record) = self.record(&owner, &kept).await? {
+                if let GrantState::Ended = record.state {
+                    // Whoever is told of an end, perhaps after a call that came to no answer, may rely on it.
+                    self.anchored().await?;
+                }
                 return Ok(Some(record));
             }
         }
@@ -380,13 +391,13 @@ impl GrantStore for SqlGrantStore {
         for _ in 0..TRIES {
             let before = self.read(&owner).await.map_err(of_sql)?;
             let Some(before) = before.filter(|before| before.revision == expected.as_u64()) else {
-                return Ok(false);
+                return self.anchored().await.map(|()| false);
             };
             let lives = !matches!(record.state, GrantState::Ended);
             let has_lived = self.lives(&owner, &before.stage);
             if lives && !has_lived && !before.stage.has_ended() {
                 // Its consent was withdrawn: the row is there again because somebody put it back.
-                return Ok(false);
+                return self.anchored().await.map(|()| false);
             }
             let step = if lives == has_lived {
                 None
@@ -402,7 +413,7 @@ impl GrantStore for SqlGrantStore {
             match again(|| self.try_replace(&owner, step, &before, &next)).await {
                 Ok(Written::Done(true)) => return self.settle().await.map(|()| true),
                 Ok(Written::Done(false)) => return Ok(true),
-                Ok(Written::Other) => return Ok(false),
+                Ok(Written::Other) => return self.anchored().await.map(|()| false),
                 Ok(Written::Stale) => {}
                 Err(error) => return Err(self.failed(error)),
             }
@@ -416,13 +427,9 @@ impl GrantStore for SqlGrantStore {
         };
         for _ in 0..TRIES {
             self.ledger.follow().await.map_err(|_| GrantError::Unavailable)?;
-            let step = Step::end(lives::now(&self.ledger, |number| Dead::consent(&owner, number)));
+            let step = Step::end(&self.ledger, |number| Dead::consent(&owner, number));
             match again(|| self.try_remove(&owner, step)).await {
-                // Perhaps it is a repeat, after one that could not raise the anchor.
-                Ok(Written::Other) => {
-                    let settled = self.ledger.settle().await;
-                    return settled.map(|()| false).map_err(|_| GrantError::Unavailable);
-                }
+                Ok(Written::Other) => return self.anchored().await.map(|()| false),
                 Ok(Written::Done(_)) => return self.settle().await.map(|()| true),
                 Ok(Written::Stale) => {}
                 Err(error) => return Err(self.failed(error)),

@@ -111,7 +111,9 @@ impl SqlKeyRecords {
         let most = most.min(MOST_ROWS);
         let mut page = Vec::new();
         for Statement { sql, values } in statements(&self.deployment(), filter, after, most) {
-            for row in self.database.composed(&Arc::from(sql), &values).await? {
+            let rows = self.database.composed(&Arc::from(sql), &values).await?;
+            self.follow_restored().await?;
+            for row in rows {
                 let (mut stored, buried) = stored_of(&row)?;
                 if self.is_dead(&stored.record, buried) && !stored.record.has_ended() {
                     // An old row that was put back: it is shown for what it is.

@@ -97,12 +97,22 @@ impl SqlKeyRecords {
         Err(SqlError::Unavailable)
     }
 
-    /// Whether the key has ended, by its thumbprint, which may have been found `buried`, or by its name.
+    /// Whether the key has ended, by its thumbprint, which may have been found `buried`, or by its name; or is of a state that was
+    /// lost, or of the backup whose keys all ended.
     pub(super) fn is_dead(&self, record: &KeyRecord, buried: bool) -> bool {
-        let ledger = &self.ledger;
+        let (ledger, jkt) = (&self.ledger, record.jkt());
         buried
-            || ledger.has_seen_end(&Dead::key(&record.jkt()))
+            || ledger.has_seen_end(&Dead::key(&jkt))
             || ledger.has_seen_end(&Dead::key_id(&record.owner, &record.id))
+            || (ledger.was_restored() && !ledger.has_seen_end(&Dead::key_made(&jkt)))
+    }
+
+    /// Learns which keys there are, where that is in the ledger.
+    pub(super) async fn follow_restored(&self) -> Result<(), SqlError> {
+        if self.ledger.was_restored() {
+            self.ledger.follow().await.map_err(LedgerError::into_sql)?;
+        }
+        Ok(())
     }
 
     async fn insert_once(&self, key: &StoredKey) -> Result<bool, SqlError> {
@@ -140,7 +150,11 @@ impl SqlKeyRecords {
             moved.into(),
         ]);
         tx.run(INSERT, &values).await?;
+        if self.ledger.was_restored() {
+            self.ledger.bury(&mut tx, &Dead::key_made(&record.jkt())).await?;
+        }
         tx.commit().await?;
+        self.follow_restored().await.map_err(|_error| SqlError::Unknown)?;
         Ok(true)
     }
 

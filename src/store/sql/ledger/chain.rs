@@ -31,6 +31,14 @@ impl Dead {
         }
     }
 
+    /// That a key was made: no end, but what rows of a lost state do not have.
+    pub(crate) fn key_made(jkt: &Thumbprint) -> Self {
+        Self {
+            kind: KEY_MADE,
+            digest: jkt.to_string(),
+        }
+    }
+
     /// A key of which nothing is known but its name: its record was gone when it ended.
     pub(crate) fn key_id(owner: &Owner, id: &KeyId) -> Self {
         let mut parts = crypto::Digest::default();
@@ -105,6 +113,7 @@ impl Dead {
 
 /// The digest of a key is its thumbprint, as it stands in the table of keys, so that a statement can look for it.
 const KEY: &str = "key";
+const KEY_MADE: &str = "key-made";
 const CONNECTION: &str = "connection";
 const CONNECTION_READS: &str = "connection-reads";
 const KEY_ID: &str = "key-id";
@@ -246,6 +255,8 @@ pub(super) struct Followed {
     pub(super) dead: HashSet<u128, RandomState>,
     /// The last places that it came by.
     recent: VecDeque<Anchored>,
+    /// The epochs that restored backups have begun.
+    pub(super) epochs: Vec<u64>,
 }
 
 /// How many places are remembered: anchors are seldom further behind.
@@ -257,6 +268,7 @@ impl Followed {
             place,
             dead: HashSet::default(),
             recent: VecDeque::from([place.at]),
+            epochs: Vec::new(),
         }
     }
 
@@ -269,6 +281,9 @@ impl Followed {
         if row.u64(0)? != next.at.rows || !crypto::constant_time_eq(&next.at.mac, mac) {
             return Ok(false);
         }
+        if next.at.epoch != self.place.at.epoch {
+            self.epochs.push(next.at.epoch);
+        }
         self.place = next;
         self.dead.insert(mark(kind, digest));
         self.came_by(next.at);
@@ -279,6 +294,7 @@ impl Followed {
     pub(super) fn go_on(&mut self, further: Self) {
         self.place = further.place;
         self.dead.extend(further.dead);
+        self.epochs.extend(further.epochs);
         further.recent.into_iter().for_each(|at| self.came_by(at));
     }
 

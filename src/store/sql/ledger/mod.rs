@@ -169,6 +169,16 @@ impl Ledger {
         self.followed().place.at
     }
 
+    /// The epochs that restored backups have begun, in order: none, usually.
+    pub(super) fn epochs(&self) -> Vec<u64> {
+        self.followed().epochs.clone()
+    }
+
+    /// Whether a restored backup has begun an epoch, in which what there was before it counts by exception alone.
+    pub(crate) fn was_restored(&self) -> bool {
+        !self.followed().epochs.is_empty()
+    }
+
     /// Learns what other processes have ended since the last look.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use super::super::columns::{owner_of, owner_values};
 use super::super::counters::next_number;
 use super::super::database::again;
 use super::super::error::SqlError;
-use super::super::lives::{self, Step};
+use super::super::lives::Step;
 use super::super::value::Row;
 use super::chain::Dead;
 use super::{Ledger, LedgerError, LedgerSetup};
@@ -63,7 +63,9 @@ impl LedgerSetup {
 
     /// Accepts that a backup was restored. What ended after the backup was made nobody knows, so everything that could have ended
     /// does: every key (new ones are made when they are needed) and every consent (shippers are asked again). Credentials stay:
-    /// what carriers do not take any more they refuse. Then a new epoch begins, which the anchor vouches for.
+    /// what carriers do not take any more they refuse. Then a new epoch begins, which the anchor vouches for. What was written after
+    /// the backup, and is lost, does not count in it, also where somebody puts it back; to that end the ledger has a row for every
+    /// key that is made from then on.
     ///
     /// Stop all other processes of the deployment first. May be killed and called again: it goes on where it was.
     ///
@@ -153,7 +155,7 @@ impl LedgerSetup {
             let end = [deployment.into(), key, u64::from_be_bytes(revision).into(), now.into()];
             tx.run(END, &end).await?;
             let dead = |number| Dead::consent(&owner, number);
-            let step = Step::end(lives::now(ledger, dead));
+            let step = Step::end(ledger, dead);
             step.bury(ledger, &mut tx, dead).await?;
         }
         tx.commit().await?;
