@@ -188,7 +188,7 @@ async fn connections_that_are_replaced(world: World, is_put_back: bool) {
         if is_put_back {
             let read = store.of_tenant(&deployment(), &tenant).await;
             assert_eq!(read, Err(ConnectionStoreError::RolledBack));
-            // Others are not to be in the way of the next one.
+            // No registry opens beside it.
             world.raw("DELETE FROM sb_connections").await;
         } else {
             assert_eq!(world.told(), [""; 0], "{at}");
