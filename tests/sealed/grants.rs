@@ -8,6 +8,7 @@ use shipbound::chore::Chore;
 use shipbound::clock::{Clock, Timestamp};
 use shipbound::conformance::{self, GrantStores, OpenGrants};
 use shipbound::grants::{Grant, GrantError, GrantState, GrantStore, Grants, Record, Revision, Rotation};
+use shipbound::secret::RefreshToken;
 use shipbound::store::anchor::EpochAnchor;
 
 use crate::scene::{Process, Scene, connection};
@@ -240,4 +241,27 @@ async fn of_two_that_consent_at_once_both_are_done_and_one_stays(scene: Scene) {
     let rows = scene.world.number("SELECT COUNT(*) FROM sb_ledger").await;
     let digests = scene.world.number("SELECT COUNT(DISTINCT digest) FROM sb_ledger").await;
     assert_eq!((rows, digests), (19, 19));
+}
+
+on_both!(a_claim_does_not_settle_where_its_consent_was_removed_and_its_row_is_put_back);
+async fn a_claim_does_not_settle_where_its_consent_was_removed_and_its_row_is_put_back(scene: Scene) {
+    let process = scene.process(&["k1"]).await;
+    let (one, acme) = (grants(&scene, &process), connection("acme"));
+    one.put(&acme, Grant::new("r1", AT)).await.unwrap();
+    let now = scene.world.clock.monotonic();
+    let held = one.claim(&acme, Rotation::PreviousDies, now).await.unwrap();
+    let claimed = process.grants.load(&acme).await.unwrap().unwrap();
+    scene.world.raw(KEEP).await;
+    assert!(one.remove(&acme).await.unwrap());
+    scene.world.raw(PUT_BACK).await;
+    let rows = scene.world.number("SELECT COUNT(*) FROM sb_ledger").await;
+    let mut next = claimed.clone();
+    next.state = GrantState::Ready(Grant::new("r2", AT));
+    let replaced = process.grants.replace(&acme, claimed.revision, &next).await;
+    assert_eq!(replaced, Ok(false));
+    let settled = held.settle(Some(RefreshToken::new("r2")), None).await;
+    assert_eq!(settled, Err(GrantError::ClaimOver));
+    // Nothing begins anew by it.
+    assert_eq!(scene.world.number("SELECT COUNT(*) FROM sb_ledger").await, rows);
+    assert_eq!(claim(&scene, &one).await.unwrap_err(), GrantError::NeedsConsent);
 }

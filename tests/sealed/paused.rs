@@ -260,3 +260,29 @@ async fn a_theft_goes_on_where_marking_was_killed_and_all_are_served_meanwhile()
     let acts = "SELECT COUNT(*) FROM sb_acts WHERE what = 'kek-stolen'";
     assert_eq!(scene.world.number(acts).await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_leaves_a_data_key_that_was_made_after_it_had_locked_the_others() {
+    let scene = Scene::new(Kind::Postgres).await;
+    let (first, acme) = (scene.sealing(&["k1"]), owner("acme"));
+    let context = SealContext::new(&acme, Table::Grants, 1);
+    first.seal(&context, b"old").await.unwrap();
+    let (erasing, other) = (scene.process(&["k1"]).await, scene.process(&["k1"]).await);
+    // As a theft has it that is being answered: the next value has a new data key.
+    let taint = "UPDATE sb_data_keys SET state = 'tainted' WHERE tenant = 'acme'";
+    scene.world.raw(taint).await;
+    // The erasure has locked what there is, and looks whether a value is left.
+    let paused = Paused::after(&scene, "LOCK TABLE sb_grants IN ACCESS EXCLUSIVE MODE").await;
+    let erasure = tokio::spawn(async move {
+        let (connection, by) = (connection("acme"), act());
+        erasing.credentials.erase_data_key(&connection, &by).await.unwrap()
+    });
+    waiting(&scene, 1).await;
+    let sealed = other.sealing.seal(&context, b"new").await.unwrap();
+    paused.commit().await;
+    assert!(erasure.await.unwrap());
+    let states = "SELECT state FROM sb_data_keys WHERE tenant = 'acme'";
+    assert_eq!(scene.world.raw(states).await, ["active"]);
+    let opened = scene.process(&["k1"]).await.sealing.open(&context, &sealed).await;
+    assert_eq!(opened.unwrap().as_slice(), b"new");
+}

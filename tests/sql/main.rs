@@ -29,6 +29,7 @@ mod forged;
 mod keys;
 mod leader;
 mod ledger;
+mod meanwhile;
 mod registry;
 mod restored;
 mod roles;

@@ -16,11 +16,11 @@ use crate::forged::forged;
 use crate::tampered::secret_of;
 use crate::world::{World, deployment};
 
-fn act(reason: &str) -> Act {
+pub(crate) fn act(reason: &str) -> Act {
     Act::new("maria@platform.example", reason, "OPS-1").unwrap()
 }
 
-fn new(tenant: &str) -> NewConnection {
+pub(crate) fn new(tenant: &str) -> NewConnection {
     NewConnection::new(
         TenantId::new(tenant).unwrap(),
         &CarrierId::new("fedex").unwrap(),
@@ -29,7 +29,7 @@ fn new(tenant: &str) -> NewConnection {
 }
 
 /// Another process's registry.
-async fn open(world: &World) -> Result<Registry, RegistryError> {
+pub(crate) async fn open(world: &World) -> Result<Registry, RegistryError> {
     let database = world.database();
     let ledger = world.setup(&database).open().await.unwrap();
     let sink: Arc<dyn Sink> = world.events.clone();

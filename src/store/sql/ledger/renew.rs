@@ -74,3 +74,44 @@ impl Ledger {
         Ok(true)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::LedgerSetup;
+    use crate::clock::SystemClock;
+    use crate::journal::Journal;
+    use crate::owner::DeploymentId;
+    use crate::store::anchor::MemoryAnchor;
+    use crate::store::seal::{KekId, KekSecret, LocalKek};
+    use crate::store::sql::{Database, Sealing};
+
+    /// Its head was read before the secret was renewed once more, and comes to be looked at after another task has followed.
+    #[tokio::test]
+    async fn an_older_secret_than_is_known_by_now_stops_nobody() {
+        let directory = std::env::temp_dir().join(format!("shipbound-renew-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        let database = Database::sqlite(directory.join("shipbound.db")).build().unwrap();
+        database.migrate().await.unwrap();
+        let deployment = DeploymentId::default_deployment();
+        let secret = KekSecret::parse(&("71".repeat(31) + "00")).unwrap();
+        let keks = Arc::new(LocalKek::new(KekId::new("k1").unwrap(), secret));
+        let sealing = Arc::new(Sealing::new(database.clone(), deployment.clone(), keks));
+        let (anchor, journal) = (
+            Arc::new(MemoryAnchor::new()),
+            Journal::new(Arc::new(SystemClock::new()), []),
+        );
+        let setup = LedgerSetup::new(&database, &deployment, sealing, anchor, &journal);
+        let (here, there) = (setup.open().await.unwrap(), setup.open().await.unwrap());
+        there.renew_secret().await.unwrap();
+        let older = setup.head().await.unwrap().unwrap();
+        there.renew_secret().await.unwrap();
+        here.follow().await.unwrap();
+        let newest = here.known_now();
+        assert_eq!(here.known(&older).await.unwrap().sealed, older.secret);
+        assert!(Arc::ptr_eq(&here.known_now(), &newest));
+        here.renew_secret().await.unwrap();
+        std::fs::remove_dir_all(&directory).unwrap();
+    }
+}
