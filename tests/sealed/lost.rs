@@ -7,6 +7,7 @@ use shipbound::credentials::{Credential, CredentialAdmin, CredentialError, Crede
 use shipbound::grants::{Grant, GrantError, Grants, Rotation};
 use shipbound::jose::Algorithm;
 use shipbound::keys::{KeyError, KeyFilter, KeyHandle, KeyListing, KeySpec, KeyState, KeyStore, Purpose};
+use shipbound::store::anchor::{EpochAnchor, MemoryAnchor};
 use shipbound::store::sql::LedgerSetup;
 
 use crate::scene::{Process, Scene, act, connection};
@@ -62,15 +63,12 @@ async fn active_key(process: &Process, tenant: &str) -> KeyHandle {
 }
 
 async fn restore(scene: &Scene) {
-    let database = scene.world.database();
-    let sealing = Arc::new(scene.sealing(&["k1"]));
-    let setup = LedgerSetup::new(
-        &database,
-        &deployment(),
-        sealing,
-        scene.world.anchor.clone(),
-        &scene.journal(),
-    );
+    restore_to(scene, scene.world.anchor.clone()).await;
+}
+
+async fn restore_to(scene: &Scene, anchor: Arc<dyn EpochAnchor>) {
+    let (database, sealing) = (scene.world.database(), Arc::new(scene.sealing(&["k1"])));
+    let setup = LedgerSetup::new(&database, &deployment(), sealing, anchor, &scene.journal());
     setup.accept_restore(&act()).await.unwrap();
 }
 
@@ -193,4 +191,56 @@ async fn what_is_hidden_while_a_backup_is_accepted_has_ended_all_the_same(scene:
             .count(),
         0
     );
+}
+
+on_both!(a_key_that_is_hidden_from_the_second_of_two_restores_has_ended);
+async fn a_key_that_is_hidden_from_the_second_of_two_restores_has_ended(scene: Scene) {
+    let before = scene.process(&["k1"]).await;
+    active_key(&before, "acme").await;
+    scene.world.dump().await;
+    active_key(&before, "lost").await;
+    scene.world.put_dump_back().await;
+    restore(&scene).await;
+    let between = scene.process(&["k1"]).await;
+    active_key(&between, "acme").await;
+    scene.world.dump().await;
+    keep(&scene, "sb_keys", "of_the_backup").await;
+    active_key(&between, "lost").await;
+    scene.world.put_dump_back().await;
+    scene.world.raw("DELETE FROM sb_keys").await;
+    restore(&scene).await;
+
+    let after = scene.process(&["k1"]).await;
+    put_back(&scene, "sb_keys", "of_the_backup").await;
+    let active = after.keys.active(&owner("acme"), Purpose::Proof).await;
+    assert_eq!(active.unwrap_err(), KeyError::RolledBack);
+    scene.world.raw("DELETE FROM sb_keys").await;
+    active_key(&after, "acme").await;
+}
+
+on_both!(a_lost_anchor_makes_no_epoch_come_twice);
+async fn a_lost_anchor_makes_no_epoch_come_twice(scene: Scene) {
+    let acme = connection("acme");
+    put(&scene.process(&["k1"]).await, "backup").await;
+    scene.world.dump().await;
+    let mut lost: Vec<String> = Vec::new();
+    // The machine is lost with its anchor, again and again, each time after one more was put.
+    for at in 0..3 {
+        scene.world.put_dump_back().await;
+        let anchor = Arc::new(MemoryAnchor::new());
+        restore_to(&scene, anchor.clone()).await;
+        let process = scene.process_with(&["k1"], anchor).await;
+        assert_eq!(
+            process.credentials.credential(&acme).await.unwrap().client_id(),
+            "backup"
+        );
+        put(&process, "new").await;
+        keep(&scene, "sb_credentials", &format!("kept_{at}")).await;
+        for lost in &lost {
+            put_back(&scene, "sb_credentials", lost).await;
+            let read = process.credentials.credential(&acme).await;
+            assert_eq!(read.unwrap_err(), CredentialError::RolledBack, "{lost}");
+        }
+        lost.push(format!("kept_{at}"));
+    }
 }

@@ -1,8 +1,10 @@
 //! Backups that really were restored.
 
+use std::sync::Arc;
+
 use shipbound::act::Act;
 use shipbound::keys::{KeyStore, Purpose, Retired};
-use shipbound::store::anchor::EpochAnchor;
+use shipbound::store::anchor::{EpochAnchor, MemoryAnchor};
 use shipbound::store::sql::{LedgerError, Rollback};
 
 use crate::keys::active_key;
@@ -107,6 +109,45 @@ async fn accepting_goes_on_after_a_kill(world: World) {
     assert!(world.ledger().await.is_ok());
 }
 on_all!(accepting_goes_on_after_a_kill);
+
+async fn of_two_who_accept_at_once_one_begins_the_epoch(world: World) {
+    restored(&world).await;
+    let act = act();
+    let setups = [world.setup(&world.database()), world.setup(&world.database())];
+    let both = tokio::join!(setups[0].accept_restore(&act), setups[1].accept_restore(&act));
+    let (one, other) = (both.0.unwrap(), both.1.unwrap());
+    assert_eq!((one.epoch, other.epoch), (2, 2));
+    assert_eq!((one.keys + other.keys, one.grants + other.grants), (130, 2));
+    assert_eq!(
+        world
+            .number("SELECT COUNT(*) FROM sb_ledger WHERE kind = 'epoch'")
+            .await,
+        1
+    );
+    assert_eq!(world.number("SELECT COUNT(*) FROM sb_acts").await, 1);
+    assert_eq!(world.ledger().await.unwrap().at().epoch, 2);
+}
+on_all!(of_two_who_accept_at_once_one_begins_the_epoch);
+
+/// Database and anchor come back from copies, the anchor from the older one.
+async fn an_anchor_that_is_older_than_the_database_is_no_half_done_acceptance(world: World) {
+    restored(&world).await;
+    let old = Arc::new(MemoryAnchor::new());
+    old.raise(&world.anchor.read().await.unwrap().unwrap()).await.unwrap();
+    let setup = world.setup(&world.database());
+    assert_eq!(setup.accept_restore(&act()).await.unwrap().epoch, 2);
+    active_key(&world.keys().await, "t0").await;
+
+    let setup = setup.with_anchor(old.clone());
+    assert_eq!(
+        setup.open().await.unwrap_err(),
+        LedgerError::RolledBack(Rollback::Forked)
+    );
+    let accepted = setup.accept_restore(&act()).await.unwrap();
+    assert_eq!((accepted.keys, accepted.epoch), (1, 3));
+    assert_eq!(setup.open().await.unwrap().at().epoch, 3);
+}
+on_all!(an_anchor_that_is_older_than_the_database_is_no_half_done_acceptance);
 
 async fn a_chain_that_was_changed_is_not_accepted(world: World) {
     let keys = world.keys().await;

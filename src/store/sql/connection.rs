@@ -133,7 +133,7 @@ type PostgresQuery<'q> = sqlx::query::Query<'q, Postgres, sqlx::postgres::PgArgu
 
 fn for_sqlite<'q>(sql: impl SqlSafeStr, values: &'q [Value]) -> SqliteQuery<'q> {
     values.iter().fold(sqlx::query(sql), |query, value| match value {
-        Value::Null => query.bind(None::<i64>),
+        Value::Null | Value::Unreadable => query.bind(None::<i64>),
         Value::Int(number) => query.bind(*number),
         Value::Text(text) => query.bind(text.as_str()),
         Value::Bytes(bytes) => query.bind(bytes.as_slice()),
@@ -144,7 +144,7 @@ fn for_sqlite<'q>(sql: impl SqlSafeStr, values: &'q [Value]) -> SqliteQuery<'q> 
 fn for_postgres<'q>(sql: impl SqlSafeStr, values: &'q [Value]) -> PostgresQuery<'q> {
     let query = sqlx::query(sql).persistent(false);
     values.iter().fold(query, |query, value| match value {
-        Value::Null => query.bind(Untyped),
+        Value::Null | Value::Unreadable => query.bind(Untyped),
         Value::Int(number) => query.bind(*number),
         Value::Text(text) => query.bind(text.as_str()),
         Value::Bytes(bytes) => query.bind(bytes.as_slice()),
@@ -181,9 +181,9 @@ fn row_of_sqlite(row: &SqliteRow) -> Result<Row, SqlError> {
             "INTEGER" => <i64 as Decode<Sqlite>>::decode(raw).map(Value::Int),
             "TEXT" => <String as Decode<Sqlite>>::decode(raw).map(Value::Text),
             "BLOB" => <Vec<u8> as Decode<Sqlite>>::decode(raw).map(Value::Bytes),
-            _ => return Err(SqlError::Malformed),
+            _ => return Ok(Value::Unreadable),
         };
-        decoded.map_err(|_other| SqlError::Malformed)
+        Ok(decoded.unwrap_or(Value::Unreadable))
     };
     (0..row.len()).map(value).collect::<Result<_, _>>().map(Row)
 }

@@ -39,7 +39,8 @@ const DELETE: &str = "DELETE FROM sb_grants WHERE deployment = $1 AND owner = $2
 /// A [`GrantStore`] in SQLite or PostgreSQL. A refresh token is sealed for its connection, its revision, its consent and how the
 /// grant stands; a consent that was replaced, ended or removed is buried in the [`Ledger`], which counts them, so that a row of it
 /// that somebody puts back counts as ended, also one that was deleted before. To put a consent adds a row to the ledger, two where
-/// there was one before; its end adds one.
+/// there was one before; its end adds one. The first change after a restored backup was
+/// accepted adds up to three more.
 ///
 /// It serves the deployment of its [`Sealing`] and knows no connection of another. An older row of the *same* consent is not
 /// known as such: its refresh token was used before, which issuers that rotate refuse.
@@ -327,9 +328,16 @@ impl SqlGrantStore {
         self.anchored().await
     }
 
-    /// Also where nothing was written: perhaps it is a repeat, after a write that could not raise the anchor.
     async fn anchored(&self) -> Result<(), GrantError> {
         self.ledger.settle().await.map_err(|_| GrantError::Unavailable)
+    }
+
+    /// `Ok(false)`: nothing was written. Perhaps the end is a repeat, after one that could not raise the anchor.
+    async fn not_replaced(&self, record: &Record) -> Result<bool, GrantError> {
+        if let GrantState::Ended = record.state {
+            self.anchored().await?;
+        }
+        Ok(false)
     }
 
     fn failed(&self, error: SqlError) -> GrantError {
@@ -354,10 +362,6 @@ impl GrantStore for SqlGrantStore {
                 return Ok(None);
             };
             if let Some(record) = self.record(&owner, &kept).await? {
-                if let GrantState::Ended = record.state {
-                    // Whoever is told of an end, perhaps after a call that came to no answer, may rely on it.
-                    self.anchored().await?;
-                }
                 return Ok(Some(record));
             }
         }
@@ -391,13 +395,15 @@ impl GrantStore for SqlGrantStore {
         for _ in 0..TRIES {
             let before = self.read(&owner).await.map_err(of_sql)?;
             let Some(before) = before.filter(|before| before.revision == expected.as_u64()) else {
-                return self.anchored().await.map(|()| false);
+                return self.not_replaced(record).await;
             };
+            // What others have ended, before this row was read or since.
+            self.ledger.follow().await.map_err(|_| GrantError::Unavailable)?;
             let lives = !matches!(record.state, GrantState::Ended);
             let has_lived = self.lives(&owner, &before.stage);
             if lives && !has_lived && !before.stage.has_ended() {
                 // Its consent was withdrawn: the row is there again because somebody put it back.
-                return self.anchored().await.map(|()| false);
+                return Ok(false);
             }
             let step = if lives == has_lived {
                 None
@@ -413,7 +419,7 @@ impl GrantStore for SqlGrantStore {
             match again(|| self.try_replace(&owner, step, &before, &next)).await {
                 Ok(Written::Done(true)) => return self.settle().await.map(|()| true),
                 Ok(Written::Done(false)) => return Ok(true),
-                Ok(Written::Other) => return self.anchored().await.map(|()| false),
+                Ok(Written::Other) => return self.not_replaced(record).await,
                 Ok(Written::Stale) => {}
                 Err(error) => return Err(self.failed(error)),
             }
@@ -429,6 +435,7 @@ impl GrantStore for SqlGrantStore {
             self.ledger.follow().await.map_err(|_| GrantError::Unavailable)?;
             let step = Step::end(&self.ledger, |number| Dead::consent(&owner, number));
             match again(|| self.try_remove(&owner, step)).await {
+                // Perhaps it is a repeat, after one that could not raise the anchor.
                 Ok(Written::Other) => return self.anchored().await.map(|()| false),
                 Ok(Written::Done(_)) => return self.settle().await.map(|()| true),
                 Ok(Written::Stale) => {}

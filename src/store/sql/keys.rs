@@ -97,19 +97,21 @@ impl SqlKeyRecords {
         Err(SqlError::Unavailable)
     }
 
-    /// Whether the key has ended, by its thumbprint, which may have been found `buried`, or by its name; or is of a state that was
-    /// lost, or of the backup whose keys all ended.
+    /// Whether the key has ended, by its thumbprint, which may have been found `buried`, or by its name; or, in the epoch of a
+    /// restored backup, was not made in it: all that were before have ended, and what was lost does not count.
     pub(super) fn is_dead(&self, record: &KeyRecord, buried: bool) -> bool {
         let (ledger, jkt) = (&self.ledger, record.jkt());
         buried
             || ledger.has_seen_end(&Dead::key(&jkt))
             || ledger.has_seen_end(&Dead::key_id(&record.owner, &record.id))
-            || (ledger.was_restored() && !ledger.has_seen_end(&Dead::key_made(&jkt)))
+            || ledger
+                .restored_epoch()
+                .is_some_and(|epoch| !ledger.has_seen_end(&Dead::key_made(epoch, &jkt)))
     }
 
     /// Learns which keys there are, where that is in the ledger.
     pub(super) async fn follow_restored(&self) -> Result<(), SqlError> {
-        if self.ledger.was_restored() {
+        if self.ledger.restored_epoch().is_some() {
             self.ledger.follow().await.map_err(LedgerError::into_sql)?;
         }
         Ok(())
@@ -150,10 +152,11 @@ impl SqlKeyRecords {
             moved.into(),
         ]);
         tx.run(INSERT, &values).await?;
-        if self.ledger.was_restored() {
-            self.ledger.bury(&mut tx, &Dead::key_made(&record.jkt())).await?;
+        if let Some(epoch) = self.ledger.restored_epoch() {
+            self.ledger.bury(&mut tx, &Dead::key_made(epoch, &record.jkt())).await?;
         }
         tx.commit().await?;
+        // The anchor need not know of it before anybody is answered: a key that is forgotten does not count.
         self.follow_restored().await.map_err(|_error| SqlError::Unknown)?;
         Ok(true)
     }

@@ -31,11 +31,11 @@ impl Dead {
         }
     }
 
-    /// That a key was made: no end, but what rows of a lost state do not have.
-    pub(crate) fn key_made(jkt: &Thumbprint) -> Self {
+    /// That a key was made in this epoch: no end, but what neither a row of a lost state has nor one of a backup.
+    pub(crate) fn key_made(epoch: u64, jkt: &Thumbprint) -> Self {
         Self {
             kind: KEY_MADE,
-            digest: jkt.to_string(),
+            digest: format!("{epoch} {jkt}"),
         }
     }
 
@@ -255,8 +255,8 @@ pub(super) struct Followed {
     pub(super) dead: HashSet<u128, RandomState>,
     /// The last places that it came by.
     recent: VecDeque<Anchored>,
-    /// The epochs that restored backups have begun.
-    pub(super) epochs: Vec<u64>,
+    /// Where restored backups have begun epochs.
+    pub(super) epochs: Vec<Anchored>,
 }
 
 /// How many places are remembered: anchors are seldom further behind.
@@ -282,7 +282,7 @@ impl Followed {
             return Ok(false);
         }
         if next.at.epoch != self.place.at.epoch {
-            self.epochs.push(next.at.epoch);
+            self.epochs.push(next.at);
         }
         self.place = next;
         self.dead.insert(mark(kind, digest));

@@ -171,12 +171,12 @@ impl Ledger {
 
     /// The epochs that restored backups have begun, in order: none, usually.
     pub(super) fn epochs(&self) -> Vec<u64> {
-        self.followed().epochs.clone()
+        self.followed().epochs.iter().map(|began| began.epoch).collect()
     }
 
-    /// Whether a restored backup has begun an epoch, in which what there was before it counts by exception alone.
-    pub(crate) fn was_restored(&self) -> bool {
-        !self.followed().epochs.is_empty()
+    /// The epoch of now, if a restored backup has begun it.
+    pub(crate) fn restored_epoch(&self) -> Option<u64> {
+        self.followed().epochs.last().map(|began| began.epoch)
     }
 
     /// Learns what other processes have ended since the last look.
@@ -270,6 +270,10 @@ impl Ledger {
         let mac = head.mac[..].try_into().map_err(|_other| SqlError::Malformed)?;
         if head.rows < place.at.rows || (head.rows == place.at.rows && place.at.mac != mac) {
             return Err(SqlError::RolledBack);
+        }
+        // An epoch is told from all before it, by whoever has followed them.
+        if dead.kind == chain::EPOCH && head.rows != place.at.rows {
+            return Err(SqlError::Contended);
         }
         // Rows of others since are checked when this process follows, before anybody is answered.
         let at = Anchored {

@@ -4,7 +4,7 @@ use super::super::acts::write_act;
 use super::super::columns::{owner_of, owner_values};
 use super::super::counters::next_number;
 use super::super::database::again;
-use super::super::error::SqlError;
+use super::super::error::{DatabaseError, SqlError};
 use super::super::lives::Step;
 use super::super::value::Row;
 use super::chain::Dead;
@@ -13,6 +13,9 @@ use crate::act::Act;
 use crate::crypto;
 use crate::jose::Thumbprint;
 use crate::journal::EventKind;
+
+/// How often a new epoch is begun while others write.
+const TRIES: usize = 8;
 
 /// How many rows end in one transaction.
 const BATCH: i64 = 100;
@@ -74,13 +77,17 @@ impl LedgerSetup {
     /// whole, since nobody knows then what that database is: restore another backup. Else [`LedgerError`]: call it again.
     pub async fn accept_restore(&self, act: &Act) -> Result<Restored, LedgerError> {
         self.database.require_schema().await?;
-        let anchored = self.anchor.read().await?.map_or(0, |anchor| anchor.epoch);
+        let anchored = self.anchor.read().await?.map(|anchor| anchor.epoch);
         let head = match self.head().await? {
             Some(head) => head,
             None => self.begin().await?,
         };
         let known = self.secret(&head).await?;
         let (followed, _) = self.read(&known, &head, None).await?;
+        // With a later epoch than the anchor's, just begun, all was done before but for the anchor. That epoch alone ends nothing:
+        // whoever knows the chain's secret could have written it.
+        let at = followed.place.at;
+        let is_begun = followed.epochs.last() == Some(&at) && anchored.is_some_and(|anchored| at.epoch > anchored);
         let ledger = self.ledger(known, followed, true);
         let mut restored = Restored {
             keys: 0,
@@ -93,28 +100,36 @@ impl LedgerSetup {
         while let ended @ 1.. = again(|| self.end_grants(&ledger)).await? {
             restored.grants += ended;
         }
-        ledger.follow().await?;
-        // With a later epoch than the anchor's all was done before but for the anchor. That epoch alone ends nothing: whoever
-        // knows the chain's secret could have written it.
-        if anchored > 0 && restored.epoch > anchored {
-            self.anchor.raise(&ledger.at()).await.map_err(LedgerError::of_anchor)?;
-            return Ok(restored);
+        for _ in 0..TRIES {
+            ledger.follow().await?;
+            // Or somebody else has accepted it meanwhile.
+            if is_begun || ledger.at().epoch > restored.epoch {
+                restored.epoch = ledger.at().epoch;
+                self.anchor.raise(&ledger.at()).await.map_err(LedgerError::of_anchor)?;
+                return Ok(restored);
+            }
+            let epoch = next_epoch(restored.epoch, anchored)?;
+            match self.begin_epoch(&ledger, epoch, act).await {
+                // Others write, or have written since.
+                Err(SqlError::Contended) => continue,
+                other => other?,
+            }
+            ledger.settle().await?;
+            self.journal.record_at_large(EventKind::RestoreAccepted {
+                deployment: self.deployment.clone(),
+                act: act.clone(),
+            });
+            return Ok(Restored { epoch, ..restored });
         }
-        restored.epoch = ledger.at().epoch.max(anchored).saturating_add(1);
-        again(|| async {
-            let mut tx = self.database.begin().await?;
-            let now = self.database.clock().now();
-            write_act(&mut tx, &self.deployment, "accept-restore", None, act, now).await?;
-            ledger.bury(&mut tx, &Dead::epoch(restored.epoch)).await?;
-            tx.commit().await
-        })
-        .await?;
-        ledger.settle().await?;
-        self.journal.record_at_large(EventKind::RestoreAccepted {
-            deployment: self.deployment.clone(),
-            act: act.clone(),
-        });
-        Ok(restored)
+        Err(DatabaseError::Unavailable.into())
+    }
+
+    async fn begin_epoch(&self, ledger: &Ledger, epoch: u64, act: &Act) -> Result<(), SqlError> {
+        let mut tx = self.database.begin().await?;
+        let now = self.database.clock().now();
+        write_act(&mut tx, &self.deployment, "accept-restore", None, act, now).await?;
+        ledger.bury(&mut tx, &Dead::epoch(epoch)).await?;
+        tx.commit().await
     }
 
     async fn end_keys(&self, ledger: &Ledger) -> Result<u64, SqlError> {
@@ -161,6 +176,18 @@ impl LedgerSetup {
         tx.commit().await?;
         Ok(count(&rows))
     }
+}
+
+/// After the chain's and the anchor's. Without an anchor nobody knows how many there were, and none may be there twice.
+fn next_epoch(now: u64, anchored: Option<u64>) -> Result<u64, LedgerError> {
+    let mut skipped = [0; 2];
+    if anchored.is_none() {
+        crypto::random(&mut skipped).map_err(|_failed| LedgerError::Randomness)?;
+    }
+    let before = now.max(anchored.unwrap_or(0));
+    Ok(before
+        .saturating_add(u64::from(u16::from_be_bytes(skipped)))
+        .saturating_add(1))
 }
 
 fn count(rows: &[Row]) -> u64 {

@@ -1,6 +1,6 @@
 //! How a ledger is opened: the whole chain is read, and compared with its anchor.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, RwLock};
 
 use zeroize::Zeroizing;
@@ -101,7 +101,9 @@ impl LedgerSetup {
             compare(&at, &anchor, at_anchor).map_err(LedgerError::RolledBack)?;
         }
         self.anchor.raise(&at).await.map_err(LedgerError::of_anchor)?;
-        Ok(self.ledger(known, followed, false))
+        let ledger = self.ledger(known, followed, false);
+        ledger.0.anchored.store(at.rows, Ordering::SeqCst);
+        Ok(ledger)
     }
 
     pub(super) fn ledger(&self, known: Known, followed: Followed, restoring: bool) -> Ledger {
