@@ -239,13 +239,20 @@ async fn of_two_that_consent_at_once_both_are_done_and_one_stays(scene: Scene) {
 on_both!(a_claim_does_not_settle_where_its_consent_was_removed_and_its_row_is_put_back);
 async fn a_claim_does_not_settle_where_its_consent_was_removed_and_its_row_is_put_back(scene: Scene) {
     let process = scene.process(&["k1"]).await;
-    let (one, acme) = (grants(&scene, &process), connection("acme"));
-    one.put(&acme, Grant::new("r1", AT)).await.unwrap();
+    let other = scene.process(&["k1"]).await;
+    for (remover, token) in [(&process, "r1"), (&other, "r3")] {
+        it_does_not_settle(&scene, &process, &grants(&scene, remover), token).await;
+    }
+}
+
+async fn it_does_not_settle(scene: &Scene, process: &Process, remover: &Grants, token: &str) {
+    let (one, acme) = (grants(scene, process), connection("acme"));
+    one.put(&acme, Grant::new(token, AT)).await.unwrap();
     let now = scene.world.clock.monotonic();
     let held = one.claim(&acme, Rotation::PreviousDies, now).await.unwrap();
     let claimed = process.grants.load(&acme).await.unwrap().unwrap();
     scene.world.raw(KEEP).await;
-    assert!(one.remove(&acme).await.unwrap());
+    assert!(remover.remove(&acme).await.unwrap());
     scene.world.raw(PUT_BACK).await;
     let rows = scene.world.number("SELECT COUNT(*) FROM sb_ledger").await;
     let mut next = claimed.clone();
@@ -256,5 +263,5 @@ async fn a_claim_does_not_settle_where_its_consent_was_removed_and_its_row_is_pu
     assert_eq!(settled, Err(GrantError::ClaimOver));
     // Nothing begins anew by it.
     assert_eq!(scene.world.number("SELECT COUNT(*) FROM sb_ledger").await, rows);
-    assert_eq!(claim(&scene, &one).await.unwrap_err(), GrantError::NeedsConsent);
+    assert_eq!(claim(scene, &one).await.unwrap_err(), GrantError::NeedsConsent);
 }

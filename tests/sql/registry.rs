@@ -14,7 +14,7 @@ use shipbound::store::sql::SqlConnections;
 
 use crate::forged::forged;
 use crate::tampered::secret_of;
-use crate::world::{World, deployment};
+use crate::world::{Kind, World, deployment};
 
 pub(crate) fn act(reason: &str) -> Act {
     Act::new("maria@platform.example", reason, "OPS-1").unwrap()
@@ -271,6 +271,39 @@ async fn a_row_of_nobody_known_is_told_of_once_and_costs_its_tenant_alone(world:
         .iter()
         .filter(|event| matches!(event.kind, EventKind::ConnectionUnreadable { .. }));
     assert_eq!(told.count(), 2);
+}
+
+/// SQLite keeps what was written by hand, whatever it is.
+#[tokio::test]
+async fn a_column_of_another_type_costs_its_connection_alone() {
+    let world = World::new(Kind::Sqlite).await;
+    let one = open(&world).await.unwrap();
+    let record = one.add(&new("acme"), &act("signed up")).await.unwrap();
+    let other = one.add(&new("other"), &act("signed up")).await.unwrap();
+    world.raw("CREATE TABLE sound AS SELECT * FROM sb_connections").await;
+    for change in [
+        "account = x'ff'",
+        "tenant = x'ff'",
+        "state = x'ff'",
+        "settings = x'ff'",
+        "settings = CAST(x'ff' AS TEXT)",
+        "revision = 'first'",
+        "changed_at = 1.5",
+    ] {
+        world
+            .raw(&format!("UPDATE sb_connections SET {change} WHERE tenant = 'acme'"))
+            .await;
+        let two = open(&world).await.unwrap();
+        let admitted = match two.find(&record.connection).await {
+            Ok(listing) => listing.admit(&record.connection).map(|_| ()),
+            Err(error) => Err(error),
+        };
+        assert!(admitted.is_err(), "{change}");
+        assert_eq!(two.find(&other.connection).await.unwrap().standing, Standing::Active);
+        world
+            .raw("DELETE FROM sb_connections; INSERT INTO sb_connections SELECT * FROM sound")
+            .await;
+    }
 }
 
 on_all!(what_issuers_have_not_heard_of_is_in_the_record);
