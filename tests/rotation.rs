@@ -25,6 +25,8 @@ mod months;
 mod overlaps;
 #[path = "rotation/published.rs"]
 mod published;
+#[path = "rotation/steps.rs"]
+mod steps;
 #[path = "rotation/stops.rs"]
 mod stops;
 #[path = "rotation/upkeep.rs"]

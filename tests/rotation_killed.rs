@@ -9,5 +9,7 @@ mod killed;
 mod postgres;
 #[path = "sealed/provider.rs"]
 mod provider;
+#[path = "rotation/steps.rs"]
+mod steps;
 #[path = "sql/world.rs"]
 mod world;

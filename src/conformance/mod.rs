@@ -109,8 +109,5 @@ fn demand(holds: bool, otherwise: impl fmt::Display) -> Outcome {
     if holds { Ok(()) } else { Err(Found::from(otherwise)) }
 }
 
-/// How a harness opens a store.
-type Opening<T> = Box<dyn Fn() -> BoxFuture<'static, T> + Send + Sync>;
-
 /// Something that a harness does when it is told to.
 type Doing<A> = Arc<dyn Fn(A) -> BoxFuture<'static, ()> + Send + Sync>;

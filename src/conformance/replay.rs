@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, join_all};
 
-use super::{Doing, Found, Opening, Outcome, Report, demand};
+use super::{Doing, Found, Outcome, Report, Stores, demand};
 use crate::clock::Timestamp;
 use crate::crypto;
 use crate::jose::Thumbprint;
@@ -13,11 +13,9 @@ use crate::verify::{ReplayEntry, ReplayLog, ReplayRefusal};
 
 /// How a replay log is opened, for [`replay_log`].
 pub struct ReplayLogs {
-    open: Opening<Arc<dyn ReplayLog>>,
+    opens: Stores<Arc<dyn ReplayLog>>,
     start: Timestamp,
-    is_shared: bool,
     most: Option<usize>,
-    outage: Option<Doing<bool>>,
 }
 
 impl ReplayLogs {
@@ -29,18 +27,16 @@ impl ReplayLogs {
         O: Future<Output = Arc<dyn ReplayLog>> + Send + 'static,
     {
         Self {
-            open: Box::new(move || Box::pin(open())),
+            opens: Stores::new(open),
             start,
-            is_shared: true,
             most: None,
-            outage: None,
         }
     }
 
     /// The log forgets with its process: opened again it is another one.
     #[must_use]
     pub fn within_one_process(mut self) -> Self {
-        self.is_shared = false;
+        self.opens = self.opens.within_one_process();
         self
     }
 
@@ -54,17 +50,12 @@ impl ReplayLogs {
     /// `outage(true)` makes the log unreachable for all who have opened it, `outage(false)` reachable again.
     #[must_use]
     pub fn with_outage(mut self, outage: impl Fn(bool) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
-        self.outage = Some(Arc::new(outage));
+        self.opens = self.opens.with_outage(outage);
         self
     }
 
     async fn two(&self) -> Result<[Log; 2], Found> {
-        let one = (self.open)().await;
-        let other = if self.is_shared {
-            (self.open)().await
-        } else {
-            Arc::clone(&one)
-        };
+        let (one, other) = self.opens.two().await;
         let key = fresh()?;
         Ok([one, other].map(|log| Log {
             log,
@@ -78,7 +69,7 @@ impl fmt::Debug for ReplayLogs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ReplayLogs")
             .field("start", &self.start)
-            .field("is_shared", &self.is_shared)
+            .field("is_shared", &self.opens.is_shared)
             .finish_non_exhaustive()
     }
 }
@@ -102,7 +93,7 @@ pub async fn replay_log(logs: &ReplayLogs) -> Report {
     if let Some(most) = logs.most {
         report.run("room comes back", room(logs, most)).await;
     }
-    if let Some(outage) = &logs.outage {
+    if let Some(outage) = &logs.opens.outage {
         report.run("an outage refuses", unreachable(logs, outage)).await;
     }
     report
@@ -161,7 +152,7 @@ async fn once(logs: &ReplayLogs) -> Outcome {
         other.uses(Some("client"), "j", 2, 2).await == REPLAYED,
         "a jti counted twice for one key",
     )?;
-    if logs.is_shared {
+    if logs.opens.is_shared {
         let [later, _] = logs.two().await?;
         let again = later.of(one.key).uses(Some("client"), "j", 1, 3).await;
         demand(again == REPLAYED, "a proof counted twice, since a process began later")?;

@@ -1,16 +1,16 @@
-//! How a store is opened whose writes others see by its generation.
+//! How a suite opens a store, for one process and for another.
 
 use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{Doing, Opening};
+use super::Doing;
 
 /// How a store is opened: [`CredentialStores`](super::CredentialStores), [`GrantStores`](super::GrantStores).
 pub struct Stores<O> {
-    open: Opening<O>,
-    is_shared: bool,
+    open: Box<dyn Fn() -> BoxFuture<'static, O> + Send + Sync>,
+    pub(super) is_shared: bool,
     pub(super) has_deployments: bool,
     pub(super) moves: bool,
     pub(super) outage: Option<Doing<bool>>,
@@ -60,14 +60,15 @@ impl<O: Clone> Stores<O> {
         self
     }
 
+    /// A process that has just begun.
+    pub(super) async fn open(&self) -> O {
+        (self.open)().await
+    }
+
     /// Two processes that use one store; the same one twice where it is not shared.
     pub(super) async fn two(&self) -> (O, O) {
-        let one = (self.open)().await;
-        let other = if self.is_shared {
-            (self.open)().await
-        } else {
-            one.clone()
-        };
+        let one = self.open().await;
+        let other = if self.is_shared { self.open().await } else { one.clone() };
         (one, other)
     }
 }

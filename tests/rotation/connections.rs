@@ -5,17 +5,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use futures_util::StreamExt;
 use shipbound::Parts;
-use shipbound::clock::Timestamp;
 use shipbound::credentials::MemoryCredentials;
 use shipbound::directory::{Directory, Listing, MemoryConnections, NotAdmitted};
-use shipbound::jose::Thumbprint;
 use shipbound::journal::KeyChange;
-use shipbound::keys::{KeyError, KeyHandle, KeyId, KeySpec, KeyState, KeyStore, Purpose, Retired};
+use shipbound::keys::{KeyError, KeyId, KeyState, KeyStore, Purpose};
 use shipbound::owner::{CarrierId, ConnectionId, DeploymentId, Environment, Owner, Tenant, TenantId};
 use shipbound::registry::{NewConnection, Registry, Remover};
 use shipbound::rotation::{Outcome, Rotator, Selection, Step, Why};
 use tokio::sync::Mutex;
 
+use crate::steps::{KeyStep, key_store_by_steps};
 use crate::world::{Keys, LATE, World, act, connection, production, published, round, world};
 
 async fn registry(world: &World) -> Arc<Registry> {
@@ -143,41 +142,18 @@ struct Late {
     remover: Mutex<Option<(Remover, ConnectionId)>>,
 }
 
-#[async_trait]
-impl KeyStore for Late {
-    async fn active(&self, owner: &Owner, purpose: Purpose) -> Result<Option<KeyHandle>, KeyError> {
-        self.keys.active(owner, purpose).await
-    }
-    async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
-        self.keys.get(owner, key).await
-    }
-    async fn with_thumbprint(
-        &self,
-        owner: &Owner,
-        purpose: Purpose,
-        jkt: &Thumbprint,
-    ) -> Result<Option<KeyHandle>, KeyError> {
-        self.keys.with_thumbprint(owner, purpose, jkt).await
-    }
-    async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
-        if let Some((remover, connection)) = self.remover.lock().await.take() {
+impl Late {
+    async fn step<T>(&self, step: KeyStep, _: &Owner, work: impl Future<Output = T>) -> T {
+        if step == KeyStep::Create
+            && let Some((remover, connection)) = self.remover.lock().await.take()
+        {
             assert!(remover.remove(&connection, &act()).await.unwrap().finished);
         }
-        self.keys.create(owner, spec).await
-    }
-    async fn promote(
-        &self,
-        owner: &Owner,
-        key: &KeyId,
-        replaces: Option<&KeyId>,
-        until: Timestamp,
-    ) -> Result<bool, KeyError> {
-        self.keys.promote(owner, key, replaces, until).await
-    }
-    async fn retire(&self, owner: &Owner, key: &KeyId, to: Retired) -> Result<bool, KeyError> {
-        self.keys.retire(owner, key, to).await
+        work.await
     }
 }
+
+key_store_by_steps!(Late);
 
 #[tokio::test]
 async fn a_key_that_is_made_while_its_connection_is_removed_ends_at_once() {

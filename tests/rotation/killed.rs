@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use http::Method;
 use shipbound::act::Act;
 use shipbound::binding::dpop::Dpop;
@@ -15,12 +14,8 @@ use shipbound::carriers::CarrierProfile;
 use shipbound::chore::Chore;
 use shipbound::clock::{Clock, ManualClock, Timestamp};
 use shipbound::credentials::MemoryCredentials;
-use shipbound::jose::Thumbprint;
 use shipbound::journal::Journal;
-use shipbound::keys::{
-    Authority, KeyError, KeyFilter, KeyHandle, KeyId, KeyListing, KeySpec, KeyState, KeyStore, Purpose, RecordedKeys,
-    Retired,
-};
+use shipbound::keys::{Authority, KeyError, KeyFilter, KeyId, KeyListing, KeyState, KeyStore, RecordedKeys};
 use shipbound::owner::{AccountId, CarrierId, ConnectionId, Environment, Owner, TenantId};
 use shipbound::rotation::{Rotator, Selection, Why};
 use shipbound::sandbox::{Canned, Sandbox};
@@ -31,6 +26,7 @@ use shipbound::token::TokenAt;
 use shipbound::{Client, Parts};
 
 use crate::provider::Provider;
+use crate::steps::{KeyStep, key_store_by_steps};
 use crate::world::{Kind, World, deployment};
 
 /// `sqlite` or `postgres`, then where that is.
@@ -74,7 +70,12 @@ struct Deadly {
 }
 
 impl Deadly {
-    async fn step<T>(&self, work: impl Future<Output = Result<T, KeyError>>) -> Result<T, KeyError> {
+    async fn step<T>(
+        &self,
+        _: KeyStep,
+        _: &Owner,
+        work: impl Future<Output = Result<T, KeyError>>,
+    ) -> Result<T, KeyError> {
         let is_last = self.steps.fetch_add(1, Ordering::SeqCst) == self.at;
         if is_last && self.before {
             die();
@@ -95,43 +96,7 @@ fn die() -> ! {
     panic!("SIGKILL did not end it");
 }
 
-#[async_trait]
-impl KeyStore for Deadly {
-    async fn active(&self, owner: &Owner, purpose: Purpose) -> Result<Option<KeyHandle>, KeyError> {
-        self.keys.active(owner, purpose).await
-    }
-
-    async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
-        self.keys.get(owner, key).await
-    }
-
-    async fn with_thumbprint(
-        &self,
-        owner: &Owner,
-        purpose: Purpose,
-        jkt: &Thumbprint,
-    ) -> Result<Option<KeyHandle>, KeyError> {
-        self.keys.with_thumbprint(owner, purpose, jkt).await
-    }
-
-    async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
-        self.step(self.keys.create(owner, spec)).await
-    }
-
-    async fn promote(
-        &self,
-        owner: &Owner,
-        key: &KeyId,
-        replaces: Option<&KeyId>,
-        drain_until: Timestamp,
-    ) -> Result<bool, KeyError> {
-        self.step(self.keys.promote(owner, key, replaces, drain_until)).await
-    }
-
-    async fn retire(&self, owner: &Owner, key: &KeyId, to: Retired) -> Result<bool, KeyError> {
-        self.step(self.keys.retire(owner, key, to)).await
-    }
-}
+key_store_by_steps!(Deadly);
 
 fn rotator(keys: Arc<dyn KeyStore>, listing: &Keys, leads: SqlLeadership, clock: &Arc<dyn Clock>) -> Rotator {
     let parts = Parts::builder()

@@ -6,16 +6,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shipbound::clock::Timestamp;
-use shipbound::jose::Thumbprint;
 use shipbound::journal::{EventKind, KeyChange};
 use shipbound::keys::{
-    Authority, Change, KeyError, KeyFilter, KeyHandle, KeyId, KeyListing, KeyRecord, KeyRecords, KeySpec, KeyState,
-    KeyStore, MemoryKeyRecords, Moved, Purpose, RecordedKeys, Retired, StoredKey,
+    Authority, Change, KeyError, KeyFilter, KeyId, KeyListing, KeyRecord, KeyRecords, KeyState, MemoryKeyRecords,
+    Moved, Purpose, RecordedKeys, StoredKey,
 };
 use shipbound::owner::Owner;
 use shipbound::rotation::{Rotator, Selection, Why};
 use tokio::sync::Semaphore;
 
+use crate::steps::{KeyStep, key_store_by_steps};
 use crate::stops::{Stop, Stopping};
 use crate::world::{DAY, HOUR, Keys, LATE, NOW, act, production, published, round, world};
 
@@ -52,40 +52,17 @@ struct Waits {
     go: Semaphore,
 }
 
-#[async_trait]
-impl KeyStore for Waits {
-    async fn active(&self, owner: &Owner, purpose: Purpose) -> Result<Option<KeyHandle>, KeyError> {
-        self.keys.active(owner, purpose).await
-    }
-    async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
-        self.keys.get(owner, key).await
-    }
-    async fn with_thumbprint(
-        &self,
-        owner: &Owner,
-        purpose: Purpose,
-        jkt: &Thumbprint,
-    ) -> Result<Option<KeyHandle>, KeyError> {
-        self.keys.with_thumbprint(owner, purpose, jkt).await
-    }
-    async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
-        self.keys.create(owner, spec).await
-    }
-    async fn promote(
-        &self,
-        owner: &Owner,
-        key: &KeyId,
-        replaces: Option<&KeyId>,
-        until: Timestamp,
-    ) -> Result<bool, KeyError> {
-        self.at.add_permits(1);
-        self.go.acquire().await.unwrap().forget();
-        self.keys.promote(owner, key, replaces, until).await
-    }
-    async fn retire(&self, owner: &Owner, key: &KeyId, to: Retired) -> Result<bool, KeyError> {
-        self.keys.retire(owner, key, to).await
+impl Waits {
+    async fn step<T>(&self, step: KeyStep, _: &Owner, work: impl Future<Output = T>) -> T {
+        if step == KeyStep::Promote {
+            self.at.add_permits(1);
+            self.go.acquire().await.unwrap().forget();
+        }
+        work.await
     }
 }
+
+key_store_by_steps!(Waits);
 
 #[tokio::test]
 async fn two_compromised_runs_that_overlap_leave_one_active_key() {
@@ -240,43 +217,20 @@ async fn a_listing_that_gives_less_than_it_is_asked_for_ends_no_run() {
 
 /// Makes no keys for tenants whose name begins with "bad", and never says so.
 #[derive(Debug)]
-struct Hangs(Keys);
+struct Hangs {
+    keys: Keys,
+}
 
-#[async_trait]
-impl KeyStore for Hangs {
-    async fn active(&self, owner: &Owner, purpose: Purpose) -> Result<Option<KeyHandle>, KeyError> {
-        self.0.active(owner, purpose).await
-    }
-    async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
-        self.0.get(owner, key).await
-    }
-    async fn with_thumbprint(
-        &self,
-        owner: &Owner,
-        purpose: Purpose,
-        jkt: &Thumbprint,
-    ) -> Result<Option<KeyHandle>, KeyError> {
-        self.0.with_thumbprint(owner, purpose, jkt).await
-    }
-    async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
-        if is_bad(owner) {
+impl Hangs {
+    async fn step<T>(&self, step: KeyStep, owner: &Owner, work: impl Future<Output = T>) -> T {
+        if step == KeyStep::Create && is_bad(owner) {
             std::future::pending::<()>().await;
         }
-        self.0.create(owner, spec).await
-    }
-    async fn promote(
-        &self,
-        owner: &Owner,
-        key: &KeyId,
-        replaces: Option<&KeyId>,
-        until: Timestamp,
-    ) -> Result<bool, KeyError> {
-        self.0.promote(owner, key, replaces, until).await
-    }
-    async fn retire(&self, owner: &Owner, key: &KeyId, to: Retired) -> Result<bool, KeyError> {
-        self.0.retire(owner, key, to).await
+        work.await
     }
 }
+
+key_store_by_steps!(Hangs);
 
 fn is_bad(owner: &Owner) -> bool {
     owner.connection().unwrap().tenant().id().as_str().starts_with("bad")
@@ -290,7 +244,7 @@ async fn keys_whose_steps_hang_starve_no_others_and_no_alerts() {
         world.key(&production(&format!("good{number}")), Purpose::Proof).await;
     }
     let rotator = world
-        .rotator_of(Arc::new(Hangs(world.keys())))
+        .rotator_of(Arc::new(Hangs { keys: world.keys() }))
         .policy(published())
         .build()
         .unwrap();

@@ -4,12 +4,11 @@ use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_trait::async_trait;
-use shipbound::clock::Timestamp;
-use shipbound::jose::Thumbprint;
-use shipbound::keys::{KeyError, KeyHandle, KeyId, KeySpec, KeyStore, Purpose, Retired};
+use shipbound::keys::{KeyError, KeyStore};
 use shipbound::owner::Owner;
 use tokio::sync::Notify;
+
+use crate::steps::{KeyStep, key_store_by_steps};
 
 /// What happens at a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +49,12 @@ impl Stopping {
         }
     }
 
-    async fn step<T>(&self, owner: &Owner, work: impl Future<Output = Result<T, KeyError>>) -> Result<T, KeyError> {
+    async fn step<T>(
+        &self,
+        _: KeyStep,
+        owner: &Owner,
+        work: impl Future<Output = Result<T, KeyError>>,
+    ) -> Result<T, KeyError> {
         // Others come in between.
         tokio::task::yield_now().await;
         let is_of = self.of.as_ref().is_none_or(|of| of == owner);
@@ -71,41 +75,4 @@ impl Stopping {
     }
 }
 
-#[async_trait]
-impl KeyStore for Stopping {
-    async fn active(&self, owner: &Owner, purpose: Purpose) -> Result<Option<KeyHandle>, KeyError> {
-        self.keys.active(owner, purpose).await
-    }
-
-    async fn get(&self, owner: &Owner, key: &KeyId) -> Result<Option<KeyHandle>, KeyError> {
-        self.keys.get(owner, key).await
-    }
-
-    async fn with_thumbprint(
-        &self,
-        owner: &Owner,
-        purpose: Purpose,
-        jkt: &Thumbprint,
-    ) -> Result<Option<KeyHandle>, KeyError> {
-        self.keys.with_thumbprint(owner, purpose, jkt).await
-    }
-
-    async fn create(&self, owner: &Owner, spec: KeySpec) -> Result<KeyHandle, KeyError> {
-        self.step(owner, self.keys.create(owner, spec)).await
-    }
-
-    async fn promote(
-        &self,
-        owner: &Owner,
-        key: &KeyId,
-        replaces: Option<&KeyId>,
-        drain_until: Timestamp,
-    ) -> Result<bool, KeyError> {
-        self.step(owner, self.keys.promote(owner, key, replaces, drain_until))
-            .await
-    }
-
-    async fn retire(&self, owner: &Owner, key: &KeyId, to: Retired) -> Result<bool, KeyError> {
-        self.step(owner, self.keys.retire(owner, key, to)).await
-    }
-}
+key_store_by_steps!(Stopping);

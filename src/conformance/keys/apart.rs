@@ -11,7 +11,7 @@ use crate::owner::Owner;
 
 pub(super) async fn owners(stores: &KeyStores) -> Outcome {
     let (one, other) = stores.two().await;
-    let all: Vec<Owner> = owners::alike(stores.has_deployments)?
+    let all: Vec<Owner> = owners::alike(stores.opens.has_deployments)?
         .into_iter()
         .map(Owner::Connection)
         .collect();

@@ -149,7 +149,7 @@ pub(super) async fn never_return(stores: &KeyStores) -> Outcome {
         for key in [&key, &pending] {
             one.keys.retire(&owner, &key.id(), end).await?;
         }
-        let later = if stores.is_shared {
+        let later = if stores.opens.is_shared {
             stores.open().await
         } else {
             other.clone()

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use super::{Doing, Found, Opening, Outcome, Report, demand, owners};
+use super::{Doing, Found, Outcome, Report, Stores, demand, owners};
 use crate::clock::{Clock, ManualClock, Timestamp};
 use crate::jose::Algorithm;
 use crate::keys::{
@@ -87,12 +87,9 @@ impl fmt::Debug for OpenKeys {
 
 /// How a key store is opened, for [`key_store`].
 pub struct KeyStores {
+    opens: Stores<OpenKeys>,
     clock: Arc<ManualClock>,
-    open: Opening<OpenKeys>,
     algorithm: Algorithm,
-    is_shared: bool,
-    has_deployments: bool,
-    outage: Option<Doing<bool>>,
 }
 
 impl KeyStores {
@@ -104,26 +101,23 @@ impl KeyStores {
         O: Future<Output = OpenKeys> + Send + 'static,
     {
         Self {
+            opens: Stores::new(open),
             clock,
-            open: Box::new(move || Box::pin(open())),
             algorithm: Algorithm::Es256,
-            is_shared: true,
-            has_deployments: true,
-            outage: None,
         }
     }
 
     /// The store forgets with its process: opened again it is another one.
     #[must_use]
     pub fn within_one_process(mut self) -> Self {
-        self.is_shared = false;
+        self.opens = self.opens.within_one_process();
         self
     }
 
     /// The store serves one deployment, and takes no keys of another.
     #[must_use]
     pub fn of_one_deployment(mut self) -> Self {
-        self.has_deployments = false;
+        self.opens = self.opens.of_one_deployment();
         self
     }
 
@@ -137,19 +131,16 @@ impl KeyStores {
     /// `outage(true)` makes the store unreachable for all who have opened it, `outage(false)` reachable again.
     #[must_use]
     pub fn with_outage(mut self, outage: impl Fn(bool) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
-        self.outage = Some(Arc::new(outage));
+        self.opens = self.opens.with_outage(outage);
         self
     }
 
     async fn open(&self) -> OpenKeys {
-        (self.open)().await
+        self.opens.open().await
     }
 
-    /// Two processes that use one store; the same one twice where it is not shared.
     async fn two(&self) -> (OpenKeys, OpenKeys) {
-        let one = self.open().await;
-        let other = if self.is_shared { self.open().await } else { one.clone() };
-        (one, other)
+        self.opens.two().await
     }
 
     fn proof(&self) -> KeySpec {
@@ -178,7 +169,7 @@ impl fmt::Debug for KeyStores {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyStores")
             .field("algorithm", &self.algorithm)
-            .field("is_shared", &self.is_shared)
+            .field("is_shared", &self.opens.is_shared)
             .finish_non_exhaustive()
     }
 }
@@ -221,7 +212,7 @@ pub async fn key_store(stores: &KeyStores) -> Report {
     report
         .run("many read one key at once", promotes::read_at_once(stores))
         .await;
-    if stores.is_shared {
+    if stores.opens.is_shared {
         report
             .run("keys outlive their process", promotes::outlive(stores))
             .await;
@@ -230,7 +221,7 @@ pub async fn key_store(stores: &KeyStores) -> Report {
     if stores.open().await.listing.is_some() {
         report.run("the list is whole", listed::whole(stores)).await;
     }
-    if let Some(outage) = &stores.outage {
+    if let Some(outage) = &stores.opens.outage {
         report
             .run("an outage is no absence", ends::outage(stores, outage))
             .await;
