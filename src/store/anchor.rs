@@ -18,7 +18,7 @@ use crate::clock::{Clock, SystemClock, within};
 /// A place in the chain of one deployment. No secret.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Anchored {
-    /// How often a restored backup was accepted, counted from 1.
+    /// 1, and more with each restored backup that was accepted.
     pub epoch: u64,
     /// How many rows the chain had.
     pub rows: u64,

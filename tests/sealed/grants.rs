@@ -180,6 +180,25 @@ async fn an_end_is_answered_for_when_the_anchor_knows(scene: Scene) {
     anchor.stuck.store(false, Ordering::SeqCst);
     assert_eq!(store.replace(&acme, there.revision, &ended).await, Ok(false));
     assert!(anchor.read().await.unwrap().unwrap().rows > before);
+
+    // Of a claim whose consent another process has removed, and whose row is put back.
+    let (one, other) = (
+        grants(&scene, &process),
+        scene.process_with(&["k1"], anchor.clone()).await,
+    );
+    one.put(&acme, Grant::new("r2", AT)).await.unwrap();
+    let now = scene.world.clock.monotonic();
+    let _held = one.claim(&acme, Rotation::PreviousDies, now).await.unwrap();
+    let claimed = store.load(&acme).await.unwrap().unwrap();
+    scene.world.raw(KEEP).await;
+    let before = anchor.read().await.unwrap().unwrap().rows;
+    anchor.stuck.store(true, Ordering::SeqCst);
+    let removed = grants(&scene, &other).remove(&acme).await;
+    assert_eq!(removed, Err(GrantError::Unavailable));
+    scene.world.raw(PUT_BACK).await;
+    let replaced = store.replace(&acme, claimed.revision, &ended).await;
+    assert_eq!(replaced, Err(GrantError::Unavailable));
+    assert_eq!(anchor.read().await.unwrap().unwrap().rows, before);
 }
 
 on_both!(a_row_that_was_deleted_first_and_put_back_later_counts_as_ended);

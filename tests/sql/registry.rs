@@ -289,6 +289,7 @@ async fn a_column_of_another_type_costs_its_connection_alone() {
         "settings = CAST(x'ff' AS TEXT)",
         "revision = 'first'",
         "changed_at = 1.5",
+        "changed = changed + 0.5",
     ] {
         world
             .raw(&format!("UPDATE sb_connections SET {change} WHERE tenant = 'acme'"))
@@ -300,6 +301,11 @@ async fn a_column_of_another_type_costs_its_connection_alone() {
         };
         assert!(admitted.is_err(), "{change}");
         assert_eq!(two.find(&other.connection).await.unwrap().standing, Standing::Active);
+        if change.starts_with("changed =") {
+            // A page of nothing but that leads nowhere, and is not the end.
+            let unreadable = Some(RegistryError::Store(ConnectionStoreError::Unreadable));
+            assert_eq!(two.list(0, 1).await.err(), unreadable);
+        }
         world
             .raw("DELETE FROM sb_connections; INSERT INTO sb_connections SELECT * FROM sound")
             .await;

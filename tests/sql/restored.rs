@@ -50,7 +50,8 @@ async fn a_restored_backup_is_accepted_with_all_keys_and_consents_ended(world: W
     restored(&world).await;
     let before = world.anchor.read().await.unwrap().unwrap();
     let report = world.setup(&world.database()).accept_restore(&act()).await.unwrap();
-    assert_eq!((report.keys, report.grants, report.epoch), (130, 2, before.epoch + 1));
+    assert_eq!((report.keys, report.grants), (130, 2));
+    assert!(report.epoch > before.epoch);
     assert_eq!(
         world
             .number("SELECT COUNT(*) FROM sb_keys WHERE state <> 'destroyed'")
@@ -98,15 +99,17 @@ async fn accepting_goes_on_after_a_kill(world: World) {
         }
         polls += 60;
     };
-    assert_eq!(report.epoch, 2);
+    assert_eq!(world.ledger().await.unwrap().at().epoch, report.epoch);
     assert_eq!(
         world
             .number("SELECT COUNT(*) FROM sb_keys WHERE state <> 'destroyed'")
             .await,
         0
     );
-    assert_eq!(world.number("SELECT COUNT(*) FROM sb_acts").await, 1);
-    assert!(world.ledger().await.is_ok());
+    let epochs = world
+        .number("SELECT COUNT(*) FROM sb_ledger WHERE kind = 'epoch'")
+        .await;
+    assert_eq!(world.number("SELECT COUNT(*) FROM sb_acts").await, epochs);
 }
 on_all!(accepting_goes_on_after_a_kill);
 
@@ -116,7 +119,7 @@ async fn of_two_who_accept_at_once_one_begins_the_epoch(world: World) {
     let setups = [world.setup(&world.database()), world.setup(&world.database())];
     let both = tokio::join!(setups[0].accept_restore(&act), setups[1].accept_restore(&act));
     let (one, other) = (both.0.unwrap(), both.1.unwrap());
-    assert_eq!((one.epoch, other.epoch), (2, 2));
+    assert_eq!(one.epoch, other.epoch);
     assert_eq!((one.keys + other.keys, one.grants + other.grants), (130, 2));
     assert_eq!(
         world
@@ -125,7 +128,7 @@ async fn of_two_who_accept_at_once_one_begins_the_epoch(world: World) {
         1
     );
     assert_eq!(world.number("SELECT COUNT(*) FROM sb_acts").await, 1);
-    assert_eq!(world.ledger().await.unwrap().at().epoch, 2);
+    assert_eq!(world.ledger().await.unwrap().at().epoch, one.epoch);
 }
 on_all!(of_two_who_accept_at_once_one_begins_the_epoch);
 
@@ -135,7 +138,9 @@ async fn an_anchor_that_is_older_than_the_database_is_no_half_done_acceptance(wo
     let old = Arc::new(MemoryAnchor::new());
     old.raise(&world.anchor.read().await.unwrap().unwrap()).await.unwrap();
     let setup = world.setup(&world.database());
-    assert_eq!(setup.accept_restore(&act()).await.unwrap().epoch, 2);
+    let first = setup.accept_restore(&act()).await.unwrap().epoch;
+    // A backup that ends with what the old anchor does not know.
+    world.dump().await;
     active_key(&world.keys().await, "t0").await;
 
     let setup = setup.with_anchor(old.clone());
@@ -143,11 +148,30 @@ async fn an_anchor_that_is_older_than_the_database_is_no_half_done_acceptance(wo
         setup.open().await.unwrap_err(),
         LedgerError::RolledBack(Rollback::Forked)
     );
-    let accepted = setup.accept_restore(&act()).await.unwrap();
-    assert_eq!((accepted.keys, accepted.epoch), (1, 3));
-    assert_eq!(setup.open().await.unwrap().at().epoch, 3);
+    let second = setup.accept_restore(&act()).await.unwrap();
+    assert_eq!((second.keys, second.epoch > first), (1, true));
+    assert_eq!(setup.open().await.unwrap().at().epoch, second.epoch);
+
+    world.put_dump_back().await;
+    let third = setup.accept_restore(&act()).await.unwrap();
+    assert!(third.epoch > second.epoch);
+    assert_eq!(setup.open().await.unwrap().at().epoch, third.epoch);
 }
 on_all!(an_anchor_that_is_older_than_the_database_is_no_half_done_acceptance);
+
+/// What cannot be read ends without being read.
+async fn rows_that_cannot_be_read_are_no_obstacle(world: World) {
+    restored(&world).await;
+    world
+        .raw("UPDATE sb_keys SET jkt = '?' WHERE tenant = 't3'; UPDATE sb_grants SET carrier = '?' WHERE tenant = 't1'")
+        .await;
+    let report = world.setup(&world.database()).accept_restore(&act()).await.unwrap();
+    assert_eq!((report.keys, report.grants), (130, 2));
+    let living = "SELECT (SELECT COUNT(*) FROM sb_keys WHERE state <> 'destroyed') \
+                  + (SELECT COUNT(*) FROM sb_grants WHERE stage <> 'ended')";
+    assert_eq!(world.number(living).await, 0);
+}
+on_all!(rows_that_cannot_be_read_are_no_obstacle);
 
 async fn a_chain_that_was_changed_is_not_accepted(world: World) {
     let keys = world.keys().await;

@@ -285,15 +285,18 @@ impl ConnectionStore for SqlConnections {
         most: usize,
     ) -> Result<Vec<ConnectionRecord>, ConnectionStoreError> {
         self.serves(deployment)?;
-        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let (full, most) = (most, i64::try_from(most).unwrap_or(i64::MAX));
         let mut since = since;
         loop {
             let values = [deployment.as_str().into(), since.into(), most.into()];
             let Found { records, of_nobody } = self.read(CHANGES, &values).await?;
             self.tell(&of_nobody);
-            // A page of nothing that can be read is not the end.
+            // A page of nothing that can be read is not the end, where it is full.
             match of_nobody.last() {
                 Some(last) if records.is_empty() && *last > since => since = *last,
+                Some(_) if records.is_empty() && of_nobody.len() >= full => {
+                    return Err(ConnectionStoreError::Unreadable);
+                }
                 _ => return Ok(records),
             }
         }

@@ -332,12 +332,12 @@ impl SqlGrantStore {
         self.ledger.settle().await.map_err(|_| GrantError::Unavailable)
     }
 
-    /// `Ok(false)`: nothing was written. Perhaps the end is a repeat, after one that could not raise the anchor.
-    async fn not_replaced(&self, record: &Record) -> Result<bool, GrantError> {
+    /// After a write by which nothing came or went. Perhaps the end is a repeat, after one that could not raise the anchor.
+    async fn replaced(&self, record: &Record, done: bool) -> Result<bool, GrantError> {
         if let GrantState::Ended = record.state {
             self.anchored().await?;
         }
-        Ok(false)
+        Ok(done)
     }
 
     fn failed(&self, error: SqlError) -> GrantError {
@@ -395,7 +395,7 @@ impl GrantStore for SqlGrantStore {
         for _ in 0..TRIES {
             let before = self.read(&owner).await.map_err(of_sql)?;
             let Some(before) = before.filter(|before| before.revision == expected.as_u64()) else {
-                return self.not_replaced(record).await;
+                return self.replaced(record, false).await;
             };
             // What others have ended, before this row was read or since.
             self.ledger.follow().await.map_err(|_| GrantError::Unavailable)?;
@@ -418,8 +418,8 @@ impl GrantStore for SqlGrantStore {
             next.exposed = exposed;
             match again(|| self.try_replace(&owner, step, &before, &next)).await {
                 Ok(Written::Done(true)) => return self.settle().await.map(|()| true),
-                Ok(Written::Done(false)) => return Ok(true),
-                Ok(Written::Other) => return self.not_replaced(record).await,
+                Ok(Written::Done(false)) => return self.replaced(record, true).await,
+                Ok(Written::Other) => return self.replaced(record, false).await,
                 Ok(Written::Stale) => {}
                 Err(error) => return Err(self.failed(error)),
             }

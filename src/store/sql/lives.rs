@@ -12,7 +12,7 @@ use super::error::SqlError;
 use super::ledger::{Dead, Ledger};
 
 /// The low bits of a number are the count. Those above are the epoch, less one: the first has the counts themselves.
-const COUNT_BITS: u32 = 40;
+const COUNT_BITS: u32 = 32;
 const COUNT: u64 = (1 << COUNT_BITS) - 1;
 
 /// From the number of now to another one.
@@ -135,7 +135,7 @@ fn in_epoch(epoch: u64, now: u64) -> u64 {
 }
 
 fn number(epoch: u64, count: u64) -> u64 {
-    // More epochs than fit, 16 million, have the last one's numbers.
+    // Epochs that do not fit, after some five hundred restores, have the last one's numbers.
     let epoch = epoch.saturating_sub(1).min(u64::MAX >> COUNT_BITS);
     epoch << COUNT_BITS | count & COUNT
 }

@@ -11,7 +11,7 @@ pub(crate) enum Value {
     Int(i64),
     Text(String),
     Bytes(Vec<u8>),
-    /// Of another type, or no text: what nobody writes but by hand. Costs its row alone.
+    /// Of another type, or no text: what nobody writes but by hand.
     Unreadable,
 }
 

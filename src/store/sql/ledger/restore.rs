@@ -1,7 +1,7 @@
 //! When the database really is an older one, or its anchor is lost: what somebody has to say aloud.
 
 use super::super::acts::write_act;
-use super::super::columns::{owner_of, owner_values};
+use super::super::columns::owner_of;
 use super::super::counters::next_number;
 use super::super::database::again;
 use super::super::error::{DatabaseError, SqlError};
@@ -70,40 +70,43 @@ impl LedgerSetup {
     /// the backup, and is lost, does not count in it, also where somebody puts it back; to that end the ledger has a row for every
     /// key that is made from then on.
     ///
-    /// Stop all other processes of the deployment first. May be killed and called again: it goes on where it was.
+    /// Stop all other processes of the deployment first. May be killed and called again: it goes on where it was, and begins
+    /// another epoch where it had begun one.
     ///
     /// # Errors
     /// [`LedgerError::RolledBack`] with [`Rollback::Changed`](super::Rollback::Changed) when the chain in the database is not
     /// whole, since nobody knows then what that database is: restore another backup. Else [`LedgerError`]: call it again.
     pub async fn accept_restore(&self, act: &Act) -> Result<Restored, LedgerError> {
         self.database.require_schema().await?;
-        let anchored = self.anchor.read().await?.map(|anchor| anchor.epoch);
+        let anchored = self.anchor.read().await?.map_or(0, |anchor| anchor.epoch);
         let head = match self.head().await? {
             Some(head) => head,
             None => self.begin().await?,
         };
         let known = self.secret(&head).await?;
         let (followed, _) = self.read(&known, &head, None).await?;
-        // With a later epoch than the anchor's, just begun, all was done before but for the anchor. That epoch alone ends nothing:
-        // whoever knows the chain's secret could have written it.
-        let at = followed.place.at;
-        let is_begun = followed.epochs.last() == Some(&at) && anchored.is_some_and(|anchored| at.epoch > anchored);
         let ledger = self.ledger(known, followed, true);
         let mut restored = Restored {
             keys: 0,
             grants: 0,
             epoch: ledger.at().epoch,
         };
-        while let ended @ 1.. = again(|| self.end_keys(&ledger)).await? {
+        while ledger.at().epoch == restored.epoch
+            && let ended @ 1.. = again(|| self.end_keys(&ledger)).await?
+        {
             restored.keys += ended;
+            ledger.follow().await?;
         }
-        while let ended @ 1.. = again(|| self.end_grants(&ledger)).await? {
+        while ledger.at().epoch == restored.epoch
+            && let ended @ 1.. = again(|| self.end_grants(&ledger)).await?
+        {
             restored.grants += ended;
+            ledger.follow().await?;
         }
         for _ in 0..TRIES {
             ledger.follow().await?;
-            // Or somebody else has accepted it meanwhile.
-            if is_begun || ledger.at().epoch > restored.epoch {
+            if ledger.at().epoch > restored.epoch {
+                // Somebody else has accepted it meanwhile.
                 restored.epoch = ledger.at().epoch;
                 self.anchor.raise(&ledger.at()).await.map_err(LedgerError::of_anchor)?;
                 return Ok(restored);
@@ -145,8 +148,10 @@ impl LedgerSetup {
         for row in &rows {
             let end = [deployment.into(), row.text(0)?.into(), now.into(), moved.into()];
             tx.run(END, &end).await?;
-            let jkt = Thumbprint::from_base64url(row.text(1)?).ok_or(SqlError::Malformed)?;
-            ledger.bury(&mut tx, &Dead::key(&jkt)).await?;
+            // Where it cannot be read the row counts no more either: the epoch that begins has not made its key.
+            if let Some(jkt) = row.text(1).ok().and_then(Thumbprint::from_base64url) {
+                ledger.bury(&mut tx, &Dead::key(&jkt)).await?;
+            }
         }
         tx.commit().await?;
         Ok(count(&rows))
@@ -163,12 +168,12 @@ impl LedgerSetup {
         let rows = tx.rows(LIVING, &[deployment.into(), BATCH.into()]).await?;
         let now = self.database.clock().now().unix_micros();
         for row in &rows {
-            let owner = owner_of(row, 0)?;
-            let [_, key, ..] = owner_values(&owner);
             let mut revision = [0; 8];
             crypto::random(&mut revision).map_err(|_failed| SqlError::Unavailable)?;
+            let key = row.text(1)?.into();
             let end = [deployment.into(), key, u64::from_be_bytes(revision).into(), now.into()];
             tx.run(END, &end).await?;
+            let Ok(owner) = owner_of(row, 0) else { continue };
             let dead = |number| Dead::consent(&owner, number);
             let step = Step::end(ledger, dead);
             step.bury(ledger, &mut tx, dead).await?;
@@ -178,16 +183,16 @@ impl LedgerSetup {
     }
 }
 
-/// After the chain's and the anchor's. Without an anchor nobody knows how many there were, and none may be there twice.
-fn next_epoch(now: u64, anchored: Option<u64>) -> Result<u64, LedgerError> {
-    let mut skipped = [0; 2];
-    if anchored.is_none() {
-        crypto::random(&mut skipped).map_err(|_failed| LedgerError::Randomness)?;
-    }
-    let before = now.max(anchored.unwrap_or(0));
-    Ok(before
-        .saturating_add(u64::from(u16::from_be_bytes(skipped)))
-        .saturating_add(1))
+/// How many epochs are skipped, at most.
+const SKIPPED: u32 = 1 << 24;
+
+/// After the chain's and the anchor's. How many there were nobody knows where both come back from copies, and none may be there
+/// twice: so it is drawn.
+fn next_epoch(now: u64, anchored: u64) -> Result<u64, LedgerError> {
+    let mut skipped = [0; 4];
+    crypto::random(&mut skipped).map_err(|_failed| LedgerError::Randomness)?;
+    let skipped = u32::from_be_bytes(skipped) % SKIPPED;
+    Ok(now.max(anchored).saturating_add(u64::from(skipped)).saturating_add(1))
 }
 
 fn count(rows: &[Row]) -> u64 {
