@@ -172,7 +172,7 @@ async fn an_anchor_only_rises_and_is_missed_when_it_is_gone() {
         let anchor = Arc::clone(&anchor);
         async move { anchor.raise(&place(1, rows, 1)).await }
     }));
-    assert!(raised.await.iter().all(|outcome| *outcome == Ok(())));
+    assert_eq!(raised.await, [Ok(()); 6], "{:?}", server.failure());
     assert_eq!(anchor.read().await, Ok(Some(place(1, 6, 1))));
     anchor.raise(&place(1, 2, 1)).await.unwrap();
     assert_eq!(anchor.read().await, Ok(Some(place(1, 6, 1))));

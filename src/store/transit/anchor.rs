@@ -67,13 +67,15 @@ impl KvAnchor {
 
     /// The anchor and the number of the version that it is in; 0 where there never was one.
     async fn look(&self) -> Result<(Option<Anchored>, u64), AnchorError> {
-        let Some(answer) = self.get(&self.data).await? else {
+        let answer = match self.get(&self.data).await? {
+            Some(answer) => answer,
             // Nothing was ever written, or what was written is deleted, which the metadata tells.
-            return match self.get(&self.metadata).await? {
-                None => Ok((None, 0)),
-                Some(told) if number(&told, "current_version") == Some(0) => Ok((None, 0)),
-                Some(_deleted) => Err(AnchorError::Malformed),
-            };
+            None => match self.get(&self.metadata).await? {
+                None => return Ok((None, 0)),
+                Some(told) if number(&told, "current_version") == Some(0) => return Ok((None, 0)),
+                // Or it was written for the first time since.
+                Some(_written) => self.get(&self.data).await?.ok_or(AnchorError::Malformed)?,
+            },
         };
         let member = |name: &str| answer.get(name).and_then(Value::as_object);
         let line = member("data")
