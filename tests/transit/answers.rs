@@ -10,7 +10,8 @@ use bytes::Bytes;
 use serde_json::json;
 use shipbound::clock::{Clock, ManualClock, SystemClock};
 use shipbound::keys::{KeyError, KeyHolder};
-use shipbound::store::transit::{Transit, TransitError, TransitFailure, VaultServer};
+use shipbound::store::anchor::{AnchorError, Anchored, EpochAnchor};
+use shipbound::store::transit::{KvAnchor, Transit, TransitError, TransitFailure, VaultServer};
 use shipbound::target::Target;
 use shipbound::target::danger::Loopback;
 use shipbound::transport::reqwest::ReqwestTransport;
@@ -45,14 +46,19 @@ impl Transport for Scripted {
     }
 }
 
-async fn making(
-    answers: impl IntoIterator<Item = Answer>,
-) -> (Result<(), KeyError>, Option<TransitFailure>, (usize, usize)) {
+fn scripted(answers: impl IntoIterator<Item = Answer>) -> (VaultServer, Arc<Scripted>) {
     let transport = Arc::new(Scripted(Mutex::new(answers.into_iter().collect()), Mutex::default()));
     let address = Target::parse("https://vault.shipper.example:8200").unwrap();
     let server = VaultServer::builder(address, TOKEN)
         .build(transport.clone(), Arc::new(SystemClock::new()))
         .unwrap();
+    (server, transport)
+}
+
+async fn making(
+    answers: impl IntoIterator<Item = Answer>,
+) -> (Result<(), KeyError>, Option<TransitFailure>, (usize, usize)) {
+    let (server, transport) = scripted(answers);
     let transit = Transit::new(&server, "transit").unwrap();
     let outcome = make(&transit, ES256).await.map(|_stored| ());
     assert!(!format!("{server:?} {transit:?} {outcome:?}").contains("sEcReT"));
@@ -137,6 +143,24 @@ async fn answers_that_are_not_those_of_the_engine_are_refused() {
     for change in wrong {
         let (outcome, _, count) = making([ok(), key(change), key(change), ok(), ok()]).await;
         assert_eq!((outcome, count), (Err(KeyError::Mismatch), (5, 0)));
+    }
+}
+
+#[tokio::test]
+async fn an_anchor_that_is_first_written_while_it_is_looked_for_was_not_deleted() {
+    let gone = || Answer::Status(404, String::new());
+    let told = || Answer::Status(200, json!({ "data": { "current_version": 1 } }).to_string());
+    let place = Anchored {
+        epoch: 1,
+        rows: 7,
+        mac: [1; 32],
+    };
+    let data = json!({ "data": { "data": { "anchor": place.to_line() }, "metadata": { "version": 1 } } });
+    let written = Answer::Status(200, data.to_string());
+    for (last, expected) in [(written, Ok(Some(place))), (gone(), Err(AnchorError::Malformed))] {
+        let (server, _) = scripted([gone(), told(), last]);
+        let anchor = KvAnchor::new(&server, "secret", "shipbound/anchor").unwrap();
+        assert_eq!(anchor.read().await, expected);
     }
 }
 
