@@ -38,11 +38,12 @@ async fn it_is_a_grant_store(scene: Scene) {
     assert!(report.has_passed(), "{report}");
 }
 
-fn grants(scene: &Scene, process: &Process) -> Grants {
+pub(crate) fn grants(scene: &Scene, process: &Process) -> Grants {
     Grants::new(process.grants.clone(), scene.world.clock.clone())
 }
 
-async fn claim(scene: &Scene, grants: &Grants) -> Result<String, GrantError> {
+/// The refresh token that there is.
+pub(crate) async fn claim(scene: &Scene, grants: &Grants) -> Result<String, GrantError> {
     let now = scene.world.clock.monotonic();
     let claim = grants.claim(&connection("acme"), Rotation::PreviousDies, now).await?;
     let token = claim.refresh_token()?.expose().to_owned();

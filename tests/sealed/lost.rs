@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use shipbound::clock::{Clock, Timestamp};
+use shipbound::clock::Timestamp;
 use shipbound::credentials::{Credential, CredentialAdmin, CredentialError, CredentialStore};
-use shipbound::grants::{Grant, GrantError, Grants, Rotation};
+use shipbound::grants::{Grant, GrantError};
 use shipbound::jose::Algorithm;
 use shipbound::keys::{KeyError, KeyFilter, KeyHandle, KeyListing, KeySpec, KeyState, KeyStore, Purpose};
 use shipbound::store::anchor::{EpochAnchor, MemoryAnchor};
 use shipbound::store::sql::LedgerSetup;
 
+use crate::grants::{claim, grants};
 use crate::scene::{Process, Scene, act, connection};
 use crate::world::{deployment, owner};
 
@@ -25,22 +26,9 @@ async fn put(process: &Process, name: &str) {
         .unwrap();
 }
 
-fn grants(scene: &Scene, process: &Process) -> Grants {
-    Grants::new(process.grants.clone(), scene.world.clock.clone())
-}
-
 async fn consent(scene: &Scene, process: &Process, token: &str) {
     let grant = Grant::new(token, AT);
     grants(scene, process).put(&connection("acme"), grant).await.unwrap();
-}
-
-/// The refresh token that there is.
-async fn claim(scene: &Scene, process: &Process) -> Result<String, GrantError> {
-    let (grants, now) = (grants(scene, process), scene.world.clock.monotonic());
-    let claim = grants.claim(&connection("acme"), Rotation::PreviousDies, now).await?;
-    let token = claim.refresh_token()?.expose().to_owned();
-    claim.release().await?;
-    Ok(token)
 }
 
 async fn active_key(process: &Process, tenant: &str) -> KeyHandle {
@@ -131,7 +119,7 @@ async fn a_credential_and_a_consent_of_a_lost_state_never_count_again(scene: Sce
                         CredentialError::RolledBack,
                         "{credentials} after {at}"
                     );
-                    let claimed = claim(&scene, process).await;
+                    let claimed = claim(&scene, &grants(&scene, process)).await;
                     assert_eq!(claimed.unwrap_err(), GrantError::NeedsConsent, "{consents} after {at}");
                 }
             }
@@ -139,7 +127,7 @@ async fn a_credential_and_a_consent_of_a_lost_state_never_count_again(scene: Sce
             consent(&scene, &after, "new").await;
             for process in [&after, &fresh] {
                 assert!(process.credentials.credential(&acme).await.is_ok());
-                assert_eq!(claim(&scene, process).await.unwrap(), "new");
+                assert_eq!(claim(&scene, &grants(&scene, process)).await.unwrap(), "new");
             }
         }
     }
@@ -165,7 +153,10 @@ async fn what_is_hidden_while_a_backup_is_accepted_has_ended_all_the_same(scene:
             let active = process.keys.active(&owner(tenant), Purpose::Proof).await;
             assert_eq!(active.unwrap_err(), KeyError::RolledBack, "{tenant}");
         }
-        assert_eq!(claim(&scene, process).await.unwrap_err(), GrantError::NeedsConsent);
+        assert_eq!(
+            claim(&scene, &grants(&scene, process)).await.unwrap_err(),
+            GrantError::NeedsConsent
+        );
     }
     scene.world.raw("DELETE FROM sb_keys").await;
 

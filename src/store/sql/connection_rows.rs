@@ -86,14 +86,19 @@ fn merged(written: &Written<'_>, before: Option<&str>) -> Result<String, serde_j
 }
 
 /// The connection in one column ([`connection_in`]), then what [`reads`] reads.
-pub(super) const OF_TENANT: &str = "SELECT owner || ' ' || tenant || ' ' || incarnation || ' ' || carrier || ' ' || environment \
-                                    || ' ' || account, state, revision, settings, changed, changed_at FROM sb_connections \
-                                    WHERE deployment = $1 AND tenant = $2";
+macro_rules! records {
+    ($which:literal) => {
+        concat!(
+            "SELECT owner || ' ' || tenant || ' ' || incarnation || ' ' || carrier || ' ' || environment || ' ' || account, \
+             state, revision, settings, changed, changed_at FROM sb_connections WHERE deployment = $1 AND ",
+            $which
+        )
+    };
+}
 
-/// The same columns.
-pub(super) const CHANGES: &str = "SELECT owner || ' ' || tenant || ' ' || incarnation || ' ' || carrier || ' ' || environment \
-                                  || ' ' || account, state, revision, settings, changed, changed_at FROM sb_connections \
-                                  WHERE deployment = $1 AND changed > $2 ORDER BY changed LIMIT $3";
+pub(super) const OF_TENANT: &str = records!("tenant = $2");
+
+pub(super) const CHANGES: &str = records!("changed > $2 ORDER BY changed LIMIT $3");
 
 const STATE: usize = 1;
 const REVISION: usize = 2;

@@ -38,8 +38,7 @@ const DELETE: &str = "DELETE FROM sb_credentials WHERE deployment = $1 AND owner
 /// A [`CredentialStore`] in SQLite or PostgreSQL. A credential is sealed with all that it holds, ids too, for its connection and
 /// its revision, which is a number that the [`Ledger`] counts; one that was replaced or taken away is buried there, so that its row
 /// is refused when somebody puts it back, also one that was deleted before. To put one adds a row to the ledger, two where there
-/// was one before; to take it away adds one. The first change after a restored backup was
-/// accepted adds up to three more.
+/// was one before; to take it away adds one. The first change after a restored backup was accepted adds up to three more.
 ///
 /// It serves the deployment of its [`Sealing`] and knows no connection of another. At most 47 KiB are sealed for a credential.
 /// Credentials are read from the database whenever they are asked for, which is once for each token request.

@@ -39,8 +39,7 @@ const DELETE: &str = "DELETE FROM sb_grants WHERE deployment = $1 AND owner = $2
 /// A [`GrantStore`] in SQLite or PostgreSQL. A refresh token is sealed for its connection, its revision, its consent and how the
 /// grant stands; a consent that was replaced, ended or removed is buried in the [`Ledger`], which counts them, so that a row of it
 /// that somebody puts back counts as ended, also one that was deleted before. To put a consent adds a row to the ledger, two where
-/// there was one before; its end adds one. The first change after a restored backup was
-/// accepted adds up to three more.
+/// there was one before; its end adds one. The first change after a restored backup was accepted adds up to three more.
 ///
 /// It serves the deployment of its [`Sealing`] and knows no connection of another. An older row of the *same* consent is not
 /// known as such: its refresh token was used before, which issuers that rotate refuse.
@@ -184,14 +183,17 @@ impl SqlGrantStore {
         })
     }
 
-    /// Where a record leads by which a consent begins or ends.
-    async fn step(&self, owner: &Owner, record: &Record) -> Result<Step, GrantError> {
-        self.ledger.follow().await.map_err(|_| GrantError::Unavailable)?;
+    async fn follow(&self) -> Result<(), GrantError> {
+        self.ledger.follow().await.map_err(|_| GrantError::Unavailable)
+    }
+
+    /// Where a record leads by which a consent begins or ends, as far as this process has followed the ledger.
+    fn step(&self, owner: &Owner, record: &Record) -> Step {
         let dead = |number| Dead::consent(owner, number);
-        Ok(match record.state {
+        match record.state {
             GrantState::Ended => Step::end(&self.ledger, dead),
             _ => Step::begin(&self.ledger, dead),
-        })
+        }
     }
 
     /// Whether a row is of a consent that has not ended, as far as this process knows.
@@ -371,7 +373,8 @@ impl GrantStore for SqlGrantStore {
     async fn put(&self, connection: &ConnectionId, record: &Record) -> Result<(), GrantError> {
         let owner = self.owner(connection).ok_or(GrantError::Unavailable)?;
         for _ in 0..TRIES {
-            let step = self.step(&owner, record).await?;
+            self.follow().await?;
+            let step = self.step(&owner, record);
             let next = self.sealed(&owner, record, step.to()).await?;
             match again(|| self.try_put(&owner, step, &next)).await {
                 Ok(Written::Done(_)) => return self.settle().await,
@@ -398,18 +401,14 @@ impl GrantStore for SqlGrantStore {
                 return self.replaced(record, false).await;
             };
             // What others have ended, before this row was read or since.
-            self.ledger.follow().await.map_err(|_| GrantError::Unavailable)?;
+            self.follow().await?;
             let lives = !matches!(record.state, GrantState::Ended);
             let has_lived = self.lives(&owner, &before.stage);
             if lives && !has_lived && !before.stage.has_ended() {
                 // Its consent was withdrawn: the row is there again because somebody put it back.
                 return Ok(false);
             }
-            let step = if lives == has_lived {
-                None
-            } else {
-                Some(self.step(&owner, record).await?)
-            };
+            let step = (lives != has_lived).then(|| self.step(&owner, record));
             let life = step.map_or(before.stage.life, Step::to);
             let mut next = self.sealed(&owner, record, life).await?;
             let Some(exposed) = self.stays_exposed(&owner, &before, &next, record).await? else {
@@ -432,7 +431,7 @@ impl GrantStore for SqlGrantStore {
             return Ok(false);
         };
         for _ in 0..TRIES {
-            self.ledger.follow().await.map_err(|_| GrantError::Unavailable)?;
+            self.follow().await?;
             let step = Step::end(&self.ledger, |number| Dead::consent(&owner, number));
             match again(|| self.try_remove(&owner, step)).await {
                 // Perhaps it is a repeat, after one that could not raise the anchor.

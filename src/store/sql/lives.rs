@@ -42,10 +42,8 @@ impl Step {
     }
 
     fn end_at(now: u64, epoch: u64) -> Self {
-        let (first, to) = match is_there(now) {
-            true => (in_epoch(epoch, now), in_epoch(epoch, now).saturating_add(1)),
-            false => (now, now),
-        };
+        let first = if is_there(now) { in_epoch(epoch, now) } else { now };
+        let to = first.saturating_add(u64::from(is_there(now)));
         Self { from: now, first, to }
     }
 
@@ -105,20 +103,17 @@ pub(super) async fn is_now(
     dead: impl Fn(u64) -> Dead + Send + Sync,
 ) -> Result<bool, SqlError> {
     let has_ended = ledger.is_dead(&dead(number)).await?;
-    Ok(!has_ended && has_begun(ledger, number, dead))
+    Ok(!has_ended && is_now_here(ledger, number, dead))
 }
 
 /// The same as far as this process has followed the ledger.
 pub(super) fn is_now_here(ledger: &Ledger, number: u64, dead: impl Fn(u64) -> Dead) -> bool {
-    !ledger.has_seen_end(&dead(number)) && has_begun(ledger, number, dead)
-}
-
-/// Whoever came to a number has buried the one before it, in the same transaction.
-fn has_begun(ledger: &Ledger, number: u64, dead: impl Fn(u64) -> Dead) -> bool {
-    match count(number) {
+    // Whoever came to a number has buried the one before it, in the same transaction.
+    let has_begun = match count(number) {
         0 => number == 0,
         _ => ledger.has_seen_end(&dead(number - 1)),
-    }
+    };
+    has_begun && !ledger.has_seen_end(&dead(number))
 }
 
 /// Whether the number was come to in the epoch of now.

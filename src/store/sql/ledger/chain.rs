@@ -255,8 +255,8 @@ pub(super) struct Followed {
     pub(super) dead: HashSet<u128, RandomState>,
     /// The last places that it came by.
     recent: VecDeque<Anchored>,
-    /// Where restored backups have begun epochs.
-    pub(super) epochs: Vec<Anchored>,
+    /// The epochs that restored backups have begun, in order.
+    pub(super) epochs: Vec<u64>,
 }
 
 /// How many places are remembered: anchors are seldom further behind.
@@ -282,7 +282,7 @@ impl Followed {
             return Ok(false);
         }
         if next.at.epoch != self.place.at.epoch {
-            self.epochs.push(next.at);
+            self.epochs.push(next.at.epoch);
         }
         self.place = next;
         self.dead.insert(mark(kind, digest));

@@ -171,12 +171,12 @@ impl Ledger {
 
     /// The epochs that restored backups have begun, in order: none, usually.
     pub(super) fn epochs(&self) -> Vec<u64> {
-        self.followed().epochs.iter().map(|began| began.epoch).collect()
+        self.followed().epochs.clone()
     }
 
     /// The epoch of now, if a restored backup has begun it.
     pub(crate) fn restored_epoch(&self) -> Option<u64> {
-        self.followed().epochs.last().map(|began| began.epoch)
+        self.followed().epochs.last().copied()
     }
 
     /// Learns what other processes have ended since the last look.
